@@ -1,0 +1,1 @@
+"""What the model is. Importing this package loads nothing; `model.contract` is torch-free, the networks are not."""

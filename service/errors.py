@@ -1,0 +1,109 @@
+"""Everything that can be refused, as one exception tree. Knows no HTTP: `app.py` holds the one status table.
+
+`detail` is one sentence for the caller: what is wrong, what is allowed, what to do. It never echoes input, a path, a
+library's text or a stack.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TwofoldError(Exception):
+    """Root of the tree. `code` is from a closed list, `field` names the parameter at fault, `allowed` what it may be."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, detail: str, *, field: str | None = None, allowed: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+        self.allowed = allowed
+
+
+class Malformed(TwofoldError):
+    """The syntax is broken: not JSON, a duplicate key or parameter, a broken multipart body."""
+
+    code = "malformed"
+
+
+class Invalid(TwofoldError):
+    """Well-formed but not acceptable: an unknown field, a value out of range, an unknown class, another model's token."""
+
+    code = "invalid"
+
+
+class UndecodablePicture(TwofoldError):
+    """The right picture format, but it cannot be decoded or holds more than one frame."""
+
+    code = "undecodable_picture"
+
+
+class UnsupportedMedia(TwofoldError):
+    """A body type, encoding or picture format that is not taken."""
+
+    code = "unsupported_media_type"
+
+
+class TooLarge(TwofoldError):
+    """Bytes or pixels above a cap; the detail names the cap."""
+
+    code = "too_large"
+
+
+class UriTooLong(TwofoldError):
+    code = "uri_too_long"
+
+
+class HeadersTooLarge(TwofoldError):
+    code = "headers_too_large"
+
+
+class NotFound(TwofoldError):
+    code = "not_found"
+
+
+class MethodNotAllowed(TwofoldError):
+    code = "method_not_allowed"
+
+
+class NotAcceptable(TwofoldError):
+    code = "not_acceptable"
+
+
+class SlowSender(TwofoldError):
+    """The body did not arrive in time."""
+
+    code = "slow_sender"
+
+
+class Unavailable(TwofoldError):
+    """Full, draining or not ready; `retry_after_s` is honest (from the measured cost)."""
+
+    code = "unavailable"
+
+    def __init__(self, detail: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(Unavailable):
+    code = "queue_full"
+
+
+class Draining(Unavailable):
+    code = "draining"
+
+
+class NotReady(Unavailable):
+    code = "not_ready"
+
+
+class DeadlinePassed(TwofoldError):
+    code = "deadline_passed"
+
+
+class BadOutput(TwofoldError):
+    """The model failed on this row alone, or gave a non-finite value. Our fault."""
+
+    code = "internal"

@@ -1,0 +1,1 @@
+"""Thin handlers, one file per noun: wire -> codes -> rows -> bytes -> response."""

@@ -1,0 +1,1 @@
+"""Makes a model: data, stages, evaluation, export. Meets the service only in the bundle."""
