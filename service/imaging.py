@@ -120,7 +120,9 @@ def _webp_header(data: bytes) -> Header:
 def check_picture(data: bytes, settings: Settings) -> Header:
     """Every cap, before decoding. Raises as `read_header`, and TooLarge naming the cap."""
     if len(data) > settings.max_picture_bytes:
-        raise TooLarge(f"A picture may have {settings.max_picture_bytes} bytes; send a smaller file.", allowed=f"{settings.max_picture_bytes} bytes")
+        raise TooLarge(
+            f"A picture may have {settings.max_picture_bytes} bytes; send a smaller file.", allowed=f"{settings.max_picture_bytes} bytes"
+        )
     header = read_header(data, settings.max_jpeg_scans)
     if header.width < 1 or header.height < 1:
         raise UndecodablePicture("The picture has no size; send it again.")
@@ -156,7 +158,9 @@ def sheet(pixels: Pixels, rows: int, cols: int, background: tuple[int, ...]) -> 
     cells = np.empty((rows * cols, height, width, channels), np.uint8)
     cells[:n] = pixels
     cells[n:] = np.asarray(background, np.uint8)
-    return np.ascontiguousarray(cells.reshape(rows, cols, height, width, channels).swapaxes(1, 2).reshape(rows * height, cols * width, channels))
+    return np.ascontiguousarray(
+        cells.reshape(rows, cols, height, width, channels).swapaxes(1, 2).reshape(rows * height, cols * width, channels)
+    )
 
 
 def encode(pixels: Pixels, media: str, recipe: str | None) -> bytes:
@@ -190,4 +194,6 @@ def _webp(pixels: Pixels, recipe: str | None) -> bytes:
 
 def _description(recipe: str) -> bytes:
     text = recipe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return f'<rdf:Description xmlns:{RECIPE_KEYWORD}="urn:twofold:recipe"><twofold:recipe>{text}</twofold:recipe></rdf:Description>'.encode()
+    return (
+        f'<rdf:Description xmlns:{RECIPE_KEYWORD}="urn:twofold:recipe"><twofold:recipe>{text}</twofold:recipe></rdf:Description>'.encode()
+    )

@@ -1,0 +1,198 @@
+"""Wire to noun: what each route takes, with types and static bounds, and what it answers.
+
+One strict validator for query and JSON. Refusals are our own sentences: the library's text would echo input. It does not know
+how the fields travelled, nor anything that needs a card (class names, code lengths).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from service.codes import MAX_INDEX, MAX_SEED
+from service.errors import Invalid
+
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+MAX_CODE = 1e4  # far beyond any code of a trained encoder, and no graph overflows on it
+
+ClassKey = Annotated[
+    Annotated[int, Field(ge=0, le=65535)] | Annotated[str, Field(min_length=1, max_length=200)],
+    Field(description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)", examples=[7, "sneaker"]),
+]
+Seed = Annotated[
+    int | None, Field(ge=0, le=MAX_SEED, description="an integer from 0 to 2^63-1 (without it the server draws one and says which)")
+]
+Index = Annotated[int, Field(ge=0, le=MAX_INDEX, description="an integer from 0 to 2^31-1 (which picture of the seed is the first)")]
+Temperature = Annotated[float, Field(ge=0, le=4, allow_inf_nan=False, description="a number from 0 to 4")]
+Coordinate = Annotated[float, Field(ge=-MAX_CODE, le=MAX_CODE, allow_inf_nan=False)]
+Code = Annotated[list[Coordinate], Field(min_length=1, max_length=65536, fail_fast=True)]
+Token = Annotated[str | None, Field(min_length=1, max_length=2**20, description="a code token (c1.…)")]
+Format = Annotated[Literal["png", "webp"], Field(description="png or webp (the encoding of pictures inside JSON)")]
+ModelName = Annotated[str | None, Field(min_length=1, max_length=100, description="a name from /models (without it the default)")]
+Picture = Annotated[
+    str | bytes,
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}),
+]
+Source = Annotated[
+    str | bytes,
+    WithJsonSchema({"type": "string", "description": "a picture in base64, or a code token (c1.…)"}),
+]
+
+
+class Request(BaseModel):
+    """Base of all requests: strict, nothing unknown, and the one road from loose fields to a validated noun."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
+
+    in_query: ClassVar[Mapping[str, type]] = {}
+    names: ClassVar[frozenset[str]] = frozenset()
+
+    model: ModelName = None
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        cls.names = frozenset(info.alias or name for name, info in cls.model_fields.items())
+        cls.in_query = {info.alias or name: kind for name, info in cls.model_fields.items() if (kind := _kind(info.annotation)) is not None}
+
+    @classmethod
+    def value(cls, name: str, text: str) -> Any:
+        """The value of one textual field (query or multipart). Raises Invalid when it is unknown or not written as its type."""
+        kind = cls.in_query.get(name)
+        if kind is None:
+            raise Invalid(*_unknown(cls)) if name not in cls.names else Invalid(f"{name} goes into the body.", field=name)
+        if kind is int and _INTEGER.fullmatch(text):
+            return int(text)
+        if kind is float and len(text) <= 32 and _NUMBER.fullmatch(text) and math.isfinite(number := float(text)):
+            return number
+        if kind is bool and text in ("true", "false"):
+            return text == "true"
+        if kind is str:
+            return text
+        raise _refusal(cls, (name,))
+
+    @classmethod
+    def check(cls, fields: Mapping[str, Any]) -> Self:
+        """Validate. Raises Invalid naming the field and what is allowed, in our own words."""
+        if not fields.keys() <= cls.names:
+            raise Invalid(*_unknown(cls), allowed=", ".join(sorted(cls.names)))
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            raise _refusal(cls, first["loc"], first["type"]) from None
+
+
+def _kind(annotation: Any) -> type | None:
+    """int, float, bool or str for a field that can be written in a query, None for the others. `int | str` is text."""
+    if typing.get_origin(annotation) is Annotated:
+        return _kind(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) is Literal:
+        return str
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        kinds = {_kind(part) for part in typing.get_args(annotation) if part is not types.NoneType}
+        return str if str in kinds else kinds.pop()
+    return annotation if annotation in (int, float, bool, str) else None
+
+
+def _unknown(cls: type[Request]) -> tuple[str]:
+    return (f"There is an unknown field; this route takes {', '.join(sorted(cls.names))}.",)
+
+
+def _refusal(cls: type[BaseModel], loc: tuple[int | str, ...], kind: str = "") -> Invalid:
+    """Name the field by known names and positions only: a key of a free mapping is input, and is not repeated."""
+    path, allowed, owner = "", None, cls
+    for part in loc:
+        if isinstance(part, int):
+            path += f".{part}"
+            continue
+        info = next((f for name, f in owner.model_fields.items() if part == (f.alias or name)), None)
+        if info is None:
+            break
+        path += f".{part}" if path else part
+        allowed = info.description
+        owner = _items_of(info.annotation) or owner
+    path = path or "body"
+    if kind == "missing":
+        return Invalid(f"{path} is required{f': {allowed}' if allowed else ''}.", field=path, allowed=allowed)
+    if kind == "extra_forbidden":
+        return Invalid(
+            f"{path} holds an unknown field; it takes {', '.join(f.alias or n for n, f in owner.model_fields.items())}.", field=path
+        )
+    return Invalid(f"{path} is not acceptable{f'; it must be {allowed}' if allowed else ''}.", field=path, allowed=allowed)
+
+
+def _items_of(annotation: Any) -> type[BaseModel] | None:
+    parts = [annotation, *typing.get_args(annotation)]
+    return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
+
+
+# ------------------------------------------------------------------------------------------------------------ requests
+
+
+class Generate(Request):
+    """Pictures of a class. Picture k uses index `index + k`; the style of a (seed, index) is the same in every class."""
+
+    class_: ClassKey = Field(alias="class")
+    n: Annotated[int, Field(ge=1, le=4096, description="an integer from 1 to 64 (how many pictures)")] = 1
+    seed: Seed = None
+    index: Index = 0
+    temperature: Temperature = Field(1.0, description="a number from 0 to 4 (spread of the styles)")
+    class_temperature: Temperature = Field(1.0, description="a number from 0 to 4 (spread within the class)")
+    sampler: Literal["fitted", "paper"] = Field("fitted", description="fitted or paper")
+    format: Format = "png"
+
+
+class Encode(Request):
+    """Pictures to take apart."""
+
+    images: Annotated[
+        list[Picture], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of 1 to 64 pictures in base64")
+    ]
+
+
+class Item(BaseModel):
+    """One picture to decode. The class comes from exactly one of code, z_s, class, class_weights; the style from z_u or seed."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    code: Token = None
+    z_s: Annotated[Code | None, Field(description="a list of numbers from -10000 to 10000, as long as dim_s")] = None
+    z_u: Annotated[Code | None, Field(description="a list of numbers from -10000 to 10000, as long as dim_u")] = None
+    class_: ClassKey | None = Field(
+        None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)"
+    )
+    class_weights: Annotated[
+        dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] | None,
+        Field(min_length=1, max_length=1024, description="an object of classes with weights from 0 to 1 that sum to 1"),
+    ] = None
+    seed: Seed = None
+    index: Index = 0
+
+
+class Decode(Request):
+    """Codes to put together."""
+
+    items: Annotated[list[Item], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of 1 to 64 items")]
+    format: Format = "png"
+
+
+class Swap(Request):
+    """The class of some, the style of others: `class_from` gives the rows, `style_from` the columns."""
+
+    class_from: Annotated[
+        list[Source], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of pictures in base64 or code tokens")
+    ]
+    style_from: Annotated[
+        list[Source], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of pictures in base64 or code tokens")
+    ]
+    verdict: bool = Field(
+        False, description="true or false (true: the encoder reads every result and says whether the class was kept; JSON only)"
+    )
+    format: Format = "png"
