@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -74,7 +73,7 @@ class Judge:
     """A trained network with the facts that go beside every figure made with it."""
 
     def __init__(self, network: Network, card: dict[str, Any]) -> None:
-        self.network = network.eval().to(memory_format=torch.channels_last)
+        self.network = network.eval()
         self.card = card  # hash, config, class_names, shape, data, accuracy, seconds
 
     @property
@@ -132,7 +131,8 @@ def _fit(train: Pictures, validation: Pictures, config: JudgeConfig, log: Callab
     """AdamW, one cycle, cross-entropy, bfloat16 autocast; the same weights for the same seed, machine and thread count."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = Network(config, train.pixels.shape[3], len(train.class_names)).to(memory_format=torch.channels_last)
+        network = Network(config, train.pixels.shape[3], len(train.class_names))
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub does not know it
         batch = min(config.batch, len(train))
         steps = len(train) // batch
         optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
@@ -182,7 +182,7 @@ def _write(out: Path, network: Network, card: dict[str, Any]) -> None:
     torch.save(network.state_dict(), out / (WEIGHTS + ".new"))
     (out / (CARD + ".new")).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for name in (WEIGHTS, CARD):
-        os.replace(out / (name + ".new"), out / name)
+        (out / (name + ".new")).replace(out / name)
 
 
 def load_judge(folder: Path) -> Judge:

@@ -1,0 +1,236 @@
+"""Measures an exported bundle through `service.client.Local`: what is measured is what is served.
+
+Knows the service's in-process client, and nothing of networks, checkpoints or stages. Choices are made on the validation
+split; the test split is for figures. Definitions and bars stand in `measures.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from model import contract
+from model.contract import Floats, Pixels
+from service.client import Local
+from training import metrics
+from training.cost import file_bytes, multiply_adds
+from training.data import DataError, Pictures, load
+from training.judge import Judge, load_judge, split_validation_rows
+from training.metrics import Labels
+from training.probes import chance, leak
+
+SPLITS = ("test", "validation")
+PAIRS = 10_000
+SAMPLERS: tuple[tuple[Literal["fitted", "paper"], str], ...] = (("fitted", ""), ("paper", "_paper"))  # with the suffix of its measures
+QUICK_FIT_ROWS, QUICK_HELD_ROWS = 1_000, 300
+
+
+class Codes(Protocol):
+    """What `Local.encode` gives: arrays with one row per picture."""
+
+    @property
+    def z_s(self) -> Floats: ...
+    @property
+    def z_u_mean(self) -> Floats: ...
+    @property
+    def z_u_log_var(self) -> Floats: ...
+    @property
+    def class_log_prob(self) -> Floats: ...
+
+
+class Model(Protocol):
+    """The part of `service.client.Local` that is measured."""
+
+    def encode(self, pictures: Pixels, /) -> Codes: ...
+    def decode(self, z_s: Floats, z_u: Floats, /) -> Pixels: ...
+    def swap(self, class_from: Pixels, style_from: Pixels, /) -> Pixels: ...
+    def sample(self, labels: Labels, /, seed: int, *, sampler: Literal["fitted", "paper"] = "fitted") -> tuple[Floats, Floats]: ...
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that the stages read. `fit` is what probes and tables learn from, `held` is what is measured."""
+
+    model: Model
+    judge: Judge
+    prior: contract.Prior
+    fit: Pictures
+    held: Pictures
+    fit_codes: Codes
+    held_codes: Codes
+    pairs: int
+    seed: int
+
+    def rng(self, purpose: int) -> np.random.Generator:
+        """Its own stream for every purpose, so that one stage's draws do not move another's."""
+        return np.random.default_rng([self.seed, purpose])
+
+
+def evaluate(
+    bundle: Path,
+    data: Path,
+    judge: Path,
+    out: Path,
+    split: str = "test",
+    quick: bool = False,
+    seed: int = 0,
+    log: Callable[[str], object] = print,
+) -> dict[str, Any]:
+    """Measure `bundle` on a split of `data`, write the result to the file `out` as JSON and return it.
+
+    On "test" the probes learn from the whole training split; on "validation" from its other rows. `quick` takes a sample of
+    the rows and says so in the result: for tests, not for figures. Raises DataError, ContractError, ValueError.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}")
+    started = time.monotonic()
+    files, seer = contract.open_bundle(bundle), load_judge(judge)
+    fit, held = _pictures(data, split, files.card, seer, seed, quick)
+    local = Local(bundle)
+    pairs = len(held) if quick else PAIRS
+    material = Material(local, seer, files.prior, fit, held, local.encode(fit.pixels), local.encode(held.pixels), pairs, seed)
+    seconds = {"load_and_encode": round(time.monotonic() - started, 1)}
+    values = _cost(files.decoder, bundle)
+    for name, stage in STAGES.items():
+        since = time.monotonic()
+        found = stage(material)
+        values |= found
+        seconds[name] = round(time.monotonic() - since, 1)
+        log(f"{name} ({seconds[name]} s): " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
+    result = {
+        "bundle": {"name": files.card.name, "model_hash": files.card.model_hash},
+        "data": {"name": held.source["name"], "fit": fit.source, "held": held.source},
+        "split": split,
+        "quick": quick,
+        "seed": seed,
+        "rows": {"fit": len(fit), "held": len(held), "pairs": pairs, "generated": len(held)},
+        "judge": {"hash": seer.hash, "accuracy": values["judge_accuracy"]},
+        "values": values,
+        "bytes": file_bytes(bundle),
+        "seconds": {**seconds, "total": round(time.monotonic() - started, 1)},
+    }
+    _write(out, result)
+    return result
+
+
+def _pictures(data: Path, split: str, card: contract.Card, judge: Judge, seed: int, quick: bool) -> tuple[Pictures, Pictures]:
+    """(fit, held); refuses a bundle, a data set and a judge that do not belong together."""
+    fit = load(data, "train", card.dims, card.preprocessing)
+    if judge.card["data"]["train"]["files"] != fit.source["files"] or list(card.class_names) != list(fit.class_names):
+        raise DataError("bundle, data and judge must have the same classes, and the judge must come from these training pictures")
+    if tuple(judge.card["shape"]) != fit.pixels.shape[1:]:
+        raise DataError("the judge was trained on pictures of another size than the bundle's")
+    if split == "test":
+        held = load(data, "test", card.dims, card.preprocessing)
+    else:
+        fit, held = split_validation_rows(fit, judge.card["config"]["validation_rows"])
+    if quick:
+        rng = np.random.default_rng(seed)
+        fit, held = (p.take(rng.permutation(len(p))[:n]) for p, n in ((fit, QUICK_FIT_ROWS), (held, QUICK_HELD_ROWS)))
+    return fit, held
+
+
+# ------------------------------------------------------------------------------------------------------------ stages
+
+
+def reading(m: Material) -> dict[str, float]:
+    """What the encoders read in held-out pictures, and how well the decoder gives them back."""
+    read = m.held_codes.class_log_prob.argmax(1)
+    drawn = m.model.decode(m.held_codes.z_s, m.held_codes.z_u_mean)
+    error = float(metrics.mean_square_error(m.held.pixels, drawn).mean())
+    gap = metrics.mahalanobis_gap(m.held_codes.z_s.astype(np.float64), m.held.labels, m.prior.fit_means, m.prior.fit_scale_tril)
+    return {
+        "class_accuracy": float((read == m.held.labels).mean()),
+        "judge_accuracy": float((m.judge.look(m.held.pixels)[0] == m.held.labels).mean()),
+        "reconstruction_psnr": float(metrics.psnr(error)),
+        "reconstruction_ssim": float(metrics.ssim(m.held.pixels, drawn).mean()),
+        "reconstruction_mse": error,
+        "typicality_gap": gap,
+    }
+
+
+def swaps(m: Material) -> dict[str, float]:
+    """Swaps of random pairs: is the class of a kept, does the style of b move into them, is it read back."""
+    rng = m.rng(1)
+    a, b = rng.integers(0, len(m.held), (2, m.pairs))
+    swapped = m.model.swap(m.held.pixels[a], m.held.pixels[b])
+    seen, label_a, label_b = m.judge.look(swapped)[0], m.held.labels[a], m.held.labels[b]
+    kept, different = seen == label_a, label_a != label_b
+    values = {
+        "class_kept": float(kept.mean()),
+        "class_kept_read": float((seen == m.held_codes.class_log_prob[a].argmax(1)).mean()),
+        "class_kept_different": float(kept[different].mean()),
+    }
+    for name, statistic in metrics.STATISTICS.items():
+        table = metrics.class_table(statistic(m.fit.pixels), m.fit.labels, len(m.fit.class_names))
+        real, moved = statistic(m.held.pixels), metrics.standardise(statistic(swapped), label_a, table)
+        values[f"{name}_moved"] = metrics.pearson(metrics.standardise(real[b], label_b, table), moved)
+        values[f"{name}_from_class"] = metrics.pearson(metrics.standardise(real[a], label_a, table), moved)
+    again, codes = m.model.encode(swapped).z_u_mean, m.held_codes.z_u_mean
+    used = metrics.active(codes)
+    values["style_kept_retrieval"] = metrics.retrieval(again, codes, b, rng)
+    values["style_kept_r"] = metrics.dimension_r(again, codes[b], used)
+    return values | {"active_dims": float(used.sum())}
+
+
+def generation(m: Material) -> dict[str, float]:
+    """As many pictures as are held out, of the same class mix, by both samplers, beside real ones."""
+    labels, (_, features) = m.held.labels, m.judge.look(m.held.pixels)
+    pixel_variance = metrics.within_class_variance(m.held.pixels, labels)
+    feature_variance = metrics.within_class_variance(features, labels)
+    others = m.rng(2).permutation(len(m.fit))[: len(m.held)]
+    values = {
+        "frechet_real": metrics.frechet(m.judge.look(m.fit.pixels[others])[1], features),
+        "intra_class_ssim_real": metrics.intra_class_ssim(m.held.pixels, labels, m.rng(3)),
+    }
+    for sampler, suffix in SAMPLERS:
+        drawn = m.model.decode(*m.model.sample(labels, seed=m.seed, sampler=sampler))
+        seen, drawn_features = m.judge.look(drawn)
+        values |= {
+            f"class_consistency{suffix}": float((seen == labels).mean()),
+            f"frechet{suffix}": metrics.frechet(drawn_features, features),
+            f"pixel_variance_ratio{suffix}": metrics.within_class_variance(drawn, labels) / pixel_variance,
+            f"feature_variance_ratio{suffix}": metrics.within_class_variance(drawn_features, labels) / feature_variance,
+            f"intra_class_ssim{suffix}": metrics.intra_class_ssim(drawn, labels, m.rng(3)),
+        }
+    return values
+
+
+def leak_of_means(m: Material) -> dict[str, float]:
+    """Can a fresh probe read the class from the style code's means."""
+    fit, held = m.fit_codes.z_u_mean, m.held_codes.z_u_mean
+    found = {f"leak_{kind}": leak(kind, fit, m.fit.labels, held, m.held.labels, m.seed) for kind in ("linear", "mlp", "mlp_512")}
+    return {"chance": chance(m.held.labels), **found}
+
+
+def leak_of_samples(m: Material) -> dict[str, float]:
+    """The same from one draw of the style code per picture."""
+    rng = m.rng(4)
+
+    def draw(codes: Codes) -> Floats:
+        noise = rng.standard_normal(codes.z_u_mean.shape, dtype=np.float32)
+        return np.asarray(codes.z_u_mean + np.exp(codes.z_u_log_var / 2) * noise, np.float32)
+
+    return {"leak_mlp_sampled": leak("mlp", draw(m.fit_codes), m.fit.labels, draw(m.held_codes), m.held.labels, m.seed)}
+
+
+STAGES: dict[str, Callable[[Material], dict[str, float]]] = {
+    stage.__name__: stage for stage in (reading, swaps, generation, leak_of_means, leak_of_samples)
+}
+
+
+def _cost(decoder: bytes, bundle: Path) -> dict[str, float]:
+    return {"decoder_multiply_adds_m": multiply_adds(decoder)["total"] / 1e6, "bundle_mb": file_bytes(bundle)["total"] / 1e6}
+
+
+def _write(out: Path, result: dict[str, Any]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(out.name + ".new")
+    beside.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    beside.replace(out)

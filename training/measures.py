@@ -1,0 +1,161 @@
+"""The measures by name: what each means, the bars it is held against, and the table that lays bundles side by side.
+
+Computes nothing: `evaluate.py` fills the values. Bars are those of the bundles that ship, by the name of their data set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the table. `real` names the value that real pictures, or worthless codes, get in the same run."""
+
+    key: str
+    title: str
+    definition: str
+    real: str | None = None
+    decimals: int = 3
+
+
+@dataclass(frozen=True)
+class Bar:
+    """low <= value <= high."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def met(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        if math.isinf(self.high):
+            return f">= {self.low:g}"
+        return f"<= {self.high:g}" if math.isinf(self.low) else f"{self.low:g} to {self.high:g}"
+
+
+_PROBE = "accuracy of a fresh probe on z_u, standardised by the training codes, fitted to the training split: "
+_SWAP = "swaps G(z_s(a), z_u(b)) of random pairs "
+MEASURES = (
+    Measure("class_accuracy", "class accuracy", "argmax of the mixture posterior on z_s", "judge_accuracy"),
+    Measure("leak_linear", "leak, linear", _PROBE + "logistic regression on the means", "chance"),
+    Measure("leak_mlp", "leak, MLP 256-256", _PROBE + "MLP with early stopping on the means", "chance"),
+    Measure("leak_mlp_512", "leak, MLP 512-512", _PROBE + "MLP of 25 epochs on the means", "chance"),
+    Measure("leak_mlp_sampled", "leak, MLP on sampled z_u", _PROBE + "MLP 256-256 on one draw per picture", "chance"),
+    Measure("class_kept", "class kept, of the true class", "share of " + _SWAP + "that the judge gives the class of a", "judge_accuracy"),
+    Measure("class_kept_read", "class kept, of the class read", "the same against the class that the encoder read in a"),
+    Measure("class_kept_different", "class kept, pairs of different classes", "the same over pairs of different classes"),
+    Measure(
+        "brightness_moved", "style moved, brightness r", "Pearson r of the statistic in b and in the swap, each per class standardised"
+    ),
+    Measure("brightness_from_class", "... r with the class source", "the same r against a: should be near 0"),
+    Measure("slant_moved", "style moved, slant r", "as brightness, by second moments"),
+    Measure("slant_from_class", "... r with the class source", "as brightness"),
+    Measure("stroke_width_moved", "style moved, stroke width r", "as brightness, 2 * ink / outline"),
+    Measure("stroke_width_from_class", "... r with the class source", "as brightness"),
+    Measure("style_kept_retrieval", "style kept, retrieval of b in 100", "z_u read from the swap finds that of b among 100 by cosine"),
+    Measure("style_kept_r", "style kept, r per dimension", "mean Pearson r of z_u read from the swap and of b, active dimensions"),
+    Measure("class_consistency", "class consistency", "share of generated pictures that the judge gives the asked class", "judge_accuracy"),
+    Measure("class_consistency_paper", "class consistency, paper's sampler", "the same with the learned Gaussians", "judge_accuracy"),
+    Measure("frechet", "Fréchet distance (judge)", "on the judge's features; not comparable with Inception FID", "frechet_real"),
+    Measure("frechet_paper", "Fréchet distance (judge), paper's sampler", "the same with the learned Gaussians", "frechet_real"),
+    Measure("pixel_variance_ratio", "pixel variance within class, ratio to real", "generated against real pictures", "one"),
+    Measure("feature_variance_ratio", "feature variance within class, ratio to real", "on the judge's features", "one"),
+    Measure("intra_class_ssim", "SSIM of pairs within a class", "generated; lower is more varied", "intra_class_ssim_real"),
+    Measure("reconstruction_psnr", "reconstruction PSNR, dB", "of the mean square error over the split", decimals=1),
+    Measure("reconstruction_ssim", "reconstruction SSIM", "11 pixel Gaussian window, mean over pictures", "one"),
+    Measure("reconstruction_mse", "reconstruction MSE", "pixels in [0, 1]", decimals=4),
+    Measure("typicality_gap", "typicality gap", "E[Mahalanobis^2] / D_s of held-out z_s under the refitted Gaussian of its class", "one"),
+    Measure("decoder_multiply_adds_m", "decoder, million multiply-adds", "counted on the ONNX graph, flow included", decimals=2),
+    Measure("bundle_mb", "bundle, MB", "all files", decimals=2),
+)
+
+
+def _least(bar: float, stretch: float) -> tuple[Bar, Bar]:
+    return Bar(low=bar), Bar(low=stretch)
+
+
+def _most(bar: float, stretch: float) -> tuple[Bar, Bar]:
+    return Bar(high=bar), Bar(high=stretch)
+
+
+def _near_zero(bar: float, stretch: float) -> tuple[Bar, Bar]:
+    return Bar(-bar, bar), Bar(-stretch, stretch)
+
+
+# {data set: {measure: (bar, stretch)}}
+BARS: Mapping[str, Mapping[str, tuple[Bar, Bar]]] = {
+    "fashion_mnist": {
+        "class_accuracy": _least(0.92, 0.935),
+        "leak_linear": _most(0.12, 0.11),
+        "leak_mlp": _most(0.25, 0.15),
+        "leak_mlp_512": _most(0.32, 0.20),
+        "leak_mlp_sampled": _most(0.28, 0.18),
+        "class_kept": _least(0.87, 0.91),
+        "class_kept_read": _least(0.92, 0.95),
+        "brightness_moved": _least(0.55, 0.75),
+        "style_kept_retrieval": _least(0.65, 0.85),
+        "style_kept_r": _least(0.68, 0.85),
+        "class_consistency": _least(0.91, 0.95),
+        "frechet": _most(1.4, 0.7),
+        "pixel_variance_ratio": (Bar(0.8, 1.15), Bar(0.9, 1.1)),
+        "reconstruction_psnr": _least(19.0, 21.0),
+        "reconstruction_ssim": _least(0.64, 0.72),
+        # 5 million for the decoder and 0.25 million for the flow in front of it
+        "decoder_multiply_adds_m": (Bar(high=5.25), Bar(high=5.25)),
+        "bundle_mb": (Bar(high=6), Bar(high=6)),
+    },
+    "mnist": {
+        "class_accuracy": _least(0.990, 0.994),
+        "leak_mlp": _most(0.30, 0.15),
+        "leak_mlp_sampled": _most(0.20, 0.13),
+        "class_kept_different": _least(0.97, 0.99),
+        "slant_moved": _least(0.75, 0.9),
+        "slant_from_class": _near_zero(0.1, 0.05),
+        "stroke_width_moved": _least(0.6, 0.8),
+        "stroke_width_from_class": _near_zero(0.1, 0.05),
+        "class_consistency": _least(0.98, 0.99),
+        "reconstruction_mse": _most(0.025, 0.016),
+    },
+}
+
+
+def table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: a line per measure, a column per evaluation.json, beside real data and the bars; x marks a missed bar.
+
+    `evaluations` maps a column's title to what `evaluate` returned. Raises ValueError for none, or for evaluations with
+    different data, split or judge: their figures are not comparable.
+    """
+    runs = list(evaluations.values())
+    if not runs or any(
+        (r["data"], r["split"], r["judge"]["hash"]) != (runs[0]["data"], runs[0]["split"], runs[0]["judge"]["hash"]) for r in runs
+    ):
+        raise ValueError("evaluations are comparable only on the same data, split and judge")
+    bars = BARS.get(runs[0]["data"]["name"], {})
+    titles = [title + (" (quick)" if run["quick"] else "") for title, run in evaluations.items()]
+    lines = [_row("measure", "real", *titles, "bar", "stretch"), _row("---", *["---:"] * (len(titles) + 3))]
+    for measure in MEASURES:
+        found = [run["values"].get(measure.key) for run in runs]
+        if all(value is None for value in found):
+            continue
+        bar = bars.get(measure.key)
+        real = {"one": 1.0, **runs[0]["values"]}.get(measure.real or "")
+        cells = [_cell(value, measure, bar[0] if bar else None) for value in found]
+        lines.append(_row(measure.title, _cell(real, measure, None), *cells, *(map(str, bar) if bar else ("", ""))))
+    judge, rows = runs[0]["judge"], runs[0]["rows"]["held"]
+    lines += ["", f"{runs[0]['split']} split, {rows} pictures; judge {judge['hash'][:8]} is right in {judge['accuracy']:.3f} of them."]
+    return "\n".join(lines) + "\n"
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(value: float | None, measure: Measure, bar: Bar | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.{measure.decimals}f}" + (" x" if bar and not bar.met(value) else "")
