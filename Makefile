@@ -1,0 +1,85 @@
+# Needs Python >= 3.11 and make, nothing else: each target installs what it uses into .venv, pinned by constraints.txt.
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+DATA ?= data/fashion_mnist
+CONFIG ?= training/configs/fashion.toml
+RUN ?= runs/fashion
+BUNDLE ?= $(RUN)/bundle
+IMAGE ?= twofold:0.1.0
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+SOURCES := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test browser-test check format train export bench image system-deps clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+serve: .venv/.serve ## serve the embedded model on HOST:PORT (127.0.0.1:8000)
+	$(BIN)/twofold serve --host $(HOST) --port $(PORT)
+
+test: .venv/.dev $(if $(findstring not browser,$(PYTEST_ARGS)),,system-deps) ## every test, with branch coverage; PYTEST_ARGS adds to it
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+browser-test: .venv/.dev system-deps ## the page in a real headless Chromium
+	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
+
+check: .venv/.dev ## format, lint, types, walls between rooms, secrets, Dockerfile, compose file
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive service model training
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify
+	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+format: .venv/.dev ## let ruff format and repair
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train: .venv/.train ## train CONFIG on DATA into RUN; takes up where it stopped
+	$(BIN)/twofold-train train $(CONFIG) --data $(DATA) --out $(RUN)
+
+export: .venv/.train ## make BUNDLE from RUN
+	$(BIN)/twofold-train export $(RUN) --out $(BUNDLE)
+
+bench: .venv/.dev ## cold start, latency, throughput and memory of the service on this machine
+	$(BIN)/python -m tests.bench.service
+
+image: ## build the service's container image with docker or buildah
+	@if command -v docker >/dev/null; then docker build --file docker/service.Dockerfile --tag $(IMAGE) .; \
+	elif command -v buildah >/dev/null; then buildah bud --format docker --layers --file docker/service.Dockerfile --tag $(IMAGE) .; \
+	else echo "make image needs docker or buildah" >&2; exit 1; fi
+
+system-deps: # Chromium for the browser tests: found, or installed where this is Debian and we are root
+	@if command -v chromium >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium >/dev/null; \
+	else echo "the browser tests need Chromium: install your system's package, or make test PYTEST_ARGS='-m \"not browser\"'" >&2; exit 1; fi
+
+clean: ## forget what was installed and cached (runs and data stay)
+	rm -rf .venv build *.egg-info .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# One environment that only grows; a stamp per size, renewed when the pins change.
+.venv/.serve: $(SOURCES) | .venv/bin/python
+	$(INSTALL) .
+	@touch $@
+
+.venv/.train: $(SOURCES) | .venv/bin/python
+	$(INSTALL) '.[train]'
+	@touch .venv/.serve $@
+
+.venv/.dev: $(SOURCES) | .venv/bin/python
+	$(INSTALL) '.[train,test,dev]'
+	@touch .venv/.serve .venv/.train $@
