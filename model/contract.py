@@ -351,11 +351,13 @@ def verify_sums(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         raise ContractError("no such bundle folder")
     try:
-        lines = (folder / SUMS).read_text(encoding="ascii").splitlines()
+        text = (folder / SUMS).read_bytes().decode("ascii")
     except (OSError, ValueError) as error:
         raise ContractError(f"{SUMS}: missing or unreadable") from error
     sums: dict[str, str] = {}
-    for line in lines:
+    if not text.endswith("\n"):
+        raise ContractError(f"{SUMS}: ends too early")
+    for line in text[:-1].split("\n"):
         match = re.fullmatch(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*)", line)
         if not match or match[2] in sums:
             raise ContractError(f"{SUMS}: malformed line {len(sums) + 1}")

@@ -1,0 +1,37 @@
+"""The two opponents: D on pictures (which class it should be is an input), C on style codes. Never exported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class Critic(nn.Module):
+    """D(x, y): projection discriminator with spectral normalisation on the convolutions. Miyato & Koyama 2018.
+
+    pictures [B, C, H, W] in [0, 1], label [B] -> score [B].
+    """
+
+    def __init__(self, channels: int, widths: Sequence[int], classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((channels, *widths[:-2]), widths[:-1], strict=True):
+            layers += [spectral_norm(nn.Conv2d(before, after, 4, 2, 1)), nn.LeakyReLU(0.2)]
+        layers += [spectral_norm(nn.Conv2d(widths[-2], widths[-1], 3, 1, 1)), nn.LeakyReLU(0.2)]
+        self.trunk = nn.Sequential(*layers)
+        self.score = nn.Linear(widths[-1], 1)
+        self.embedding = nn.Embedding(classes, widths[-1])
+        nn.init.normal_(self.embedding.weight, std=widths[-1] ** -0.5)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        features = self.trunk(2 * x - 1).float().mean((2, 3))
+        return self.score(features)[:, 0] + (self.embedding(label) * features).sum(1)
+
+
+class LatentClassifier(nn.Sequential):
+    """C(z_u): one hidden layer of 256, as the authors' code: [B, D_u] -> logits [B, K]."""
+
+    def __init__(self, dim_u: int, classes: int, hidden: int = 256) -> None:
+        super().__init__(nn.Linear(dim_u, hidden), nn.ReLU(), nn.Linear(hidden, classes))

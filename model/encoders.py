@@ -1,0 +1,51 @@
+"""E_s and E_u: two separate encoders. No label enters either of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from model.blocks import conv, halvings
+from model.posterior import DiagonalGaussian
+
+LOG_VAR_LIMITS = (-12.0, 4.0)  # of q(z_u | x), nats
+
+
+class Trunk(nn.Sequential):
+    """Pictures [B, C, H, W] in [0, 1] -> features [B, F]. One width per resolution, two convolutions on each below the first."""
+
+    def __init__(self, channels: int, height: int, width: int, widths: Sequence[int], dropout: float = 0.0) -> None:
+        times = halvings(height, width)
+        if len(widths) != times + 1:
+            raise ValueError(f"{height}x{width} pictures need {times + 1} widths, not {len(widths)}")
+        layers: list[nn.Module] = [conv(channels, widths[0])]
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            layers += [conv(before, after, stride=2), conv(after, after)]
+        super().__init__(*layers, nn.Flatten(), nn.Dropout(dropout))
+        self.features = widths[-1] * (height >> times) * (width >> times)
+
+
+class ClassEncoder(nn.Module):
+    """E_s: pictures [B, C, H, W] -> z_s [B, D_s], a point."""
+
+    def __init__(self, trunk: Trunk, dim_s: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(trunk.features, dim_s)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.trunk(x)).float()
+
+
+class StyleEncoder(nn.Module):
+    """E_u: pictures [B, C, H, W] -> q(z_u | x), mean and log-variance [B, D_u]."""
+
+    def __init__(self, trunk: Trunk, dim_u: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(trunk.features, 2 * dim_u)
+
+    def forward(self, x: Tensor) -> DiagonalGaussian:
+        mean, log_var = self.head(self.trunk(x)).float().chunk(2, dim=1)
+        return DiagonalGaussian(mean, log_var.clamp(*LOG_VAR_LIMITS))

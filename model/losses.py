@@ -1,0 +1,109 @@
+"""One pure function per equation. Natural logarithms; the docstring says what is summed and what is averaged.
+
+Knows no networks, no weights and no optimisers: `training/step.py` weighs and sums.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.posterior import DiagonalGaussian
+from model.prior import LOG_2PI
+
+
+def recon_sse(x: Tensor, x_rec: Tensor) -> Tensor:
+    """Squared error, x [B, C, H, W] in [0, 1] -> scalar, sum over pixels, mean over B.
+
+    With weight w it is -log N(x; x_rec, sigma^2 I) up to a constant, sigma^2 = 1 / (2 w).
+    """
+    return (x - x_rec).square().flatten(1).sum(1).mean()
+
+
+def recon_mse(x: Tensor, x_rec: Tensor) -> Tensor:
+    """Mean squared error on the scale [-1, 1], x in [0, 1] -> scalar, mean over pixels and B. Zheng & Sun 2019 (code)."""
+    return 4 * (x - x_rec).square().mean()
+
+
+def kl_sum(q: DiagonalGaussian) -> Tensor:
+    """KL(q(z_u | x) || N(0, I)) -> scalar, nats, sum over D_u, mean over B. Zheng & Sun 2019, L_KL."""
+    return q.kl_to_standard().sum(1).mean()
+
+
+def kl_mean(q: DiagonalGaussian) -> Tensor:
+    """The same, *averaged* over D_u, as the authors' code has it: regularises z_u D_u times less."""
+    return q.kl_to_standard().mean()
+
+
+def class_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """CE(logits [B, K], label [B]) -> scalar, nats, mean over B. Zheng & Sun 2019, L_cls; Wan et al. 2018, margin 0."""
+    return F.cross_entropy(logits, label)
+
+
+def likelihood_loss(log_prob: Tensor) -> Tensor:
+    """-log N(z_s; mu_y, Sigma_y), log_prob [B] summed over D_s -> scalar, nats, mean over B. Zheng & Sun 2019, L_lkd."""
+    return -log_prob.mean()
+
+
+def mixture_loss(logits: Tensor, log_prob: Tensor, label: Tensor, weight: float = 0.1) -> Tensor:
+    """L_GM = L_cls + lambda L_lkd -> scalar, nats. Wan et al. 2018; Zheng & Sun 2019, lambda = 0.1."""
+    return class_loss(logits, label) + weight * likelihood_loss(log_prob)
+
+
+def anchor_loss(log_vars: Tensor) -> Tensor:
+    """e^s - s - 1 >= 0, zero at s = 0: keeps z_s and Sigma from shrinking together. [K, D_s] -> scalar, mean over both."""
+    return (log_vars.exp() - log_vars - 1).mean()
+
+
+def leak_loss(logits: Tensor, class_weights: Tensor) -> Tensor:
+    """CE(C(z_u), pi) - H(pi) = mean over B of KL(pi || C(z_u)) >= 0: logits [B, K], pi [K] -> scalar, nats.
+
+    Zero exactly when the classifier says no more than the class frequencies. Zheng & Sun 2019, L_adv for E_u.
+    """
+    log_probs = F.log_softmax(logits, 1)
+    entropy = -(class_weights * class_weights.clamp_min(1e-12).log()).sum()
+    return -(class_weights * log_probs).sum(1).mean() - entropy
+
+
+def leak_classifier_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """CE(C(z_u), y): what the latent classifier itself learns. logits [B, K], label [B] -> scalar, nats."""
+    return F.cross_entropy(logits, label)
+
+
+def critic_real_loss(score: Tensor) -> Tensor:
+    """Hinge on real pictures, relu(1 - D(x, y)): [B] -> scalar, mean over B. Miyato & Koyama 2018."""
+    return F.relu(1 - score).mean()
+
+
+def critic_fake_loss(score: Tensor) -> Tensor:
+    """Hinge on generated pictures, relu(1 + D(x', y)): [B] -> scalar, mean over B."""
+    return F.relu(1 + score).mean()
+
+
+def generator_loss(score: Tensor) -> Tensor:
+    """-D(x', y): [B] -> scalar, mean over B."""
+    return -score.mean()
+
+
+def flow_nll(z_u: Tensor, log_det: Tensor) -> Tensor:
+    """-log p(e | c) = -log N(f(e; c); 0, I) - log |det df/de| -> scalar, nats, sum over D_u, mean over B."""
+    return (0.5 * (z_u.square() + LOG_2PI).sum(1) - log_det).mean()
+
+
+def dependence(codes: Tensor, label: Tensor) -> Tensor:
+    """Centred kernel alignment between codes [B, D] and label [B] -> scalar in [0, 1]; 0 for independence.
+
+    Gaussian kernel on the codes with the median squared distance as bandwidth, "same class" kernel on the labels.
+    Gretton et al. 2005 (HSIC); Cortes et al. 2012 (alignment).
+    """
+    squares = torch.cdist(codes, codes).square()
+    bandwidth = squares.detach().median().clamp_min(1e-6)
+    kernels = [(-squares / bandwidth).exp(), (label[:, None] == label[None]).to(codes.dtype)]
+    k, m = (a - a.mean(0, keepdim=True) - a.mean(1, keepdim=True) + a.mean() for a in kernels)
+    return (k * m).sum() / (k.square().sum() * m.square().sum()).sqrt().clamp_min(1e-12)
+
+
+def code_regression(found: Tensor, wanted: Tensor) -> Tensor:
+    """Squared error between re-encoded and intended codes [B, D] -> scalar, mean over D and B."""
+    return (found - wanted).square().mean()

@@ -1,0 +1,25 @@
+"""q(z_u | x): a diagonal Gaussian. Knows no networks and no classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """N(mean, diag exp(log_var)); mean and log_var are [B, D]."""
+
+    mean: Tensor
+    log_var: Tensor
+
+    def sample(self, generator: torch.Generator | None = None, scale: float = 1.0) -> Tensor:
+        """mean + scale * deviation * noise, reparametrised: [B, D]."""
+        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
+        return self.mean + scale * (0.5 * self.log_var).exp() * noise
+
+    def kl_to_standard(self) -> Tensor:
+        """KL( N(mean, exp log_var) || N(0, 1) ) of each dimension: [B, D], nats. Kingma & Welling 2014, appendix B."""
+        return 0.5 * (self.mean.square() + self.log_var.exp() - 1.0 - self.log_var)

@@ -1,0 +1,110 @@
+"""p(z_s, c) and its refitted twin. `ClassPrior` is learned with E_s; `FittedPrior` is measured on the training codes afterwards.
+
+Knows no pictures. Log-variances, never precisions; everything in log space (a product of densities underflows at 512 dimensions).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class ClassPrior(nn.Module):
+    """One diagonal Gaussian per class: c ~ Cat(pi), z_s | c ~ N(mu_c, diag exp s_c). Zheng & Sun 2019, section 3.
+
+    Args: class_weights [K] (training frequencies), dim_s, radius (norm of the initial means: they start apart, orthogonal
+    while K <= D_s), log_var_bounds (hard limits of s; keep a point z_s from collapsing Sigma).
+    """
+
+    def __init__(self, class_weights: Tensor, dim_s: int, radius: float = 4.0, log_var_bounds: tuple[float, float] = (-8.0, 8.0)) -> None:
+        super().__init__()
+        classes = len(class_weights)
+        directions = torch.nn.functional.normalize(torch.randn(classes, dim_s), dim=1)
+        if classes <= dim_s:
+            directions = torch.linalg.qr(directions.T).Q.T
+        self.means = nn.Parameter(radius * directions)
+        self.raw_log_vars = nn.Parameter(torch.zeros(classes, dim_s))
+        self.log_var_bounds = log_var_bounds
+        self.register_buffer("log_weights", class_weights.log())
+
+    @property
+    def log_vars(self) -> Tensor:
+        """s [K, D_s], within the bounds."""
+        return self.raw_log_vars.clamp(*self.log_var_bounds)
+
+    def logits(self, z_s: Tensor) -> Tensor:
+        """z_s [B, D_s] -> log pi_k - 1/2 sum_j [(z_j - mu_kj)^2 exp(-s_kj) + s_kj]: [B, K], nats.
+
+        The log joint of the mixture up to a constant; its softmax is p(c | z_s).
+        """
+        squares = (z_s[:, None, :] - self.means).square() * (-self.log_vars).exp()
+        return self.log_weights - 0.5 * (squares + self.log_vars).sum(-1)
+
+    def log_prob(self, z_s: Tensor, label: Tensor) -> Tensor:
+        """log N(z_s; mu_y, Sigma_y), summed over dimensions: [B], nats."""
+        log_vars = self.log_vars[label]
+        squares = (z_s - self.means[label]).square() * (-log_vars).exp()
+        return -0.5 * (squares + log_vars + LOG_2PI).sum(-1)
+
+    def sample(self, label: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of the learned Gaussian of each label: [B] -> [B, D_s]."""
+        noise = torch.randn(len(label), self.means.shape[1], generator=generator, device=self.means.device)
+        return self.means[label] + (0.5 * self.log_vars[label]).exp() * noise
+
+
+class FittedPrior(nn.Module):
+    """Full-covariance Gaussians measured on the training codes: what is sampled is what was encoded."""
+
+    def __init__(self, classes: int, dim_s: int, dim_u: int) -> None:
+        super().__init__()
+        self.register_buffer("means", torch.zeros(classes, dim_s))
+        self.register_buffer("scale_tril", torch.eye(dim_s).repeat(classes, 1, 1))
+        self.register_buffer("z_u_mean", torch.zeros(dim_u))
+        self.register_buffer("z_u_scale_tril", torch.eye(dim_u))
+
+    def fit(self, z_s: Tensor, z_u: Tensor, label: Tensor, shrink: float = 1e-3) -> None:
+        """Set all four from codes z_s [N, D_s], z_u [N, D_u] and label [N].
+
+        `shrink` of the mean variance is added to each diagonal; a class needs more rows than dimensions for a full
+        covariance, and falls back to its diagonal below that.
+        """
+        for k in range(len(self.means)):
+            rows = z_s[label == k]
+            self.means[k] = rows.mean(0)
+            self.scale_tril[k] = _cholesky(rows, shrink)
+        self.z_u_mean.copy_(z_u.mean(0))
+        self.z_u_scale_tril.copy_(_cholesky(z_u, shrink))
+
+    def sample(self, label: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """label [B] -> z_s [B, D_s], z_u [B, D_u]."""
+        device = self.means.device
+        noise_s = torch.randn(len(label), self.means.shape[1], generator=generator, device=device)
+        noise_u = torch.randn(len(label), len(self.z_u_mean), generator=generator, device=device)
+        z_s = self.means[label] + (self.scale_tril[label] @ noise_s[..., None])[..., 0]
+        return z_s, self.z_u_mean + noise_u @ self.z_u_scale_tril.T
+
+    def log_density(self, z_s: Tensor, z_u: Tensor, log_weights: Tensor) -> Tensor:
+        """log sum_k pi_k N(z_s; fit_k) + log N(z_u; fit): [B], nats."""
+        inverse_s = torch.linalg.inv(self.scale_tril)
+        log_det_s = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        offsets = (z_s[:, None, :] - self.means)[:, :, None, :]
+        squares = (offsets * inverse_s).sum(-1).square().sum(-1)
+        log_joint = log_weights - 0.5 * (squares + z_s.shape[1] * LOG_2PI) - log_det_s
+        inverse_u = torch.linalg.inv(self.z_u_scale_tril)
+        log_det_u = self.z_u_scale_tril.diagonal().log().sum()
+        squares_u = ((z_u - self.z_u_mean) @ inverse_u.T).square().sum(-1)
+        return log_joint.logsumexp(-1) - 0.5 * (squares_u + z_u.shape[1] * LOG_2PI) - log_det_u
+
+
+def _cholesky(rows: Tensor, shrink: float) -> Tensor:
+    centred = (rows - rows.mean(0)).double()
+    covariance = centred.T @ centred / max(1, len(rows) - 1)
+    if len(rows) <= rows.shape[1]:
+        covariance = covariance.diagonal().diag()
+    mean_variance = covariance.diagonal().mean().clamp_min(1e-12)
+    covariance = covariance + shrink * mean_variance * torch.eye(rows.shape[1], dtype=torch.float64, device=rows.device)
+    return torch.linalg.cholesky(covariance).float()

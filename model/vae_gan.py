@@ -1,0 +1,97 @@
+"""The whole model: two encoders, class Gaussians, flow, decoder, and the two opponents.
+
+Puts the parts together and says how codes are read and drawn. Knows no losses, no optimisers, no files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.decoder import Decoder
+from model.discriminators import Critic, LatentClassifier
+from model.encoders import ClassEncoder, StyleEncoder, Trunk
+from model.flow import ClassFlow
+from model.posterior import DiagonalGaussian
+from model.prior import ClassPrior, FittedPrior
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Everything that decides the shapes of the parameters (the `[model]` table of a configuration)."""
+
+    dim_s: int = 16
+    dim_u: int = 16
+    encoder_s_widths: tuple[int, ...] = (24, 48, 96)  # channels at each resolution, largest picture first
+    encoder_u_widths: tuple[int, ...] = (16, 32, 64)
+    decoder_hidden: int = 128
+    decoder_widths: tuple[int, ...] = (56, 32, 16)  # smallest grid first
+    critic_widths: tuple[int, ...] = (32, 64, 96)
+    classifier_hidden: int = 256
+    flow_layers: int = 8  # 0: no flow, z_u is E_u's code
+    flow_hidden: int = 128
+    dropout: float = 0.0  # before the head of E_s
+    prior_radius: float = 4.0  # norm of the initial class means
+    log_var_bounds: tuple[float, ...] = (-8.0, 8.0)  # of the class Gaussians, nats
+
+    def __post_init__(self) -> None:
+        if len(self.log_var_bounds) != 2 or self.log_var_bounds[0] >= self.log_var_bounds[1]:
+            raise ValueError("log_var_bounds must be two numbers, the lower one first")
+
+
+PARTS = ("encoder_s", "prior", "encoder_u", "decoder", "flow", "critic", "classifier")
+
+
+class VaeGan(nn.Module):
+    """The parts, by the names that a configuration uses: see PARTS. `fitted` is measured, never trained."""
+
+    def __init__(self, sizes: Sizes, class_weights: Tensor, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.sizes = sizes
+        picture = (channels, height, width)
+        classes = len(class_weights)
+        self.encoder_s = ClassEncoder(Trunk(*picture, sizes.encoder_s_widths, sizes.dropout), sizes.dim_s)
+        self.prior = ClassPrior(class_weights, sizes.dim_s, sizes.prior_radius, (sizes.log_var_bounds[0], sizes.log_var_bounds[1]))
+        self.encoder_u = StyleEncoder(Trunk(*picture, sizes.encoder_u_widths), sizes.dim_u)
+        self.decoder = Decoder(sizes.dim_s, sizes.dim_u, sizes.decoder_hidden, sizes.decoder_widths, *picture)
+        self.flow = ClassFlow(sizes.dim_u, classes, sizes.flow_layers, sizes.flow_hidden) if sizes.flow_layers else None
+        self.critic = Critic(channels, sizes.critic_widths, classes)
+        self.classifier = LatentClassifier(sizes.dim_u, classes, sizes.classifier_hidden)
+        self.fitted = FittedPrior(classes, sizes.dim_s, sizes.dim_u)
+
+    def read_class(self, z_s: Tensor) -> Tensor:
+        """The class that z_s [B, D_s] is read as: argmax of the mixture posterior, [B].
+
+        The condition of the flow on both sides, so that f and f^-1 share it even where the class is misread.
+        """
+        return self.prior.logits(z_s).argmax(1)
+
+    def style_from_code(self, q: DiagonalGaussian, label: Tensor) -> DiagonalGaussian:
+        """E_u's q(e | x) -> q(z_u | x), through the flow of the read class (first-order log-variance) if there is one."""
+        if self.flow is None:
+            return q
+        return DiagonalGaussian(*self.flow.forward_with_log_var(q.mean, q.log_var, label))
+
+    def code_from_style(self, z_u: Tensor, z_s: Tensor) -> Tensor:
+        """z_u [B, D_u] -> what the decoder takes beside z_s: f^-1(z_u; class of z_s)."""
+        return z_u if self.flow is None else self.flow.inverse(z_u, self.read_class(z_s))
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Pictures [B, C, H, W] in [0, 1] -> z_s, z_u_mean, z_u_log_var, class_log_prob [B, K], log_density [B]."""
+        z_s = self.encoder_s(x)
+        logits = self.prior.logits(z_s)
+        z_u = self.style_from_code(self.encoder_u(x), logits.argmax(1))
+        log_density = self.fitted.log_density(z_s, z_u.mean, self.prior.log_weights)
+        return z_s, z_u.mean, z_u.log_var, logits.log_softmax(1), log_density
+
+    def decode(self, z_s: Tensor, z_u: Tensor) -> Tensor:
+        """z_s [B, D_s], z_u [B, D_u] -> pictures [B, C, H, W] in [0, 1]."""
+        return self.decoder(z_s, self.code_from_style(z_u, z_s))
+
+    @torch.no_grad()
+    def codes(self, x: Tensor) -> tuple[Tensor, DiagonalGaussian, Tensor]:
+        """Pictures -> z_s, E_u's q(e | x) *before* the flow, and the class read from z_s."""
+        z_s = self.encoder_s(x)
+        return z_s, self.encoder_u(x), self.read_class(z_s)
