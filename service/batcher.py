@@ -3,6 +3,8 @@
 When the engine's thread is free it takes what waits, up to `batch_rows`, and runs it; meanwhile the next rows gather. There is no
 timer and no task that could be cancelled or burn an idle CPU: a submitted row or a finished batch starts the next one. Rows go in
 and rows come out; what they mean is not known here. All methods belong to one event loop; only `run` works in the own thread.
+
+Longer than 250 lines because admission, queue and batch share one state and are read together.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,6 +27,7 @@ from service.errors import BadOutput, DeadlinePassed, Draining, Invalid, NotRead
 Arrays = tuple[NDArray[Any], ...]
 Run = Callable[[Arrays], Arrays]
 
+_NOT_READY = "the model is not ready; try again soon"
 _FORGET = 0.95  # weight of the past in the fitted cost, per batch
 
 log = logging.getLogger(__name__)
@@ -72,7 +75,7 @@ class _Job:
     inputs: Arrays
     rows: int
     deadline: float
-    done: asyncio.Future[Arrays]
+    done: asyncio.Future[None]
     taken: int = 0
     given: int = 0
     pieces: list[Arrays] = field(default_factory=list)
@@ -97,10 +100,11 @@ class Batcher:
         stuck_s: float = 30.0,
         on_batch: Callable[[int], None] = lambda rows: None,
         clock: Callable[[], float] = time.monotonic,
+        thread: Callable[[], Executor] = lambda: ThreadPoolExecutor(1, "engine"),
     ) -> None:
         self._run, self._batch_rows, self._queue_rows, self._stuck_s = run, batch_rows, queue_rows, stuck_s
-        self._on_batch, self._clock = on_batch, clock
-        self._executor: ThreadPoolExecutor | None = None
+        self._on_batch, self._clock, self._thread = on_batch, clock, thread
+        self._executor: Executor | None = None
         self._closing = False
         self._queue: deque[_Job] = deque()
         self._running = 0  # rows of the batch that runs
@@ -114,7 +118,7 @@ class Batcher:
 
     def start(self) -> None:
         """Make the thread, now, so that a lack of threads shows at start and not in a request."""
-        self._executor = ThreadPoolExecutor(1, "engine")
+        self._executor = self._thread()
         self._executor.submit(int).result()
 
     async def aclose(self, drain_s: float = 10.0) -> None:
@@ -124,14 +128,13 @@ class Batcher:
             async with asyncio.timeout(drain_s):
                 await self._idle.wait()
         except TimeoutError:
-            while self._queue:
-                self._drop(self._queue[0], Draining("the server is shutting down; ask another one"))
+            self._drop_all(Draining("the server is shutting down; ask another one"))
         if self._executor:
             self._executor.shutdown(wait=not self._running)
 
     @property
     def healthy(self) -> bool:
-        """Whether rows get through: started, not closing, and no batch has been running for `stuck_s`."""
+        """Whether rows get through: started, not closing, the thread takes work, and no batch has been running for `stuck_s`."""
         stuck = self._running and self._clock() - self._started > self._stuck_s
         return self._executor is not None and not self._closing and not stuck
 
@@ -150,20 +153,20 @@ class Batcher:
         expiry = loop.call_later(deadline - arrived, self._expire, job)
         self._queue.append(job)
         self.queued += rows
-        self._pump()
         try:
-            outputs = await job.done
+            self._pump()
+            await job.done
         finally:
             expiry.cancel()
             self._drop(job)
         queue_s = max(0.0, self._clock() - arrived - job.model_s)
-        return outputs, Timings(queue_s * 1e3, job.model_s * 1e3)
+        return _joined(job.pieces), Timings(queue_s * 1e3, job.model_s * 1e3)
 
     def _admit(self, rows: int, now: float, deadline: float) -> None:
         if self._closing:
             raise Draining("the server is shutting down; ask another one")
         if self._executor is None:
-            raise NotReady("the model is not ready yet; try again soon")
+            raise NotReady(_NOT_READY)
         if not 1 <= rows <= self._queue_rows:
             raise Invalid(f"1 to {self._queue_rows} pictures can be asked for at once")
         if deadline <= now:
@@ -191,6 +194,10 @@ class Batcher:
         if error and not job.done.done():
             job.done.set_exception(error)
 
+    def _drop_all(self, error: Exception) -> None:
+        while self._queue:
+            self._drop(self._queue[0], error)
+
     # ---------------------------------------------------------------------------------------------------------- batches
 
     def _pump(self) -> None:
@@ -204,7 +211,16 @@ class Batcher:
             self._idle.set()
             return
         self._idle.clear()
-        future = asyncio.get_running_loop().run_in_executor(self._executor, self._work, slots)
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._executor, self._work, slots)
+        except RuntimeError:  # the thread is gone: say so, to these callers and to the health check
+            log.exception("the engine's thread takes no more work")
+            self._executor, self._running = None, 0
+            for job, _, _ in slots:
+                self._drop(job, NotReady(_NOT_READY))
+            self._drop_all(NotReady(_NOT_READY))
+            self._idle.set()
+            return
         future.add_done_callback(partial(self._finished, slots))
 
     def _gather(self) -> list[_Slot]:
@@ -238,7 +254,8 @@ class Batcher:
             if outputs:
                 results.append(tuple(array[here] for array in outputs))
             else:
-                results.append(_joined(singles[here]))
+                alone = [single for single in singles[here] if single]
+                results.append(_joined(alone) if len(alone) == stop - start else None)
         return results, self._clock() - began
 
     def _attempt(self, inputs: Arrays) -> Arrays | None:
@@ -275,13 +292,9 @@ class Batcher:
         job.given += rows
         job.model_s += seconds
         if job.given == job.rows:
-            whole = job.pieces[0] if len(job.pieces) == 1 else tuple(np.concatenate(column) for column in zip(*job.pieces, strict=True))
-            job.done.set_result(whole)
+            job.done.set_result(None)
 
 
-def _joined(singles: list[Arrays | None]) -> Arrays | None:
-    """Rows run singly, put together again; None if any of them failed (or there are none)."""
-    rows = [single for single in singles if single is not None]
-    if not rows or len(rows) < len(singles):
-        return None
-    return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+def _joined(pieces: list[Arrays]) -> Arrays:
+    """Pieces of rows, put together again in order."""
+    return pieces[0] if len(pieces) == 1 else tuple(np.concatenate(column) for column in zip(*pieces, strict=True))

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from model import contract
-from model.contract import BundleFiles, Card, ContractError, Floats, Golden, Pixels, Prior, TensorSpec
+from model.contract import BundleFiles, Card, ContractError, Dims, Floats, Golden, Pixels, Prior, TensorSpec
 from service import codes
 from service.batcher import Batcher, Timings
 from service.engine import Encoded, Engine
@@ -57,15 +57,12 @@ class Model:
 
     async def encode(self, pixels: Pixels, deadline: float) -> tuple[Encoded, Timings]:
         """pixels uint8 [n,H,W,C] -> what the encoder says. `deadline` in monotonic seconds; raises what Batcher.submit raises."""
-        (spec,) = contract.encoder_signature(self.card.dims)[0]
-        outputs, timings = await self._encoder.submit((_checked(spec, pixels),), deadline)
+        outputs, timings = await self._encoder.submit((checked_pixels(self.card.dims, pixels),), deadline)
         return Encoded(*outputs), timings
 
     async def decode(self, z_s: Floats, z_u: Floats, deadline: float) -> tuple[Pixels, Timings]:
         """z_s [n,D_s], z_u [n,D_u] -> pixels uint8 [n,H,W,C]. Raises Invalid unless the codes are finite, else as `encode`."""
-        specs = contract.decoder_signature(self.card.dims)[0]
-        inputs = tuple(_checked(spec, codes) for spec, codes in zip(specs, (z_s, z_u), strict=True))
-        outputs, timings = await self._decoder.submit(inputs, deadline)
+        outputs, timings = await self._decoder.submit(checked_codes(self.card.dims, z_s, z_u), deadline)
         return outputs[0], timings
 
     @property
@@ -88,15 +85,28 @@ class Model:
         await self._decoder.aclose(self._drain_s)
 
 
-def _checked(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
-    """The array as the graph takes it. Raises Invalid: a bad row never reaches the queue."""
+def checked_pixels(dims: Dims, pixels: NDArray[Any]) -> Pixels:
+    """Pixels as the encoder takes them. Raises Invalid on another shape or type: a bad row never reaches the queue."""
+    (spec,) = contract.encoder_signature(dims)[0]
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != spec.shape or not len(pixels):
+        raise Invalid(f"pixels must be uint8 of shape {_shape(spec)}, n at least 1", field=spec.name)
+    return pixels
+
+
+def checked_codes(dims: Dims, z_s: ArrayLike, z_u: ArrayLike) -> tuple[Floats, Floats]:
+    """Codes as the decoder takes them, float32. Raises Invalid on another shape, other row counts or a value that is not finite."""
     with np.errstate(over="ignore"):
-        array = np.asarray(array, spec.dtype)
-    if array.shape[1:] != spec.shape:
-        raise Invalid(f"{spec.name} must have shape [n{''.join(f',{size}' for size in spec.shape)}]", field=spec.name)
-    if not np.isfinite(array).all():
-        raise Invalid(f"{spec.name} must be finite numbers that fit into 32 bits", field=spec.name)
-    return array
+        arrays = np.asarray(z_s, np.float32), np.asarray(z_u, np.float32)
+    for spec, array in zip(contract.decoder_signature(dims)[0], arrays, strict=True):
+        if array.shape != (len(arrays[0]), *spec.shape) or not len(array):
+            raise Invalid(f"{spec.name} must have shape {_shape(spec)}, n at least 1", field=spec.name)
+        if not np.isfinite(array).all():
+            raise Invalid(f"{spec.name} must be finite numbers that fit into 32 bits", field=spec.name)
+    return arrays
+
+
+def _shape(spec: TensorSpec) -> str:
+    return f"[n,{','.join(map(str, spec.shape))}]"
 
 
 # ---------------------------------------------------------------------------------------------------------------- loading

@@ -5,16 +5,22 @@ It knows no HTTP and no queue.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from model.contract import Card, Floats, Pixels
-from service import bundles, codes
+from model.preprocessing import to_pixels
+from service import bundles, codes, imaging
 from service.codes import Sampler
 from service.engine import Encoded
+from service.errors import Invalid
 from service.settings import Settings
+
+Pictures = NDArray[Any] | Sequence[Any]  # pixels uint8 [n,H,W,C] of the bundle's size, or any of: bytes of a file, path, PIL picture
 
 
 class Local:
@@ -24,20 +30,21 @@ class Local:
     """
 
     def __init__(self, bundle: Path | None = None) -> None:
-        files, self._engine = bundles.load_engine(bundle or bundles.DEFAULT_BUNDLE, Settings())
+        self._settings = Settings()
+        files, self._engine = bundles.load_engine(bundle or bundles.DEFAULT_BUNDLE, self._settings)
         self.card: Card = files.card
         self.prior = files.prior
 
-    def encode(self, pixels: Pixels) -> Encoded:
-        """pixels uint8 [n,H,W,C], n >= 1 -> Encoded of n rows."""
-        return self._engine.encode(pixels)
+    def encode(self, pictures: Pictures) -> Encoded:
+        """n >= 1 pictures -> Encoded of n rows. Raises Invalid, UndecodablePicture, UnsupportedMedia or TooLarge."""
+        return self._engine.encode(self._pixels(pictures))
 
-    def decode(self, z_s: Floats, z_u: Floats) -> Pixels:
-        """z_s [n,D_s], z_u [n,D_u] -> pixels uint8 [n,H,W,C]."""
-        return self._engine.decode(np.asarray(z_s, np.float32), np.asarray(z_u, np.float32))
+    def decode(self, z_s: ArrayLike, z_u: ArrayLike) -> Pixels:
+        """z_s [n,D_s], z_u [n,D_u], n >= 1 -> pixels uint8 [n,H,W,C]. Raises Invalid on another shape or a value that is not finite."""
+        return self._engine.decode(*bundles.checked_codes(self.card.dims, z_s, z_u))
 
-    def swap(self, class_from: Pixels, style_from: Pixels) -> Pixels:
-        """pixels [n,H,W,C] twice -> pixels [n,H,W,C]: row k has the class of class_from[k] and the style of style_from[k]."""
+    def swap(self, class_from: Pictures, style_from: Pictures) -> Pixels:
+        """n pictures twice -> pixels uint8 [n,H,W,C]: row k has the class of class_from[k] and the style (mean) of style_from[k]."""
         return self.decode(self.encode(class_from).z_s, self.encode(style_from).z_u_mean)
 
     def sample(
@@ -68,3 +75,18 @@ class Local:
         """n pictures of a class (index or name) -> pixels uint8 [n,H,W,C]. Raises Invalid on an unknown class."""
         wanted = codes.parse_class(str(label), self.card.class_names)
         return self.decode(*self.sample([wanted] * n, seed, index, temperature, class_temperature, sampler))
+
+    def _pixels(self, pictures: Pictures) -> Pixels:
+        if isinstance(pictures, np.ndarray):
+            return bundles.checked_pixels(self.card.dims, pictures)
+        if isinstance(pictures, str | bytes | Path) or not len(pictures):
+            raise Invalid("give a sequence of at least one picture", field="pictures")
+        return np.stack([self._one(picture) for picture in pictures])
+
+    def _one(self, picture: Any) -> Pixels:
+        dims, preprocessing = self.card.dims, self.card.preprocessing
+        if isinstance(picture, str | Path):
+            picture = Path(picture).read_bytes()
+        if isinstance(picture, bytes):
+            return imaging.decode(picture, imaging.check_picture(picture, self._settings), dims, preprocessing)[0]
+        return to_pixels(picture, dims, preprocessing)[0]

@@ -42,7 +42,7 @@ def stream(seed: int, index: int, purpose: int) -> np.random.Generator:
 
 def sample_z_s(prior: Prior, label: int, seed: int, index: int, class_temperature: float = 1.0, sampler: Sampler = "fitted") -> Floats:
     """A draw from the Gaussian of class `label` -> z_s [D_s]. "fitted": refitted on the training codes; "paper": as learned."""
-    noise: Doubles = stream(seed, index, Z_S).standard_normal(prior.class_means.shape[1])
+    noise: Doubles = stream(seed, index, Z_S).standard_normal(int(prior.class_means.shape[1]))
     if sampler == "paper":
         draw: Doubles = prior.class_means[label] + class_temperature * np.exp(prior.class_log_vars[label].astype(np.float64) / 2) * noise
     else:

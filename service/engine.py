@@ -41,7 +41,7 @@ class Engine:
     the contract says.
     """
 
-    def __init__(self, encoder: bytes, decoder: bytes, dims: Dims, *, threads: int = 0, batch_rows: int = 16) -> None:
+    def __init__(self, encoder: bytes, decoder: bytes, dims: Dims, *, threads: int = 0, batch_rows: int = 8) -> None:
         threads = threads or cpu_quota()
         self._batch_rows = batch_rows
         self._encoder = _session(contract.ENCODER, encoder, contract.encoder_signature(dims), threads)

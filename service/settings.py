@@ -45,7 +45,7 @@ class Settings:
     deadline_s: float = _setting(10.0, "time from a request's arrival to its answer, queue included", 0.01, 3600)
     body_timeout_s: float = _setting(10.0, "time a client has to send its body", 0.01, 3600)
     queue_rows: int = _setting(1024, "most pictures that wait for each graph; at least max_items", 1, 10**6)
-    batch_rows: int = _setting(16, "most pictures of one run of a graph", 1, 1024)
+    batch_rows: int = _setting(8, "most pictures of one run of a graph", 1, 1024)
     threads: int = _setting(0, "threads of one run of a graph; 0 takes the CPU quota of the container", 0, 256)
     recipe: bool = _setting(True, "write the recipe into every picture")
     drain_s: float = _setting(10.0, "time to finish what was accepted after SIGTERM", 0, 3600)
