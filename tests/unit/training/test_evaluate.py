@@ -1,0 +1,148 @@
+"""The evaluation, on the toy bundle through the service's own client, and on models that cheat in known ways."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from model import contract
+from service.client import Local
+from tests import toy
+from tests.pictures import write_pictures
+from training import evaluate as evaluation
+from training.data import DataError, load
+from training.judge import JudgeConfig, load_judge, train_judge
+from training.measures import MEASURES
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory) -> SimpleNamespace:
+    """A toy bundle, pictures drawn by its decoder, and a judge trained on them."""
+    root = tmp_path_factory.mktemp("evaluate")
+    data = write_pictures(root, train=800, test=400)
+    train_judge(data, root / "judge", JudgeConfig(widths=(4, 8, 8), epochs=6, batch=16), log=quiet)
+    return SimpleNamespace(bundle=toy.make_bundle(root / "bundle"), data=data, judge=root / "judge", out=root / "evaluation.json")
+
+
+@pytest.fixture(scope="module")
+def result(places) -> dict:
+    return evaluation.evaluate(places.bundle, places.data, places.judge, places.out, quick=True, log=quiet)
+
+
+@pytest.fixture(scope="module")
+def material(places) -> evaluation.Material:
+    local, fit, held = Local(places.bundle), load(places.data), load(places.data, "test")
+    codes = local.encode(fit.pixels), local.encode(held.pixels)
+    return evaluation.Material(local, load_judge(places.judge), local.prior, fit, held, *codes, pairs=1000, seed=0)
+
+
+def test_a_model_that_tells_class_and_style_apart_gets_the_figures_it_deserves(result):
+    values = result["values"]
+    assert values["class_accuracy"] == pytest.approx(1, abs=0.02)
+    assert values["class_kept"] > 0.95
+    assert values["style_kept_retrieval"] > 0.7  # two dimensions, hundred candidates
+    assert values["style_kept_r"] > 0.95
+    assert values["leak_mlp"] == pytest.approx(values["chance"], abs=0.1)
+    assert values["class_consistency"] > 0.95
+    assert values["pixel_variance_ratio"] == pytest.approx(1, abs=0.15)
+    assert values["frechet"] < 5 * values["frechet_real"]
+    assert values["typicality_gap"] == pytest.approx(1, abs=0.2)
+    assert values["reconstruction_psnr"] > 25
+
+
+def test_the_result_on_disk_says_what_was_measured_on_what(result, places):
+    assert json.loads(places.out.read_text()) == json.loads(json.dumps(result))
+    assert result["bundle"]["model_hash"] == contract.read_card(places.bundle).model_hash
+    assert (result["split"], result["quick"], result["rows"]["held"]) == ("test", True, evaluation.QUICK_HELD_ROWS)
+    assert result["judge"]["hash"] == load_judge(places.judge).hash
+    assert set(evaluation.STAGES) < set(result["seconds"])
+    assert result["data"]["held"]["split"] == "test"
+
+
+def test_every_measure_of_the_table_is_filled_in(result):
+    assert {measure.key for measure in MEASURES} <= set(result["values"])
+    assert {measure.real for measure in MEASURES} <= {None, "one", *result["values"]}
+
+
+def test_the_same_seed_gives_the_same_figures(result, places, tmp_path):
+    again = evaluation.evaluate(places.bundle, places.data, places.judge, tmp_path / "again.json", quick=True, log=quiet)
+    assert again["values"] == result["values"]
+
+
+def test_the_validation_split_is_cut_from_training_rows_and_never_touches_the_test_file(places, tmp_path):
+    alone = tmp_path / "data"
+    alone.mkdir()
+    (alone / "train-00000-of-00001.parquet").write_bytes((places.data / "train-00000-of-00001.parquet").read_bytes())
+    found = evaluation.evaluate(places.bundle, alone, places.judge, tmp_path / "v.json", split="validation", quick=True, log=quiet)
+    assert found["data"]["held"]["split"] == "train"
+    assert (found["rows"]["held"], found["rows"]["fit"]) == (80, 720)
+
+
+class CopiesTheClassSource:
+    """Swaps that are the class source, untouched: the class is kept because nothing is swapped."""
+
+    def __init__(self, model: Local) -> None:
+        self.encode, self.decode, self.sample = model.encode, model.decode, model.sample
+
+    def swap(self, class_from, style_from):
+        return class_from
+
+
+class CopiesTheStyleSource(CopiesTheClassSource):
+    def swap(self, class_from, style_from):
+        return style_from
+
+
+def test_a_swap_that_swaps_nothing_keeps_the_class_and_moves_no_style(material):
+    values = evaluation.swaps(replace(material, model=CopiesTheClassSource(material.model)))
+    assert values["class_kept"] > 0.95
+    assert values["brightness_moved"] == pytest.approx(0, abs=0.1)
+    assert values["brightness_from_class"] == pytest.approx(1, abs=0.02)
+    assert values["style_kept_retrieval"] < 0.05
+
+
+def test_a_swap_that_copies_the_style_source_keeps_the_style_and_loses_the_class(material):
+    values = evaluation.swaps(replace(material, model=CopiesTheStyleSource(material.model)))
+    assert values["class_kept_different"] < 0.05
+    assert values["style_kept_retrieval"] == pytest.approx(1, abs=0.01)
+    assert values["style_kept_r"] == pytest.approx(1)
+
+
+def test_a_style_code_that_holds_the_class_is_found_out(material):
+    def told(codes, labels):
+        return replace(codes, z_u_mean=codes.z_u_mean + 10 * labels[:, None].astype(np.float32))
+
+    fit, held = told(material.fit_codes, material.fit.labels), told(material.held_codes, material.held.labels)
+    values = evaluation.leak_of_means(replace(material, fit_codes=fit, held_codes=held))
+    assert min(values["leak_linear"], values["leak_mlp"], values["leak_mlp_512"]) > 0.98
+    assert evaluation.leak_of_samples(replace(material, fit_codes=fit, held_codes=held))["leak_mlp_sampled"] > 0.98
+
+
+def test_sampling_noise_hides_what_a_narrow_code_says(material):
+    def narrow(codes, labels):
+        return replace(codes, z_u_mean=1e-3 * labels[:, None].astype(np.float32), z_u_log_var=np.zeros((len(labels), 1), np.float32))
+
+    fit, held = narrow(material.fit_codes, material.fit.labels), narrow(material.held_codes, material.held.labels)
+    hidden = replace(material, fit_codes=fit, held_codes=held)
+    assert evaluation.leak_of_means(hidden)["leak_linear"] == 1.0
+    assert evaluation.leak_of_samples(hidden)["leak_mlp_sampled"] < 0.4
+
+
+def test_a_judge_of_other_training_pictures_is_refused(places, tmp_path):
+    other = write_pictures(tmp_path, train=200, test=40, seed=1)
+    with pytest.raises(DataError, match="judge must come from these training pictures"):
+        evaluation.evaluate(places.bundle, other, places.judge, tmp_path / "e.json", quick=True, log=quiet)
+
+
+def test_an_unknown_split_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="test, validation"):
+        evaluation.evaluate(tmp_path, tmp_path, tmp_path, Path("never"), split="train", log=quiet)

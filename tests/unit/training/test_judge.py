@@ -1,0 +1,88 @@
+"""The judge: learns, repeats itself, and is held to its hash."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.pictures import write_pictures
+from training import judge as judges
+from training.data import DataError, load
+
+TINY = judges.JudgeConfig(widths=(4, 8, 8), epochs=3, batch=16)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("data"), train=320, test=80)
+
+
+@pytest.fixture(scope="module")
+def folder(data, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("judge")
+    judges.train_judge(data, out, TINY, log=lambda line: None)
+    return out
+
+
+def test_a_trained_judge_comes_back_from_its_folder_and_tells_the_classes_apart(folder, data):
+    judge, test = judges.load_judge(folder), load(data, "test")
+    assert judge.accuracy(test) == judge.card["accuracy"]["test"] > 0.9
+    assert judge.card["class_names"] == list(test.class_names)
+
+
+def test_it_trains_on_the_training_rows_without_the_validation_rows(folder):
+    card = json.loads((folder / judges.CARD).read_text())
+    assert card["data"]["train"]["split"] == "train"
+    assert card["data"]["train"]["rows_used"] == 320 - 32
+
+
+def test_features_are_128_per_picture_and_do_not_depend_on_the_neighbours(folder, data):
+    judge, pixels = judges.load_judge(folder), load(data, "test").pixels
+    together, alone = judge.look(pixels)[1], judge.look(pixels[3:4])[1]
+    assert together.shape == (80, 128)
+    np.testing.assert_allclose(together[3:4], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_hash_and_another_seed_another(folder, data, tmp_path):
+    again = judges.train_judge(data, tmp_path, TINY, log=lambda line: None)
+    assert again["hash"] == judges.load_judge(folder).hash
+    other = judges.train_judge(data, tmp_path, judges.JudgeConfig(widths=(4, 8, 8), epochs=1, batch=16, seed=1), log=lambda line: None)
+    assert other["hash"] != again["hash"]
+
+
+def test_training_leaves_torch_s_own_random_stream_alone(data, tmp_path):
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    judges.train_judge(data, tmp_path, judges.JudgeConfig(widths=(4, 4, 4), epochs=1), log=lambda line: None)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_weights_that_are_not_those_of_the_card_are_refused(folder, tmp_path):
+    for name in (judges.WEIGHTS, judges.CARD):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    card = json.loads((tmp_path / judges.CARD).read_text())
+    (tmp_path / judges.CARD).write_text(json.dumps({**card, "config": {**card["config"], "seed": 99}}))
+    with pytest.raises(DataError, match="does not hold the weights"):
+        judges.load_judge(tmp_path)
+
+
+def test_a_folder_without_a_judge_says_how_to_make_one(tmp_path):
+    with pytest.raises(DataError, match="twofold-train judge"):
+        judges.load_judge(tmp_path)
+
+
+def test_a_shift_moves_pictures_by_at_most_its_pixels_and_keeps_their_shape():
+    pixels = torch.zeros(64, 9, 9, 1, dtype=torch.uint8)
+    pixels[:, 4, 4] = 255
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        moved = judges._shift(pixels, 1)
+    places = moved.nonzero()[:, 1:3]
+    assert moved.shape == pixels.shape
+    assert len(places) == 64
+    assert (places - 4).abs().max() == 1

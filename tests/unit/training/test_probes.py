@@ -1,0 +1,46 @@
+"""Probes tell worthless codes from talkative ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.probes import PROBES, chance, leak
+
+
+@pytest.mark.parametrize("kind", PROBES)
+def test_a_code_of_pure_noise_leaks_chance(kind):
+    rng = np.random.default_rng(0)
+    codes, labels = rng.normal(size=(1200, 4)).astype(np.float32), rng.integers(0, 4, 1200)
+    assert leak(kind, codes[:400], labels[:400], codes[400:], labels[400:], seed=0) == pytest.approx(0.25, abs=0.06)
+
+
+@pytest.mark.parametrize("kind", PROBES)
+def test_a_code_that_is_the_class_leaks_everything_however_small_it_is_written(kind):
+    labels = np.random.default_rng(0).integers(0, 4, 900)
+    codes = (np.eye(4, dtype=np.float32)[labels] * 1e-3).astype(np.float32)
+    assert leak(kind, codes[:600], labels[:600], codes[600:], labels[600:], seed=0) == 1.0
+
+
+def test_a_class_hidden_in_a_product_is_found_by_an_mlp_alone():
+    codes = np.random.default_rng(0).normal(size=(3000, 2)).astype(np.float32)
+    labels = (codes[:, 0] * codes[:, 1] > 0).astype(np.int64)
+    found = {kind: leak(kind, codes[:2000], labels[:2000], codes[2000:], labels[2000:], seed=0) for kind in ("linear", "mlp")}
+    assert found["linear"] < 0.7
+    assert found["mlp"] > 0.9
+
+
+def test_the_same_seed_gives_the_same_figure():
+    rng = np.random.default_rng(0)
+    codes, labels = rng.normal(size=(300, 3)).astype(np.float32), rng.integers(0, 3, 300)
+    first, second = (leak("mlp", codes, labels, codes, labels, seed=5) for _ in range(2))
+    assert first == second
+
+
+def test_chance_is_the_share_of_the_most_frequent_class():
+    assert chance(np.array([0, 1, 1, 2])) == 0.5
+
+
+def test_an_unknown_probe_is_refused_by_name():
+    with pytest.raises(ValueError, match="linear, mlp, mlp_512"):
+        leak("forest", np.zeros((4, 1), np.float32), np.arange(4), np.zeros((4, 1), np.float32), np.arange(4), seed=0)
