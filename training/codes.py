@@ -1,0 +1,79 @@
+"""Codes of the whole training split, and what is measured on them between stages: refit, whiten, fold.
+
+Knows the model and pixels in memory; knows nothing of losses or of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.contract import Pixels
+from model.posterior import DiagonalGaussian
+from model.vae_gan import VaeGan
+from training.config import Config, ConfigError, nearest
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Of N pictures: z_s [N, D_s], E_u's q(e | x) before the flow, the class read from z_s [N], the true label [N]."""
+
+    z_s: Tensor
+    q: DiagonalGaussian
+    read: Tensor
+    label: Tensor
+
+
+def to_tensor(pixels: Pixels) -> Tensor:
+    """pixels uint8 [B, H, W, C] -> float32 [B, C, H, W] in [0, 1], channels last in memory."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+
+
+def encode(model: VaeGan, pixels: Pixels, labels: NDArray[np.int64], chunk: int = 500) -> Codes:
+    """Encode everything in evaluation mode and float32 (the model's modes are left as they were)."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    parts = [model.codes(to_tensor(pixels[start : start + chunk])) for start in range(0, len(pixels), chunk)]
+    for module, mode in modes:
+        module.training = mode
+    q = DiagonalGaussian(torch.cat([p[1].mean for p in parts]), torch.cat([p[1].log_var for p in parts]))
+    return Codes(torch.cat([p[0] for p in parts]), q, torch.cat([p[2] for p in parts]), torch.from_numpy(labels))
+
+
+@torch.no_grad()
+def refit(model: VaeGan, codes: Codes) -> None:
+    """Fit the default sampler to the training codes: z_s by true class, z_u over all."""
+    z_u = codes.q.mean if model.flow is None else model.flow(codes.q.mean, codes.read)[0]
+    model.fitted.fit(codes.z_s, z_u, codes.label)
+
+
+@torch.no_grad()
+def whiten(model: VaeGan, codes: Codes) -> None:
+    """Set the flow's per-class whitening from the codes, by the class read."""
+    if model.flow is None:
+        raise ConfigError("whiten needs a flow: set model.flow_layers above 0")
+    model.flow.whiten(codes.q.mean, codes.read)
+
+
+@torch.no_grad()
+def fold(model: VaeGan, codes: Codes) -> None:
+    """Fold the per-class mean and deviation of z_u into the flow, by the class read."""
+    if model.flow is None:
+        raise ConfigError("fold needs a flow: set model.flow_layers above 0")
+    model.flow.fold(codes.q.mean, codes.read)
+
+
+ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {"refit": refit, "whiten": whiten, "fold": fold}
+
+
+def check_actions(config: Config) -> None:
+    """Raises ConfigError for a stage that names an action that does not exist."""
+    for stage in config.stage:
+        for action in (*stage.before, *stage.after):
+            if action not in ACTIONS:
+                raise ConfigError(f"stage {stage.name!r}: unknown action {action!r}{nearest(action, ACTIONS)}")

@@ -1,0 +1,291 @@
+"""The heart: ONE optimisation step.
+
+A stage is a list of updates. An update makes one forward pass over a fresh batch; then every part it names moves on its own
+weighted sum of losses (the table "who moves what" of the paper is such a list, see configs/paper.toml). Gradients of a part
+are taken for that part alone, so nothing leaks: mu and Sigma never see the reconstruction, E_s never sees the latent
+classifier, the critic's loss never reaches an encoder.
+
+Knows the losses and who moves on them; knows nothing of files, epochs or logging.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from model import losses
+from model.posterior import DiagonalGaussian
+from model.vae_gan import VaeGan
+from training.config import Config, ConfigError, Stage, nearest
+
+
+class Diverged(Exception):
+    """A loss is not finite; the text names the term and the keys of the configuration to try."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures x [B, C, H, W] in [0, 1], label [B], and the codes of the encoders that this stage does not move."""
+
+    x: Tensor
+    label: Tensor
+    z_s: Tensor | None = None
+    q: DiagonalGaussian | None = None
+
+
+# ------------------------------------------------------------------------------------------------------ forward pass
+
+
+class Forward:
+    """One forward pass: every tensor is computed at most once, when a loss first asks for it."""
+
+    def __init__(self, model: VaeGan, stage: Stage, batch: Batch, fakes: frozenset[str], generator: torch.Generator, bf16: bool) -> None:
+        self.model, self.stage, self.batch, self.fakes, self.generator, self.bf16 = model, stage, batch, fakes, generator, bf16
+        self.x, self.label = batch.x, batch.label
+
+    def run(self, network: nn.Module, *inputs: Tensor) -> Tensor | DiagonalGaussian:
+        """A convolutional network under bf16 autocast where asked for; codes, flow and losses stay float32."""
+        with torch.autocast(self.x.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            return network(*inputs)
+
+    # -- what the encoders say
+
+    @cached_property
+    def z_s(self) -> Tensor:
+        return self.batch.z_s if self.batch.z_s is not None else self.run(self.model.encoder_s, self.x)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        return self.model.prior.logits(self.z_s)
+
+    @cached_property
+    def read(self) -> Tensor:
+        """The class read from z_s: the condition of the flow."""
+        return self.logits.detach().argmax(1)
+
+    @cached_property
+    def q(self) -> DiagonalGaussian:
+        return self.batch.q if self.batch.q is not None else self.run(self.model.encoder_u, self.x)
+
+    @cached_property
+    def code(self) -> Tensor:
+        """A draw of E_u's code e (z_u itself where there is no flow)."""
+        return self.q.sample(self.generator, self.stage.style_noise)
+
+    @cached_property
+    def class_code(self) -> Tensor:
+        """The z_s that G gets: perhaps of another picture of the class, detached, with noise."""
+        z_s = self.z_s.detach() if self.stage.class_code == "detached" else self.z_s
+        if self.stage.class_exchange:
+            z_s = z_s[self.partners]
+        if self.stage.class_noise:
+            deviation = (0.5 * self.model.prior.log_vars[self.label]).exp().detach()
+            z_s = z_s + self.stage.class_noise * deviation * torch.randn(z_s.shape, generator=self.generator)
+        return z_s
+
+    @cached_property
+    def partners(self) -> Tensor:
+        """For each row another row of the same class, at random (itself where it is alone): [B]."""
+        keys = self.label.double() + torch.rand(len(self.label), generator=self.generator, dtype=torch.float64)
+        order = keys.argsort()
+        sorted_label = self.label[order]
+        counts = torch.bincount(sorted_label)
+        starts = counts.cumsum(0) - counts
+        position = torch.arange(len(order)) - starts[sorted_label]
+        following = starts[sorted_label] + (position + 1) % counts[sorted_label]
+        partners = torch.empty_like(order)
+        partners[order] = order[following]
+        return partners
+
+    # -- what G draws: all in one batch, so that BatchNorm sees what will be served
+
+    @cached_property
+    def swap_codes(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """z_s of a, code of b brought to the class of a, label of a, z_u of b (before f^-1)."""
+        rows = math.ceil(len(self.label) * self.stage.swap_share)
+        a = self.partners[:rows] if self.stage.pairs == "class" else torch.randperm(len(self.label), generator=self.generator)[:rows]
+        z_s, code = self.class_code[a] if not self.stage.class_exchange else self.z_s.detach()[a], self.code[:rows]
+        if not self.stage.through_flow:
+            return z_s, code, self.label[a], code
+        with torch.no_grad():
+            z_u, _ = self.flow(code, self.read[:rows])
+            return z_s, self.flow.inverse(z_u, self.read[a]), self.label[a], z_u
+
+    @cached_property
+    def sample_codes(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """z_s, code, label, z_u of samples: classes by their frequency, z_s and z_u from the stage's sampler."""
+        rows = math.ceil(len(self.label) * self.stage.sample_share)
+        with torch.no_grad():
+            label = torch.multinomial(self.model.prior.log_weights.exp(), rows, replacement=True, generator=self.generator)
+            if self.stage.sampler == "fitted":
+                z_s, z_u = self.model.fitted.sample(label, self.generator)
+            else:
+                z_s = self.model.prior.sample(label, self.generator)
+                z_u = torch.randn(rows, self.code.shape[1], generator=self.generator)
+            code = self.model.code_from_style(z_u, z_s) if self.stage.through_flow else z_u
+        return z_s, code, label, z_u
+
+    @cached_property
+    def drawn(self) -> dict[str, Tensor]:
+        """Pictures by kind: rec, swap, smp (those that this update needs)."""
+        codes = {"rec": (self.class_code, self.code)}
+        if "swap" in self.fakes:
+            codes["swap"] = self.swap_codes[:2]
+        if "smp" in self.fakes:
+            codes["smp"] = self.sample_codes[:2]
+        z_s, code = (torch.cat(parts) for parts in zip(*codes.values(), strict=True))
+        pictures = self.run(self.model.decoder, z_s, code)
+        return dict(zip(codes, pictures.split([len(c[0]) for c in codes.values()]), strict=True))
+
+    def label_of(self, kind: str) -> Tensor:
+        return {"rec": lambda: self.label, "swap": lambda: self.swap_codes[2], "smp": lambda: self.sample_codes[2]}[kind]()
+
+    @cached_property
+    def fake_scores(self) -> dict[str, Tensor]:
+        """D on each kind, with gradient to the picture."""
+        return {kind: self.run(self.model.critic, self.drawn[kind], self.label_of(kind)).float() for kind in self.fakes}
+
+    @cached_property
+    def critic_scores(self) -> dict[str, Tensor]:
+        """D on real pictures and on each kind, without gradient to the picture."""
+        kinds = ["real", *sorted(self.fakes)]
+        pictures = [self.x, *(self.drawn[kind].detach() for kind in kinds[1:])]
+        labels = [self.label, *(self.label_of(kind) for kind in kinds[1:])]
+        scores = self.run(self.model.critic, torch.cat(pictures), torch.cat(labels)).float()
+        return dict(zip(kinds, scores.split([len(p) for p in pictures]), strict=True))
+
+    # -- what the frozen encoders read from what was drawn
+
+    @cached_property
+    def cycle(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Swaps and samples encoded again: class logits, label, style code found, style code wanted."""
+        kinds = [kind for kind in ("swap", "smp") if kind in self.fakes]
+        codes = {"swap": lambda: self.swap_codes, "smp": lambda: self.sample_codes}
+        pictures = torch.cat([self.drawn[kind] for kind in kinds])
+        label = torch.cat([codes[kind]()[2] for kind in kinds])
+        wanted = torch.cat([codes[kind]()[3] for kind in kinds])
+        found = self.run(self.model.encoder_u, pictures).mean
+        if self.stage.through_flow:
+            read = torch.cat([self.model.read_class(codes[kind]()[0]) for kind in kinds])
+            found, _ = self.flow(found, read)
+        return self.model.prior.logits(self.run(self.model.encoder_s, pictures)), label, found, wanted
+
+    @property
+    def flow(self):  # type: ignore[no-untyped-def]
+        if self.model.flow is None:
+            raise ConfigError("this stage needs a flow: set model.flow_layers above 0")
+        return self.model.flow
+
+    @cached_property
+    def flow_codes(self) -> Tensor:
+        """Codes for the flow's likelihood: noise of the posterior deviation times U^3 (none ... full, mostly little)."""
+        share = torch.rand(len(self.q.mean), 1, generator=self.generator) ** 3
+        noise = torch.randn(self.q.mean.shape, generator=self.generator)
+        return self.q.mean + share * (0.5 * self.q.log_var).exp() * noise
+
+
+# ------------------------------------------------------------------------------------------------------------ losses
+
+TERMS: dict[str, Callable[[Forward], Tensor]] = {
+    "class": lambda f: losses.class_loss(f.logits, f.label),
+    # per dimension, so that its weight does not depend on D_s
+    "likelihood": lambda f: losses.likelihood_loss(f.model.prior.log_prob(f.z_s, f.label)) / f.z_s.shape[1],
+    "anchor": lambda f: losses.anchor_loss(f.model.prior.log_vars),
+    "recon_sse": lambda f: losses.recon_sse(f.x, f.drawn["rec"]),
+    "recon_mse": lambda f: losses.recon_mse(f.x, f.drawn["rec"]),
+    "kl_sum": lambda f: losses.kl_sum(f.q),
+    "kl_mean": lambda f: losses.kl_mean(f.q),
+    "dependence": lambda f: losses.dependence(f.q.mean, f.label),
+    "leak": lambda f: losses.leak_loss(f.model.classifier(f.code), f.model.prior.log_weights.exp()),
+    "leak_classifier": lambda f: losses.leak_classifier_loss(f.model.classifier(f.code.detach()), f.label),
+    "flow_nll": lambda f: losses.flow_nll(*f.flow(f.flow_codes, f.read)),
+    "cycle_class": lambda f: losses.class_loss(f.cycle[0], f.cycle[1]),
+    "cycle_style": lambda f: losses.code_regression(f.cycle[2], f.cycle[3]),
+    "critic_real": lambda f: losses.critic_real_loss(f.critic_scores["real"]),
+    **{f"critic_{kind}": lambda f, k=kind: losses.critic_fake_loss(f.critic_scores[k]) for kind in ("rec", "swap", "smp")},
+    **{f"gen_{kind}": lambda f, k=kind: losses.generator_loss(f.fake_scores[k]) for kind in ("rec", "swap", "smp")},
+}
+
+_REMEDY = {
+    "anchor": "model.log_var_bounds",
+    "likelihood": "model.log_var_bounds",
+    "flow_nll": "lr.flow",
+    "kl_sum": "lr.encoder_u",
+    "class": "lr.encoder_s",
+}
+
+
+def check_terms(config: Config) -> None:
+    """Raises ConfigError for an update that names a loss that does not exist."""
+    for stage in config.stage:
+        for update in stage.update:
+            for weights in update.move.values():
+                for term in weights:
+                    if term not in TERMS:
+                        raise ConfigError(f"stage {stage.name!r}: unknown loss {term!r}{nearest(term, TERMS)}")
+
+
+# --------------------------------------------------------------------------------------------------------- one step
+
+
+def make_optimizers(model: VaeGan, stage: Stage) -> dict[str, torch.optim.Optimizer]:
+    """One optimiser per part that the stage moves."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[stage.optimizer]
+    betas = (stage.betas[0], stage.betas[1])
+    return {
+        part: kind(getattr(model, part).parameters(), lr=stage.lr[part], betas=betas, weight_decay=stage.weight_decay)
+        for part in sorted(stage.moved)
+    }
+
+
+def set_modes(model: VaeGan, stage: Stage) -> None:
+    """Parts that the stage moves train; the others are frozen and in evaluation mode."""
+    model.eval()
+    for name, part in model.named_children():
+        part.train(name in stage.moved)
+        part.requires_grad_(name in stage.moved)
+
+
+def step(
+    model: VaeGan,
+    stage: Stage,
+    batches: Iterator[Batch],
+    optimizers: dict[str, torch.optim.Optimizer],
+    generator: torch.Generator,
+    bf16: bool = False,
+) -> dict[str, float]:
+    """One step: the stage's updates in written order. Returns the value of every loss it used. Raises Diverged."""
+    seen: dict[str, float] = {}
+    for update in stage.update:
+        terms = sorted({term for weights in update.move.values() for term in weights})
+        fakes = frozenset(kind for kind in ("rec", "swap", "smp") if {f"gen_{kind}", f"critic_{kind}"} & set(terms))
+        if any(term.startswith("cycle") for term in terms):
+            fakes |= {"swap", "smp"}
+        for _ in range(update.repeat):
+            forward = Forward(model, stage, next(batches), fakes, generator, bf16)
+            values = {term: TERMS[term](forward) for term in terms}
+            for term, value in values.items():
+                seen[term] = float(value.detach())
+                if not math.isfinite(seen[term]):
+                    raise Diverged(f"{term} is not finite in stage {stage.name!r}: try a smaller {_REMEDY.get(term, 'lr of the parts it moves')}")
+            _take_gradients(model, update.move, values)
+            for part in update.move:
+                optimizers[part].step()
+    return seen
+
+
+def _take_gradients(model: VaeGan, move, values: dict[str, Tensor]) -> None:  # type: ignore[no-untyped-def]
+    """Gradient of each part's own sum for that part's parameters alone; parts with the same sum share one pass."""
+    groups: dict[tuple[tuple[str, float], ...], list[nn.Parameter]] = {}
+    for part, weights in move.items():
+        groups.setdefault(tuple(sorted(weights.items())), []).extend(getattr(model, part).parameters())
+    for i, (weights, parameters) in enumerate(groups.items()):
+        total = sum(weight * values[term] for term, weight in weights)
+        gradients = torch.autograd.grad(total, parameters, retain_graph=i + 1 < len(groups), allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
