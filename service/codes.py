@@ -109,6 +109,15 @@ def mix_means(prior: Prior, weights: Mapping[int, float]) -> Floats:
     return total.astype(np.float32)
 
 
+def class_log_joint(prior: Prior, z_s: Floats) -> Doubles:
+    """z_s [n,D_s] -> log pi_k + log N(z_s; mu_k, Sigma_k) of the learned Gaussians, up to a constant [n,K]; its argmax is the class."""
+    log_vars = prior.class_log_vars.astype(np.float64)
+    squares = np.square(z_s.astype(np.float64)[:, None] - prior.class_means) * np.exp(-log_vars)
+    with np.errstate(divide="ignore"):  # a class that training never saw has weight 0
+        joint: Doubles = np.log(prior.class_weights.astype(np.float64)) - 0.5 * (squares + log_vars).sum(-1)
+    return joint
+
+
 # --------------------------------------------------------------------------------------------------------------- tokens
 
 

@@ -196,3 +196,83 @@ class Swap(Request):
         False, description="true or false (true: the encoder reads every result and says whether the class was kept; JSON only)"
     )
     format: Format = "png"
+
+
+# ------------------------------------------------------------------------------------------------------------- answers
+# For the documentation alone: answers are built from checked parts, not validated again on their way out.
+
+
+class ClassName(BaseModel):
+    index: int = Field(examples=[7])
+    name: str = Field(examples=["Sneaker"])
+
+
+class ReadClass(ClassName):
+    prob: float = Field(ge=0, le=1, examples=[0.98])
+
+
+class Verdict(BaseModel):
+    """The model's own encoder on a result."""
+
+    class_: ReadClass = Field(alias="class")
+    kept: bool
+
+
+class TimingsMs(BaseModel):
+    queue: float = Field(examples=[0.1])
+    preprocess: float = Field(examples=[0.0])
+    model: float = Field(examples=[0.4])
+    encode: float = Field(examples=[0.1])
+
+
+class Image(BaseModel):
+    """One picture in base64; beside it what made it: class and seed of /generate and /decode, row and col of /swap."""
+
+    image: str = Field(json_schema_extra={"contentEncoding": "base64"})
+    class_: ClassName | None = Field(None, alias="class")
+    seed: int | None = None
+    index: int | None = None
+    row: int | None = None
+    col: int | None = None
+    verdict: Verdict | None = None
+    code: str = Field(examples=["c1.PyyaEAAAAAA"])
+
+
+class ImagesAnswer(BaseModel):
+    model: str = Field(examples=["fashion-mnist@3f2c9a10"])
+    images: list[Image]
+    rows: int | None = Field(None, description="of /swap: how many pictures gave their class")
+    cols: int | None = Field(None, description="of /swap: how many pictures gave their style")
+    notes: dict[str, list[list[str]]] | None = Field(None, description="of /swap: what was done to the pictures that were sent")
+    timings_ms: TimingsMs
+
+
+class Encoding(BaseModel):
+    z_s: list[float] = Field(description="the class code")
+    z_u: list[float] = Field(description="the style code: the mean of its posterior")
+    z_u_log_var: list[float]
+    class_: ReadClass = Field(alias="class")
+    class_probs: list[float]
+    log_density: float
+    typicality: float | None = Field(description="share of held-out pictures that are less dense; null without calibration")
+    code: str
+    notes: list[str] = Field(examples=[["rotated by EXIF", "4032x3024 cropped to 28x28"]])
+
+
+class EncodeAnswer(BaseModel):
+    model: str = Field(examples=["fashion-mnist@3f2c9a10"])
+    items: list[Encoding]
+    timings_ms: TimingsMs
+
+
+class Problem(BaseModel):
+    """RFC 9457. `code` is from a closed list; nothing of the input is repeated."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    code: str
+    detail: str
+    field: str | None = None
+    allowed: str | None = None
+    request_id: str

@@ -1,0 +1,181 @@
+"""Pixels to an answer: which media type the client wants, one picture, a sheet or JSON, with recipe and timings.
+
+It does not know how the pixels came about: routes hand over pixels, recipes and what JSON should say of each picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from model.contract import Floats, Pixels
+from service import imaging, recipe
+from service.batcher import Timings
+from service.bundles import Model
+from service.errors import Invalid, NotAcceptable
+from service.middleware import Visit
+from service.routes.reading import picture_bytes
+
+JSON = "application/json"
+PICTURES = (imaging.PNG, imaging.WEBP, JSON)  # the default first
+ONLY_PICTURES = PICTURES[:2]
+ONLY_JSON = (JSON,)
+SMALL_ANSWER_PIXELS = 64 * 1024  # above, encoding moves off the event loop
+
+
+# ------------------------------------------------------------------------------------------------------------ negotiation
+
+
+def negotiate(request: HttpRequest, offered: Sequence[str]) -> str:
+    """The offered media type the client likes best, the earliest of equals. Raises NotAcceptable."""
+    accept = ",".join(request.headers.getlist("accept")).strip()
+    if not accept or accept == "*/*" or accept == offered[0]:
+        return offered[0]
+    ranges = [_range(part) for part in accept.split(",")]
+    best = max(offered, key=lambda media: _quality(media, ranges))
+    if _quality(best, ranges) <= 0:
+        raise NotAcceptable(f"This route answers with {', '.join(offered)}; ask for one of them.", allowed=", ".join(offered))
+    return best
+
+
+def _range(part: str) -> tuple[str, float]:
+    media, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                quality = float(parameter[2:])
+            except ValueError:
+                return media, 0.0
+            return media, quality if 0 <= quality <= 1 else 0.0
+    return media, 1.0
+
+
+def _quality(media: str, ranges: Sequence[tuple[str, float]]) -> float:
+    """RFC 9110: the most specific range that fits decides."""
+    for wanted in (media, media.split("/")[0] + "/*", "*/*"):
+        fitting = [quality for name, quality in ranges if name == wanted]
+        if fitting:
+            return max(fitting)
+    return 0.0
+
+
+# -------------------------------------------------------------------------------------------------------------- pictures
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a route made: pixels [n,H,W,C] in reading order, each picture's recipe and what JSON says of it."""
+
+    model: Model
+    pixels: Pixels
+    recipes: Sequence[Mapping[str, Any]]
+    entries: Sequence[Mapping[str, Any]]
+    do: str
+    rows: int
+    cols: int
+
+    def written(self, k: int) -> str:
+        return recipe.write(self.model, self.do, self.recipes[k])
+
+
+def grid(n: int) -> tuple[int, int]:
+    """Rows and columns of a sheet of n pictures: nearly square, wider than high."""
+    rows = math.isqrt(n)
+    return rows, -(-n // rows)
+
+
+async def respond(visit: Visit, media: str, drawn: Drawn, picture_format: str, extra: Mapping[str, Any] | None = None) -> Response:
+    """One picture, a sheet or JSON. Encoding leaves the event loop when it is worth a thread."""
+    started = time.perf_counter()
+    job = (visit.house.settings.recipe, media, drawn, picture_format)
+    large = drawn.pixels.size > SMALL_ANSWER_PIXELS
+    body, headers = await asyncio.to_thread(_encode, *job) if large else _encode(*job)
+    visit.spent("encode", time.perf_counter() - started)
+    if isinstance(body, list):
+        return answer_json(visit, drawn.model, {"images": body, **(extra or {})})
+    headers["vary"] = "Accept"
+    return Response(body, media_type=media, headers=headers)
+
+
+def _encode(with_recipe: bool, media: str, drawn: Drawn, picture_format: str) -> tuple[bytes | list[dict[str, Any]], dict[str, str]]:
+    n = len(drawn.pixels)
+    texts = [drawn.written(k) if with_recipe else None for k in range(n)]
+    if media == JSON:
+        inner = f"image/{picture_format}"
+        encoded = [imaging.encode(drawn.pixels[k], inner, texts[k]) for k in range(n)]
+        return [{"image": base64.b64encode(data).decode(), **entry} for data, entry in zip(encoded, drawn.entries, strict=True)], {}
+    if n == 1:
+        return imaging.encode(drawn.pixels[0], media, texts[0]), {}
+    _, height, width, _ = drawn.pixels.shape
+    joint = imaging.sheet(drawn.pixels, drawn.rows, drawn.cols, drawn.model.card.preprocessing.background)
+    text = recipe.write_sheet([one for one in texts if one is not None], drawn.rows, drawn.cols) if with_recipe else None
+    return imaging.encode(joint, media, text), {"x-sheet": f"rows={drawn.rows}; cols={drawn.cols}; cell={width}x{height}"}
+
+
+def answer_json(visit: Visit, model: Model, fields: Mapping[str, Any]) -> Response:
+    """The JSON answer of a route that ran a model."""
+    timings = {stage: round(visit.timings_ms.get(stage, 0.0), 3) for stage in ("queue", "preprocess", "model", "encode")}
+    return plain_json({"model": model.card.id, **fields, "timings_ms": timings}, {"vary": "Accept"})
+
+
+def plain_json(value: Any, headers: dict[str, str] | None = None) -> Response:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(text.encode(), media_type=JSON, headers=headers)
+
+
+# ----------------------------------------------------------------------------------------------------------- model calls
+
+
+def chosen_model(visit: Visit, name: str | None) -> Model:
+    """The model of a request; from here on the answer names it."""
+    model = visit.house.registry.get(name)
+    visit.model = model.card.id
+    return model
+
+
+def clocked(visit: Visit, timings: Timings) -> None:
+    visit.spent("queue", timings.queue_ms / 1000)
+    visit.spent("model", timings.model_ms / 1000)
+
+
+def at_most(count: int, visit: Visit, field: str) -> None:
+    """Raises Invalid above the cap on pictures, items, cells or n."""
+    cap = visit.house.settings.max_items
+    if count > cap:
+        raise Invalid(f"{field}: one request may ask for {cap}; split it.", field=field, allowed=f"at most {cap}")
+
+
+def class_entry(model: Model, label: int) -> dict[str, Any]:
+    return {"index": label, "name": model.card.class_names[label]}
+
+
+async def to_pixels(visit: Visit, model: Model, sent: Sequence[tuple[str, str | bytes]]) -> tuple[Pixels, list[list[str]]]:
+    """(field, picture) pairs -> pixels [n,H,W,C] and notes. Raises TooLarge, UnsupportedMedia, UndecodablePicture, Invalid."""
+    started = time.perf_counter()
+    settings, card = visit.house.settings, model.card
+    pixels = np.empty((len(sent), card.dims.height, card.dims.width, card.dims.channels), np.uint8)
+    notes = []
+    for k, (field, picture) in enumerate(sent):
+        data = picture_bytes(picture, field, settings)
+        header = imaging.check_picture(data, settings)
+        job = (data, header, card.dims, card.preprocessing)
+        pixels[k], said = imaging.decode(*job) if imaging.is_small(data, header) else await asyncio.to_thread(imaging.decode, *job)
+        notes.append(said)
+    visit.spent("preprocess", time.perf_counter() - started)
+    return pixels, notes
+
+
+async def decode(visit: Visit, model: Model, z_s: Floats, z_u: Floats) -> Pixels:
+    pixels, timings = await model.decode(z_s, z_u, visit.deadline)
+    clocked(visit, timings)
+    return pixels

@@ -1,0 +1,109 @@
+"""POST /decode: codes to pictures. The class comes from a token, z_s, a class or a mixture; the style from z_u or a seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from model.contract import Floats
+from service import codes
+from service.bundles import Model
+from service.errors import Invalid
+from service.middleware import Connected, visit_of
+from service.routes import answering
+from service.routes.documentation import picture_route
+from service.routes.reading import read
+from service.schemas import MAX_CODE, Decode, Item
+
+router = APIRouter()
+
+
+@router.post("/decode", **picture_route("decode", Decode, in_body=True))
+async def decode(request: HttpRequest) -> Response:
+    """Put codes together."""
+    visit = visit_of(request)
+    media = answering.negotiate(request, answering.PICTURES)
+    asked = await read(request, Decode)
+    model = answering.chosen_model(visit, asked.model)
+    answering.at_most(len(asked.items), visit, "items")
+    pairs = [to_codes(item, model, f"items.{k}") for k, item in enumerate(asked.items)]
+    z_s, z_u = np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
+    with Connected(request):
+        pixels = await answering.decode(visit, model, z_s, z_u)
+    tokens = [codes.pack_token(*pair, model.card) for pair in pairs]
+    entries: list[dict[str, Any]] = []
+    for item, token in zip(asked.items, tokens, strict=True):
+        drawn_by = {} if item.seed is None else {"seed": item.seed, "index": item.index}
+        entries.append({"class": _named(item, model), **drawn_by, "code": token})
+    seeds = {item.seed for item in asked.items}
+    visit.seed = seeds.pop() if len(seeds) == 1 else None
+    recipes = [{"code": token, "n": 1} for token in tokens]
+    drawn = answering.Drawn(model, pixels, recipes, entries, "decode", *answering.grid(len(pairs)))
+    return await answering.respond(visit, media, drawn, asked.format)
+
+
+def to_codes(item: Item, model: Model, field: str) -> tuple[Floats, Floats]:
+    """(z_s [D_s], z_u [D_u]) of one item. Raises Invalid when the parts do not make one picture."""
+    sources = [
+        name
+        for name in ("code", "z_s", "class", "class_weights")
+        if getattr(item, name.replace("class", "class_") if name == "class" else name) is not None
+    ]
+    if len(sources) != 1:
+        raise Invalid(f"{field} needs exactly one of code, z_s, class, class_weights.", field=field)
+    if item.code is not None:
+        if item.z_u is not None or item.seed is not None:
+            raise Invalid(f"{field}: a code holds its style; send no z_u and no seed beside it.", field=field)
+        return from_token(item.code, model, f"{field}.code")
+    return _class_code(item, model, field), _style_code(item, model, field)
+
+
+def from_token(token: str, model: Model, field: str) -> tuple[Floats, Floats]:
+    """Both codes of a token, bounded like codes sent as numbers. Raises Invalid."""
+    try:
+        z_s, z_u = codes.unpack_token(token, model.card)
+    except Invalid as error:
+        raise Invalid(error.detail, field=field, allowed=error.allowed) from None
+    if max(np.abs(z_s).max(), np.abs(z_u).max()) > MAX_CODE:
+        raise Invalid(f"{field} holds numbers beyond {MAX_CODE:g}.", field=field)
+    return z_s, z_u
+
+
+def _class_code(item: Item, model: Model, field: str) -> Floats:
+    if item.z_s is not None:
+        return _vector(item.z_s, model.card.dims.dim_s, f"{field}.z_s")
+    names = model.card.class_names
+    if item.class_ is not None:
+        label = codes.parse_class(str(item.class_), names)
+        return codes.class_mean(model.prior, label) if item.seed is None else codes.sample_z_s(model.prior, label, item.seed, item.index)
+    weights: dict[int, float] = {}
+    for name, weight in (item.class_weights or {}).items():
+        label = codes.parse_class(name, names)
+        if label in weights:
+            raise Invalid(f"{field}.class_weights names a class twice.", field=f"{field}.class_weights")
+        weights[label] = weight
+    return codes.mix_means(model.prior, weights)
+
+
+def _style_code(item: Item, model: Model, field: str) -> Floats:
+    if item.z_u is not None:
+        return _vector(item.z_u, model.card.dims.dim_u, f"{field}.z_u")
+    if item.seed is None:
+        raise Invalid(f"{field} needs a style: z_u or seed.", field=field)
+    return codes.sample_z_u(model.prior, item.seed, item.index)
+
+
+def _vector(values: list[float], length: int, field: str) -> Floats:
+    if len(values) != length:
+        raise Invalid(f"{field} must hold {length} numbers.", field=field, allowed=f"{length} numbers")
+    return np.asarray(values, np.float32)
+
+
+def _named(item: Item, model: Model) -> dict[str, Any] | None:
+    if item.class_ is None:
+        return None
+    return answering.class_entry(model, codes.parse_class(str(item.class_), model.card.class_names))

@@ -1,0 +1,61 @@
+"""POST /encode: pictures to codes, class posterior, density and a token for each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from service import codes
+from service.bundles import Model
+from service.engine import Encoded
+from service.metrics import Metrics
+from service.middleware import Connected, visit_of
+from service.routes import answering
+from service.routes.documentation import json_route
+from service.routes.reading import read
+from service.schemas import Encode, EncodeAnswer
+
+router = APIRouter()
+
+
+@router.post("/encode", **json_route("encode", Encode, EncodeAnswer, parts={"image": "images"}, raw=True))
+async def encode(request: HttpRequest) -> Response:
+    """Take pictures apart."""
+    visit = visit_of(request)
+    answering.negotiate(request, answering.ONLY_JSON)
+    asked = await read(request, Encode, pictures={"image": "images"})
+    model = answering.chosen_model(visit, asked.model)
+    answering.at_most(len(asked.images), visit, "images")
+    with Connected(request):
+        pixels, notes = await answering.to_pixels(visit, model, [(f"images.{k}", sent) for k, sent in enumerate(asked.images)])
+        encoded, timings = await model.encode(pixels, visit.deadline)
+    answering.clocked(visit, timings)
+    items = [describe(model, encoded, k, visit.house.metrics) | {"notes": notes[k]} for k in range(len(notes))]
+    response = answering.answer_json(visit, model, {"items": items})
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
+def describe(model: Model, encoded: Encoded, k: int, metrics: Metrics) -> dict[str, Any]:
+    """What JSON says of row k; its typicality and the entropy of its posterior are also counted."""
+    log_prob = encoded.class_log_prob[k].astype(np.float64)
+    probs = np.exp(log_prob)
+    label = int(log_prob.argmax())
+    typicality = codes.typicality(float(encoded.log_density[k]), model.calibration)
+    if typicality is not None:
+        metrics.typicality.observe(typicality)
+    metrics.entropy.observe(float(-(probs * np.maximum(log_prob, -745)).sum()))
+    return {
+        "z_s": encoded.z_s[k].tolist(),
+        "z_u": encoded.z_u_mean[k].tolist(),
+        "z_u_log_var": encoded.z_u_log_var[k].tolist(),
+        "class": answering.class_entry(model, label) | {"prob": float(probs[label])},
+        "class_probs": probs.tolist(),
+        "log_density": float(encoded.log_density[k]),
+        "typicality": typicality,
+        "code": codes.pack_token(encoded.z_s[k], encoded.z_u_mean[k], model.card),
+    }
