@@ -5,8 +5,10 @@ It does not know what any route does.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -53,6 +55,7 @@ PHRASE = {status: HTTPStatus(status).phrase for status in STATUS.values()} | {
     414: "URI Too Long",
     422: "Unprocessable Content",
 }
+ROUTERS = (generate.router, encode.router, decode.router, swap.router, models.router, probes.router)
 PROBLEM = "application/problem+json"
 MAX_PROBLEM_BYTES = 1024
 _OURS = "Something failed on our side; try again, and tell the operator the request id."
@@ -86,16 +89,16 @@ def create_app(settings: Settings, registry: Registry, metrics: Metrics) -> Fast
         title="Twofold", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
     app.state.house = house
-    for router in (generate.router, encode.router, decode.router, swap.router, models.router, probes.router, pages.page_router()):
+    for router in (*ROUTERS, pages.page_router()):
         app.router.routes.extend(router.routes)  # flat: an included router would be a second dispatch per request
     app.add_exception_handler(HTTPException, _routing_refusal)
     app.add_middleware(Gate, house=house, refuse=refuse)
-    document = json.dumps(openapi(app), ensure_ascii=False, indent=2).encode() + b"\n"
+    document = functools.cache(openapi_json)  # made when first asked for, not at every start
 
-    async def openapi_json(_: Request) -> Response:
-        return Response(document, media_type="application/json")
+    async def describe(_: Request) -> Response:
+        return Response(document(), media_type="application/json")
 
-    app.add_route("/openapi.json", openapi_json, methods=["GET"], include_in_schema=False)
+    app.add_route("/openapi.json", describe, methods=["GET"], include_in_schema=False)
     return app
 
 
@@ -153,22 +156,23 @@ async def _routing_refusal(request: Request, error: Exception) -> Response:
 # --------------------------------------------------------------------------------------------------------- documentation
 
 
-def openapi(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document: FastAPI's, with our schemas and every refusal of every route."""
+def openapi_json() -> bytes:
+    """The OpenAPI document: FastAPI's, with our schemas and every refusal of every route. `python -m service.app` prints it."""
     document = get_openapi(
-        title=app.title,
-        version=app.version,
+        title="Twofold",
+        version=__version__,
         summary="Take a picture apart into what it is (class) and how it looks (style), and put the codes together again.",
-        routes=app.routes,
+        routes=[route for router in ROUTERS for route in router.routes],
     )
     _, definitions = models_json_schema([(one, "validation") for one in _DOCUMENTED], ref_template="#/components/schemas/{model}")
     document["components"] = {"schemas": dict(sorted(definitions["$defs"].items()))}
     for path in document["paths"].values():
         for operation in path.values():
-            for status, codes in _by_status(operation.pop("x-refusals", [])).items():
+            operation["summary"] = operation.pop("description").partition("\n")[0].rstrip(".")
+            for status, codes in _by_status(operation.pop("x-refusals")).items():
                 operation["responses"][str(status)] = _refusal_response(status, codes)
             operation["responses"] = dict(sorted(operation["responses"].items()))
-    return document
+    return json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
 def _by_status(codes: list[str]) -> dict[int, list[str]]:
@@ -192,3 +196,7 @@ def _refusal_response(status: int, codes: list[str]) -> dict[str, Any]:
 def _tree() -> list[type[errors.TwofoldError]]:
     found = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.TwofoldError)]
     return [one for one in found if "code" in vars(one) and one is not errors.BadOutput]
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(openapi_json())

@@ -52,22 +52,32 @@ class TooLarge(TwofoldError):
 
 
 class UriTooLong(TwofoldError):
+    """The URL is above its cap; send the fields in a body."""
+
     code = "uri_too_long"
 
 
 class HeadersTooLarge(TwofoldError):
+    """The headers are above their cap."""
+
     code = "headers_too_large"
 
 
 class NotFound(TwofoldError):
+    """No such route, page or model."""
+
     code = "not_found"
 
 
 class MethodNotAllowed(TwofoldError):
+    """The route takes other methods; they are named."""
+
     code = "method_not_allowed"
 
 
 class NotAcceptable(TwofoldError):
+    """Nothing the client accepts can be made here."""
+
     code = "not_acceptable"
 
 
@@ -88,18 +98,26 @@ class Unavailable(TwofoldError):
 
 
 class QueueFull(Unavailable):
+    """The queue is full, or too long for the deadline."""
+
     code = "queue_full"
 
 
 class Draining(Unavailable):
+    """The server is shutting down."""
+
     code = "draining"
 
 
 class NotReady(Unavailable):
+    """The model is not ready, or does not move."""
+
     code = "not_ready"
 
 
 class DeadlinePassed(TwofoldError):
+    """The deadline, counted from the request's arrival, passed before the answer was ready."""
+
     code = "deadline_passed"
 
 

@@ -1,8 +1,15 @@
 """What several rooms' tests need."""
 
+from contextlib import AsyncExitStack
+
+import httpx
 import pytest
 
+from service.app import create_app
 from service.batcher import Batcher
+from service.bundles import Registry, load
+from service.metrics import Metrics
+from service.settings import Settings
 from tests.toy import make_bundle
 
 
@@ -25,3 +32,26 @@ async def batcher_of():
     yield make
     for batcher in made:
         await batcher.aclose(drain_s=5)
+
+
+@pytest.fixture
+async def open_door(toy_bundle):
+    """Make HTTP clients of apps in this process on the toy bundle, or on a model given; closed after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def make(model=None, **settings):
+            chosen, metrics = Settings(**settings), Metrics()
+            app = create_app(chosen, Registry([model or load(toy_bundle, chosen, metrics.observe_batch)]), metrics)
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+            client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://door"))
+            client.app = app
+            return client
+
+        yield make
+
+
+@pytest.fixture
+async def client(open_door):
+    """A client of an app with the default settings."""
+    return await open_door()

@@ -19,7 +19,7 @@ from service.routes.documentation import picture_route
 from service.routes.reading import read
 from service.schemas import MAX_CODE, Decode, Item
 
-router = APIRouter()
+router = APIRouter(tags=["pictures"])
 
 
 @router.post("/decode", **picture_route("decode", Decode, in_body=True))

@@ -19,7 +19,7 @@ from service.routes.documentation import json_route
 from service.routes.reading import read
 from service.schemas import Encode, EncodeAnswer
 
-router = APIRouter()
+router = APIRouter(tags=["pictures"])
 
 
 @router.post("/encode", **json_route("encode", Encode, EncodeAnswer, parts={"image": "images"}, raw=True))

@@ -17,7 +17,7 @@ from service.routes.documentation import picture_route
 from service.routes.reading import read
 from service.schemas import Generate
 
-router = APIRouter()
+router = APIRouter(tags=["pictures"])
 
 
 @router.get("/generate", **picture_route("generate_get", Generate, in_query=True, accepts=answering.ONLY_PICTURES))

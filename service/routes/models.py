@@ -17,7 +17,7 @@ from service.routes import answering
 from service.routes.documentation import EVERYWHERE, plain_route
 from service.routes.reading import read_body
 
-router = APIRouter()
+router = APIRouter(tags=["models"])
 
 _REFUSALS = ("malformed", "not_acceptable", *EVERYWHERE)
 _NAMED = ("not_found", *_REFUSALS)

@@ -15,7 +15,7 @@ from service.middleware import visit_of
 from service.routes.answering import plain_json
 from service.routes.documentation import EVERYWHERE, plain_route
 
-router = APIRouter()
+router = APIRouter(tags=["operation"])
 
 _FRESH = {"cache-control": "no-store"}
 

@@ -20,7 +20,7 @@ from service.routes.documentation import picture_route
 from service.routes.reading import read
 from service.schemas import Swap
 
-router = APIRouter()
+router = APIRouter(tags=["pictures"])
 
 PARTS = {"class_from": "class_from", "style_from": "style_from"}
 

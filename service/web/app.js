@@ -183,7 +183,7 @@ function showMatrix(shownRows, shownColumns, answer) {
     element("tr", {}, headerCell(row, rows, r, "class"), ...shownColumns.map((column, c) => swapCell(row, column, answer.images[r * answer.cols + c]))),
   );
   const table = element("table", { class: "matrix", "aria-label": "Rows give the class, columns give the style" }, element("thead", {}, head), element("tbody", {}, ...body));
-  $("matrix").style.setProperty("--cell", `clamp(34px, calc((min(100vw, 1040px) - 76px) / ${shownColumns.length + 1} - 5px), 84px)`);
+  $("matrix").style.setProperty("--cell", `clamp(34px, calc((min(100vw, 1040px) - 76px) / ${shownColumns.length + 1} - 5px), 108px)`);
   $("matrix").replaceChildren(table);
   const kept = answer.images.filter((one) => one.verdict.kept).length;
   const said = [...new Set([...answer.notes.class_from, ...answer.notes.style_from].flat())];
