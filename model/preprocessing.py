@@ -21,6 +21,7 @@ def to_pixels(image: Image.Image, dims: Dims, preprocessing: Preprocessing) -> t
     aspect of the bundle, resize.
     """
     notes: list[str] = []
+    was_grey = image.mode in ("1", "L", "LA")
     orientation = image.getexif().get(_ORIENTATION, 1)
     if isinstance(orientation, int) and 2 <= orientation <= 8:
         image = ImageOps.exif_transpose(image)
@@ -38,7 +39,7 @@ def to_pixels(image: Image.Image, dims: Dims, preprocessing: Preprocessing) -> t
         image = Image.alpha_composite(canvas, rgba).convert("RGB")
         notes.append("transparency flattened")
     if image.mode != mode:
-        if mode == "L" and image.mode not in ("1", "LA"):
+        if mode == "L" and not was_grey:
             notes.append("converted to grey")
         image = image.convert("RGB").convert(mode) if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV") else image.convert(mode)
     size = image.size

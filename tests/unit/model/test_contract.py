@@ -1,0 +1,213 @@
+"""contract.py says what a bundle is, and says in one line what is not one."""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model import contract
+from model.contract import Card, ContractError, Dims, Preprocessing, TensorSpec
+from tests import toy
+
+CARD = Card(
+    name="toy",
+    class_names=toy.CLASS_NAMES,
+    dims=toy.DIMS,
+    preprocessing=Preprocessing(background=(255,), filter="box", crop="none"),
+    model_hash="0a" * 32,
+    precision="int8",
+    data={"source": "made up", "rows": {"train": 10}},
+    training={"steps": 3, "lr": 0.5},
+    revision="abc",
+    metrics={"split": "test", "values": {"class_accuracy": 0.5}},
+)
+
+
+# ----------------------------------------------------------------------------------------------------------------- card
+
+
+def test_a_card_survives_being_written_and_read():
+    assert Card.from_json(CARD.to_json()) == CARD
+    assert CARD.to_json().endswith("}\n")
+    assert list(json.loads(CARD.to_json())) == sorted(json.loads(CARD.to_json()))
+
+
+def test_a_card_needs_only_what_has_no_default():
+    raw = json.loads(CARD.to_json())
+    few = {key: raw[key] for key in ("name", "class_names", "dims", "preprocessing", "model_hash")}
+    card = Card.from_json(json.dumps(few))
+    assert (card.precision, card.contract_version, card.metrics) == ("fp32", contract.CONTRACT_VERSION, {})
+
+
+def test_a_card_is_called_by_its_name_and_eight_digits_of_its_hash():
+    assert CARD.id == "toy@0a0a0a0a"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=200), min_size=4, max_size=4, unique=True))
+def test_any_printable_class_names_survive(names):
+    card = replace(CARD, class_names=tuple(names))
+    assert Card.from_json(card.to_json()).class_names == tuple(names)
+
+
+def test_a_card_of_figures_that_are_no_numbers_is_not_written():
+    with pytest.raises(ValueError, match="Out of range"):
+        replace(CARD, metrics={"values": {"leak": float("nan")}}).to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"contract_version": 2}, "contract_version must be 1"),
+        ({"name": "Toy"}, "name must be"),
+        ({"name": "a" * 65}, "name must be"),
+        ({"name": "../toy"}, "name must be"),
+        ({"name": "toy-"}, "name must be"),
+        ({"name": 7}, "of the wrong type"),
+        ({"class_names": ["a", "b", "c"]}, "class_names must hold 4"),
+        ({"class_names": ["a", "b", "c", "c"]}, "class_names must hold 4"),
+        ({"class_names": "abcd"}, "of the wrong type"),
+        ({"class_names": ["a", "b", "c", "d\n"]}, "every class name must be"),
+        ({"class_names": ["a", "b", "c", ""]}, "every class name must be"),
+        ({"class_names": ["a", "b", "c", 4]}, "every class name must be"),
+        ({"model_hash": "0A" * 32}, "model_hash must be"),
+        ({"model_hash": "0a" * 31}, "model_hash must be"),
+        ({"precision": "fp8"}, "precision must be"),
+        ({"metrics": []}, "of the wrong type"),
+        ({"data": None}, "of the wrong type"),
+        ({"revision": 1}, "of the wrong type"),
+        ({"colour": "red"}, "unknown key 'colour'"),
+        ({"dims": {"dim_s": 3}}, "a key is missing"),
+        ({"dims": {**asdict(toy.DIMS), "depth": 1}}, "a key is missing, unknown"),
+        ({"dims": {**asdict(toy.DIMS), "dim_s": 0}}, "dims.dim_s must be an integer"),
+        ({"dims": {**asdict(toy.DIMS), "dim_u": 2.0}}, "dims.dim_u must be an integer"),
+        ({"dims": {**asdict(toy.DIMS), "height": True}}, "dims.height must be an integer"),
+        ({"dims": {**asdict(toy.DIMS), "width": 65537}}, "dims.width must be an integer"),
+        ({"dims": {**asdict(toy.DIMS), "channels": 2}}, "dims.channels must be 1 .grey. or 3"),
+        ({"preprocessing": {"background": [255, 255, 255]}}, "background must hold 1 level"),
+        ({"preprocessing": {"background": [256]}}, "background must hold one level"),
+        ({"preprocessing": {"background": []}}, "background must hold one level"),
+        ({"preprocessing": {"background": [0], "filter": "magic"}}, "filter must be one of"),
+        ({"preprocessing": {"background": [0], "crop": "left"}}, "crop must be one of"),
+        ({"preprocessing": {}}, "a key is missing"),
+        ({"preprocessing": 3}, "a key is missing"),
+    ],
+)
+def test_a_card_that_breaks_a_rule_is_refused_by_the_rule(change, says):
+    raw = json.loads(CARD.to_json()) | change
+    with pytest.raises(ContractError, match=rf"^card\.json: .*{says}"):
+        Card.from_json(json.dumps(raw))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", "[" * 100_000])
+def test_what_is_no_object_is_no_card(text):
+    with pytest.raises(ContractError, match=r"^card\.json: not "):
+        Card.from_json(text)
+
+
+def test_a_missing_or_binary_card_is_unreadable(tmp_path):
+    with pytest.raises(ContractError, match=r"^card\.json: missing or unreadable"):
+        contract.read_card(tmp_path)
+    (tmp_path / contract.CARD).write_bytes(b"\xff\xfe")
+    with pytest.raises(ContractError, match=r"^card\.json: missing or unreadable"):
+        contract.read_card(tmp_path)
+
+
+# -------------------------------------------------------------------------------------------------------------- tensors
+
+SPECS = (TensorSpec("z_s", "float32", (3,)), TensorSpec("log_density", "float32", ()))
+
+
+def test_tensors_of_the_contract_pass():
+    contract.check_tensors("x.onnx", SPECS, [("z_s", "float32", ["N", 3]), ("log_density", "float32", [None])])
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ([("z_s", "float32", ["N", 3])], "tensors must be named z_s, log_density"),
+        ([("log_density", "float32", ["N"]), ("z_s", "float32", ["N", 3])], "tensors must be named"),
+        ([("z_s", "float16", ["N", 3]), ("log_density", "float32", ["N"])], "z_s must be float32, not float16"),
+        ([("z_s", "float32", ["N", 4]), ("log_density", "float32", ["N"])], r"z_s must have shape \[N,3\]"),
+        ([("z_s", "float32", ["N", "M"]), ("log_density", "float32", ["N"])], r"z_s must have shape \[N,3\]"),
+        ([("z_s", "float32", [3]), ("log_density", "float32", ["N"])], r"z_s must have shape \[N,3\]"),
+        ([("z_s", "float32", ["N", 3]), ("log_density", "float32", ["N", 1])], r"log_density must have shape \[N\]"),
+        ([("z_s", "float32", [1, 3]), ("log_density", "float32", ["N"])], "z_s must have a dynamic batch axis"),
+    ],
+)
+def test_other_tensors_are_refused_by_name(found, says):
+    with pytest.raises(ContractError, match=rf"^x\.onnx: {says}"):
+        contract.check_tensors("x.onnx", SPECS, found)
+
+
+# ----------------------------------------------------------------------------------------------------- arrays and files
+
+
+def test_what_a_bundle_holds_is_what_was_written(tmp_path):
+    folder = toy.make_bundle(tmp_path / "toy")
+    files = contract.open_bundle(folder)
+    assert files.card == contract.read_card(folder)
+    assert files.encoder == (folder / contract.ENCODER).read_bytes()
+    assert files.decoder == (folder / contract.DECODER).read_bytes()
+    for record, name in ((files.prior, contract.PRIOR), (files.golden, contract.GOLDEN)):
+        contract.write_arrays(tmp_path / name, record)
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    np.testing.assert_array_equal(files.prior.class_means, toy.MEANS)
+
+
+def test_the_model_hash_follows_graphs_and_prior_alone(tmp_path):
+    sums = {name: hashlib.sha256(name.encode()).hexdigest() for name in (*contract.REQUIRED, "README.md")}
+    expected = hashlib.sha256("\n".join(sorted(sums[name] for name in contract.HASHED)).encode()).hexdigest()
+    assert contract.model_hash(sums) == expected
+    assert contract.model_hash(sums | {contract.CARD: "0" * 64}) == expected
+    assert contract.model_hash(sums | {contract.PRIOR: "0" * 64}) != expected
+
+
+def test_sums_are_in_the_format_of_sha256sum(tmp_path):
+    folder = toy.make_bundle(tmp_path / "toy")
+    (folder / "examples").mkdir()
+    (folder / "examples" / "00-0-0.png").write_bytes(b"x")
+    contract.write_sums(folder)
+    lines = (folder / contract.SUMS).read_text().splitlines()
+    assert f"{hashlib.sha256(b'x').hexdigest()}  examples/00-0-0.png" in lines
+    assert contract.verify_sums(folder) == {line[66:]: line[:64] for line in lines}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: "", "ends too early"),
+        (lambda text: text[:-1], "ends too early"),
+        (lambda text: text + "\n", "malformed line"),
+        (lambda text: text.replace("  ", " ", 1), "malformed line 1"),
+        (lambda text: text.upper(), "malformed line 1"),
+        (lambda text: text.replace("\n", "\r\n"), "malformed line 1"),
+        (lambda text: text + text.splitlines()[0] + "\n", "malformed line"),
+        (lambda text: text + "0" * 64 + "  ../card.json\n", "malformed line"),
+        (lambda text: text + "0" * 64 + "  /etc/passwd\n", "malformed line"),
+        (lambda text: "".join(line for line in text.splitlines(True) if "card.json" not in line), "does not name card.json"),
+        (lambda text: "\u00e9" + text, "missing or unreadable"),
+    ],
+)
+def test_sums_in_another_format_are_refused(tmp_path, change, says):
+    folder = toy.make_bundle(tmp_path / "toy")
+    text = (folder / contract.SUMS).read_text()
+    (folder / contract.SUMS).write_bytes(change(text).encode())
+    with pytest.raises(ContractError, match=f"^SHA256SUMS: {says}"):
+        contract.verify_sums(folder)
+
+
+def test_a_file_beyond_all_reason_is_refused_before_it_is_read(tmp_path):
+    folder = toy.make_bundle(tmp_path / "toy")
+    with (folder / contract.PRIOR).open("r+b") as stream:
+        stream.truncate(contract.MAX_FILE_BYTES + 1)  # sparse: takes no disk
+    with pytest.raises(ContractError, match=r"^prior\.npz: larger than"):
+        contract.verify_sums(folder)
+
+
+def test_a_negative_size_is_refused():
+    with pytest.raises(ContractError, match=r"dims\.classes must be an integer"):
+        Dims(dim_s=1, dim_u=1, classes=-4, height=1, width=1, channels=1)
