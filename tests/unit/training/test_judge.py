@@ -47,6 +47,18 @@ def test_features_are_128_per_picture_and_do_not_depend_on_the_neighbours(folder
     np.testing.assert_allclose(together[3:4], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_features_have_a_mean_variance_of_1_over_the_training_pictures_and_the_verdicts_do_not_notice(data):
+    train = load(data)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = judges.Network(TINY, 1, 4)
+    x = torch.from_numpy(train.pixels[:50]).permute(0, 3, 1, 2) / 255
+    before = network.eval()(x)
+    judges._scale_features(network, train.pixels)
+    assert judges.Judge(network, {}).look(train.pixels)[1].var(0).mean() == pytest.approx(1, rel=1e-4)
+    torch.testing.assert_close(network(x), before)
+
+
 def test_the_same_seed_gives_the_same_hash_and_another_seed_another(folder, data, tmp_path):
     again = judges.train_judge(data, tmp_path, TINY, log=lambda line: None)
     assert again["hash"] == judges.load_judge(folder).hash
