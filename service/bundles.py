@@ -6,6 +6,7 @@ know HTTP, pictures' formats or what the codes mean.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -81,8 +82,7 @@ class Model:
 
     async def aclose(self) -> None:
         """Finish what was accepted, within the drain time."""
-        await self._encoder.aclose(self._drain_s)
-        await self._decoder.aclose(self._drain_s)
+        await asyncio.gather(*(queue.aclose(self._drain_s) for queue in (self._encoder, self._decoder)))
 
 
 def checked_pixels(dims: Dims, pixels: NDArray[Any]) -> Pixels:
@@ -231,5 +231,4 @@ class Registry:
             one.start()
 
     async def aclose(self) -> None:
-        for one in self.models.values():
-            await one.aclose()
+        await asyncio.gather(*(one.aclose() for one in self.models.values()))

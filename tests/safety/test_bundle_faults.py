@@ -137,6 +137,22 @@ def test_one_changed_weight_is_caught_by_the_golden_outputs(bundle, graph):
     assert refusal(bundle).startswith(f"{graph}: ")
 
 
+def test_a_graph_that_loads_but_cannot_run_is_refused(bundle):
+    model = onnx.load(bundle / contract.DECODER)
+    at = next(i for i, node in enumerate(model.graph.node) if node.op_type == "Round")
+    model.graph.node[at].input[0] = "looked_up"
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(2, np.float32), "two"))
+    for node in (
+        onnx.helper.make_node("Add", ["level", "offset"], ["looked_up"]),
+        onnx.helper.make_node("Gather", ["two", "rows"], ["offset"]),  # out of bounds for more than one row
+        onnx.helper.make_node("Shape", ["z_s"], ["rows"], end=1),
+    ):
+        model.graph.node.insert(at, node)
+    onnx.save(model, bundle / contract.DECODER)
+    reseal(bundle)
+    assert refusal(bundle) == "encoder.onnx or decoder.onnx: fails on its golden inputs"
+
+
 @pytest.mark.parametrize(
     ("name", "by", "file"),
     [

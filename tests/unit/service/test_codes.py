@@ -165,6 +165,19 @@ def test_weights_that_do_not_sum_to_one_are_refused(weights):
     assert caught.value.field == "class_weights"
 
 
+def test_the_class_of_a_code_is_the_one_whose_weighted_gaussian_is_highest():
+    z_s = np.random.default_rng(6).normal(size=(50, 3)).astype(np.float32) * 2
+    weights = np.array([0.7, 0.3, 0, 0], np.float32)
+    found = codes.class_log_joint(replace(PRIOR, class_weights=weights), z_s)
+    for row, code in zip(found, z_s, strict=True):
+        deviations = np.exp(PRIOR.class_log_vars.astype(float) / 2)
+        densities = np.exp(-0.5 * np.square((code - PRIOR.class_means) / deviations)) / deviations
+        with np.errstate(divide="ignore"):
+            expected = np.log(weights) + np.log(densities).sum(1)
+        np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-4)
+    assert set(found.argmax(1)) == {0, 1}
+
+
 # --------------------------------------------------------------------------------------------------------------- tokens
 
 
