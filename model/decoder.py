@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -31,7 +32,7 @@ class Decoder(nn.Module):
             nn.BatchNorm2d(grid[0]),
             nn.ReLU(),
         )
-        doublings = [up(before, after) for before, after in zip(widths[:-1], widths[1:], strict=True)]
+        doublings = [up(before, after) for before, after in itertools.pairwise(widths)]
         self.draw = nn.Sequential(conv(widths[0], widths[0]), *doublings, nn.Conv2d(widths[-1], channels, 3, 1, 1))
 
     def forward(self, z_s: Tensor, z_u: Tensor) -> Tensor:

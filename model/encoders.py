@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ class Trunk(nn.Sequential):
         if len(widths) != times + 1:
             raise ValueError(f"{height}x{width} pictures need {times + 1} widths, not {len(widths)}")
         layers: list[nn.Module] = [conv(channels, widths[0])]
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in itertools.pairwise(widths):
             layers += [conv(before, after, stride=2), conv(after, after)]
         super().__init__(*layers, nn.Flatten(), nn.Dropout(dropout))
         self.features = widths[-1] * (height >> times) * (width >> times)

@@ -22,6 +22,7 @@ class Coupling(nn.Module):
     def __init__(self, mask: Tensor, classes: int, hidden: int) -> None:
         super().__init__()
         dim = len(mask)
+        self.mask: Tensor
         self.register_buffer("mask", mask)
         self.first = nn.Linear(dim, hidden)
         self.condition = nn.Embedding(classes, hidden)
@@ -75,6 +76,12 @@ class ClassFlow(nn.Module):
 
     def __init__(self, dim_u: int, classes: int, layers: int = 8, hidden: int = 128) -> None:
         super().__init__()
+        self.code_means: Tensor
+        self.whitening: Tensor
+        self.unwhitening: Tensor
+        self.whitening_log_det: Tensor
+        self.fold_means: Tensor
+        self.fold_log_scales: Tensor
         eye = torch.eye(dim_u).repeat(classes, 1, 1)
         for name, value in {
             "code_means": torch.zeros(classes, dim_u),
@@ -94,10 +101,15 @@ class ClassFlow(nn.Module):
         self.couplings = nn.ModuleList(Coupling(mask, classes, hidden) for mask in masks[:layers])
 
     def whiten(self, codes: Tensor, label: Tensor, shrink: float = 1e-3) -> None:
-        """Set the per-class ZCA whitening from codes [N, D_u] and label [N]."""
+        """Set the per-class ZCA whitening from codes [N, D_u] and label [N].
+
+        A class with no more rows than dimensions (it may never be read) has no covariance: it is whitened like all codes.
+        """
         eye = torch.eye(codes.shape[1], dtype=torch.float64)
         for k in range(len(self.code_means)):
             rows = codes[label == k].double()
+            if len(rows) <= codes.shape[1]:
+                rows = codes.double()
             centred = rows - rows.mean(0)
             covariance = centred.T @ centred / max(1, len(rows) - 1)
             covariance += shrink * covariance.diagonal().mean() * eye
@@ -108,14 +120,22 @@ class ClassFlow(nn.Module):
             self.whitening_log_det[k] = (-0.5 * values.log().sum()).float()
 
     def fold(self, codes: Tensor, label: Tensor) -> None:
-        """Set the per-class affine map after the couplings, so that z_u of these codes has mean 0 and deviation 1 per class."""
+        """Set the per-class affine map after the couplings, so that z_u of these codes has mean 0 and deviation 1 per class.
+
+        It stays the identity for a class with no more rows than dimensions.
+        """
         self.fold_means.zero_()
         self.fold_log_scales.zero_()
         z_u, _ = self.forward(codes, label)
         for k in range(len(self.code_means)):
             rows = z_u[label == k]
+            if len(rows) <= codes.shape[1]:
+                continue
             self.fold_means[k] = rows.mean(0)
             self.fold_log_scales[k] = -rows.std(0).clamp_min(1e-3).log()
+
+    def _couplings(self) -> list[Coupling]:
+        return [coupling for coupling in self.couplings if isinstance(coupling, Coupling)]
 
     def _whitened(self, e: Tensor, label: Tensor) -> Tensor:
         return (self.whitening[label] @ (e - self.code_means[label])[..., None])[..., 0]
@@ -132,7 +152,7 @@ class ClassFlow(nn.Module):
     def inverse(self, z_u: Tensor, label: Tensor) -> Tensor:
         """z_u [B, D_u], label [B] -> e [B, D_u]; exact up to rounding."""
         x = z_u * (-self.fold_log_scales[label]).exp() + self.fold_means[label]
-        for coupling in reversed(self.couplings):
+        for coupling in reversed(self._couplings()):
             x = coupling.inverse(x, label)
         return (self.unwhitening[label] @ x[..., None])[..., 0] + self.code_means[label]
 
@@ -143,7 +163,7 @@ class ClassFlow(nn.Module):
         """
         x = self._whitened(e, label)
         tangents = self.whitening[label].transpose(1, 2) * (0.5 * log_var).exp()[:, :, None]
-        for coupling in self.couplings:
+        for coupling in self._couplings():
             x, tangents = coupling.forward_with_tangents(x, tangents, label)
         scale = self.fold_log_scales[label]
         variance = tangents.square().sum(1).clamp_min(1e-12)

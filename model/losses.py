@@ -101,7 +101,8 @@ def dependence(codes: Tensor, label: Tensor) -> Tensor:
     bandwidth = squares.detach().median().clamp_min(1e-6)
     kernels = [(-squares / bandwidth).exp(), (label[:, None] == label[None]).to(codes.dtype)]
     k, m = (a - a.mean(0, keepdim=True) - a.mean(1, keepdim=True) + a.mean() for a in kernels)
-    return (k * m).sum() / (k.square().sum() * m.square().sum()).sqrt().clamp_min(1e-12)
+    # the floor stands inside the root: its slope at zero is infinite (collapsed codes, a batch of one class)
+    return (k * m).sum() / (k.square().sum() * m.square().sum()).clamp_min(1e-24).sqrt()
 
 
 def code_regression(found: Tensor, wanted: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ class ClassPrior(nn.Module):
         self.means = nn.Parameter(radius * directions)
         self.raw_log_vars = nn.Parameter(torch.zeros(classes, dim_s))
         self.log_var_bounds = log_var_bounds
+        self.log_weights: Tensor
         self.register_buffer("log_weights", class_weights.log())
 
     @property
@@ -61,6 +62,10 @@ class FittedPrior(nn.Module):
 
     def __init__(self, classes: int, dim_s: int, dim_u: int) -> None:
         super().__init__()
+        self.means: Tensor
+        self.scale_tril: Tensor
+        self.z_u_mean: Tensor
+        self.z_u_scale_tril: Tensor
         self.register_buffer("means", torch.zeros(classes, dim_s))
         self.register_buffer("scale_tril", torch.eye(dim_s).repeat(classes, 1, 1))
         self.register_buffer("z_u_mean", torch.zeros(dim_u))
@@ -89,15 +94,33 @@ class FittedPrior(nn.Module):
 
     def log_density(self, z_s: Tensor, z_u: Tensor, log_weights: Tensor) -> Tensor:
         """log sum_k pi_k N(z_s; fit_k) + log N(z_u; fit): [B], nats."""
-        inverse_s = torch.linalg.inv(self.scale_tril)
-        log_det_s = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        offsets = (z_s[:, None, :] - self.means)[:, :, None, :]
-        squares = (offsets * inverse_s).sum(-1).square().sum(-1)
-        log_joint = log_weights - 0.5 * (squares + z_s.shape[1] * LOG_2PI) - log_det_s
-        inverse_u = torch.linalg.inv(self.z_u_scale_tril)
-        log_det_u = self.z_u_scale_tril.diagonal().log().sum()
-        squares_u = ((z_u - self.z_u_mean) @ inverse_u.T).square().sum(-1)
-        return log_joint.logsumexp(-1) - 0.5 * (squares_u + z_u.shape[1] * LOG_2PI) - log_det_u
+        return FittedDensity(self, log_weights)(z_s, z_u)
+
+
+class FittedDensity(nn.Module):
+    """The log-density of a FittedPrior as it is now, with its matrices inverted beforehand (an exported graph cannot)."""
+
+    def __init__(self, fitted: FittedPrior, log_weights: Tensor) -> None:
+        super().__init__()
+        self.means: Tensor
+        self.inverses_s: Tensor
+        self.offsets: Tensor
+        self.z_u_mean: Tensor
+        self.inverse_u: Tensor
+        dims = fitted.means.shape[1] + len(fitted.z_u_mean)
+        log_det_s = fitted.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        log_det_u = fitted.z_u_scale_tril.diagonal().log().sum()
+        self.register_buffer("means", fitted.means)
+        self.register_buffer("inverses_s", torch.linalg.inv(fitted.scale_tril))
+        self.register_buffer("offsets", log_weights - log_det_s - log_det_u - 0.5 * dims * LOG_2PI)
+        self.register_buffer("z_u_mean", fitted.z_u_mean)
+        self.register_buffer("inverse_u", torch.linalg.inv(fitted.z_u_scale_tril))
+
+    def forward(self, z_s: Tensor, z_u: Tensor) -> Tensor:
+        """z_s [B, D_s], z_u [B, D_u] -> [B], nats."""
+        away = (self.inverses_s @ (z_s[:, None, :] - self.means)[..., None])[..., 0]
+        log_joint = self.offsets - 0.5 * away.square().sum(-1)
+        return log_joint.logsumexp(-1) - 0.5 * ((z_u - self.z_u_mean) @ self.inverse_u.T).square().sum(-1)
 
 
 def _cholesky(rows: Tensor, shrink: float) -> Tensor:

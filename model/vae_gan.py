@@ -78,13 +78,11 @@ class VaeGan(nn.Module):
         """z_u [B, D_u] -> what the decoder takes beside z_s: f^-1(z_u; class of z_s)."""
         return z_u if self.flow is None else self.flow.inverse(z_u, self.read_class(z_s))
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Pictures [B, C, H, W] in [0, 1] -> z_s, z_u_mean, z_u_log_var, class_log_prob [B, K], log_density [B]."""
+    def read(self, x: Tensor) -> tuple[Tensor, DiagonalGaussian, Tensor]:
+        """Pictures [B, C, H, W] in [0, 1] -> z_s [B, D_s], q(z_u | x), log p(c | z_s) [B, K]."""
         z_s = self.encoder_s(x)
         logits = self.prior.logits(z_s)
-        z_u = self.style_from_code(self.encoder_u(x), logits.argmax(1))
-        log_density = self.fitted.log_density(z_s, z_u.mean, self.prior.log_weights)
-        return z_s, z_u.mean, z_u.log_var, logits.log_softmax(1), log_density
+        return z_s, self.style_from_code(self.encoder_u(x), logits.argmax(1)), logits.log_softmax(1)
 
     def decode(self, z_s: Tensor, z_u: Tensor) -> Tensor:
         """z_s [B, D_s], z_u [B, D_u] -> pictures [B, C, H, W] in [0, 1]."""

@@ -94,6 +94,8 @@ class Stage:
                     raise ConfigError(f"stage {self.name!r}: unknown part {part!r}{nearest(part, PARTS)}")
                 if part not in self.lr:
                     raise ConfigError(f"stage {self.name!r}: lr needs a learning rate for {part!r}")
+        if len(self.betas) != 2:
+            raise ConfigError(f"stage {self.name!r}: betas must be two numbers")
         if not self.epochs >= 0 or self.batch < 2:
             raise ConfigError(f"stage {self.name!r}: epochs must be >= 0 and batch >= 2")
 
@@ -168,13 +170,17 @@ def _override(raw: dict[str, Any], key: str, text: str) -> None:
             node = node[int(step)]
         else:
             node = node.setdefault(step, {})
+        if not isinstance(node, dict | list):
+            raise ConfigError(f"{key}: {step!r} has no keys below it")
+    if not isinstance(node, dict):
+        raise ConfigError(f"{key}: {last!r} must be followed by a key")
     node[last] = value
 
 
 def _build(kind: Any, raw: Any, where: str) -> Any:
     """A dataclass, tuple or plain value from TOML; `where` is the dotted key for the error text."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(raw, Mapping):
             raise ConfigError(f"{where or 'configuration'}: must be a table")
         hints = typing.get_type_hints(kind)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from model.contract import Dims, Pixels, Preprocessing, file_sha256
 from model.preprocessing import to_pixels
+from training.config import DataConfig
 
 VALIDATION_SEED = 20190616
 
@@ -53,27 +54,14 @@ def load(path: Path, split: str = "train", dims: Dims | None = None, preprocessi
     """Read one split of a folder of Parquet files in the Hugging Face layout (`train-*.parquet`, `test-*.parquet`).
 
     The picture column is the one of feature `Image`, the label column `label` or else the first `ClassLabel`. Every picture
-    goes through `model.preprocessing.to_pixels`, as in the service; without `dims` the first picture's size is taken.
-    Raises DataError when there is no such split, no such column, or a picture that cannot be decoded.
+    goes through `model.preprocessing.to_pixels`, as in the service; without `dims` the first picture's size is taken, without
+    `preprocessing` a white background. Raises DataError when there is no such split, no such column, or a damaged picture.
     """
-    files = sorted(path.glob(f"{split}-*.parquet")) or sorted((path / "data").glob(f"{split}-*.parquet"))
-    if not files:
-        raise DataError(f"no {split}-*.parquet in the data folder: give a folder of Parquet files in the Hugging Face layout")
-    from datasets import ClassLabel, load_dataset
-    from datasets import Image as ImageFeature
-
-    rows = load_dataset("parquet", data_files={split: [str(f) for f in files]}, split=split)
-    images = [name for name, feature in rows.features.items() if isinstance(feature, ImageFeature)]
-    labels = [name for name, feature in rows.features.items() if isinstance(feature, ClassLabel)]
-    if not images or not labels:
-        raise DataError("the data set needs a column of type Image and one of type ClassLabel")
-    label = "label" if "label" in labels else labels[0]
+    files, rows, image, label = _open(path, split)
     names = tuple(rows.features[label].names)
-    rows = rows.select_columns([images[0], label]).cast_column(images[0], ImageFeature(decode=False))
-    first = _decode(rows[0][images[0]])
-    dims = dims or Dims(1, 1, len(names), first.height, first.width, 1 if first.mode in ("1", "L") else 3)
+    dims = dims or _dims_of(rows[0][image], len(names))
     preprocessing = preprocessing or Preprocessing(background=(255,) * dims.channels)
-    pixels = np.stack([to_pixels(_decode(row[images[0]]), dims, preprocessing)[0] for row in rows])
+    pixels = np.stack([to_pixels(_decode(row[image]), dims, preprocessing)[0] for row in rows])
     source = {
         "name": path.resolve().name,
         "split": split,
@@ -81,6 +69,46 @@ def load(path: Path, split: str = "train", dims: Dims | None = None, preprocessi
         "files": {f.name: file_sha256(f) for f in files},
     }
     return Pictures(pixels, np.asarray(rows[label], dtype=np.int64), names, source)
+
+
+def load_for(config: DataConfig, path: Path) -> tuple[Pictures, Pictures]:
+    """(train, validation) of the training split, at the size and with the preprocessing that a configuration asks for."""
+    _, rows, image, label = _open(path, "train")
+    first = _dims_of(rows[0][image], len(rows.features[label].names))
+    dims = replace(
+        first, height=config.height or first.height, width=config.width or first.width, channels=config.channels or first.channels
+    )
+    pictures = load(path, "train", dims, preprocessing_of(config, dims.channels))
+    return split_validation(pictures, min(config.validation_rows, len(pictures) // 10))
+
+
+def preprocessing_of(config: DataConfig, channels: int) -> Preprocessing:
+    """The preprocessing of a configuration, its background level repeated for every channel if there is but one."""
+    background = config.background * channels if len(config.background) == 1 else config.background
+    return Preprocessing(background, config.filter, config.crop)
+
+
+def _open(path: Path, split: str) -> tuple[list[Path], Any, str, str]:
+    """Files, rows with undecoded pictures, picture column, label column."""
+    files = sorted(path.glob(f"{split}-*.parquet")) or sorted((path / "data").glob(f"{split}-*.parquet"))
+    if not files:
+        raise DataError(f"no {split}-*.parquet in the data folder: give a folder of Parquet files in the Hugging Face layout")
+    import datasets
+
+    datasets.disable_progress_bars()
+    rows = datasets.load_dataset("parquet", data_files={split: [str(f) for f in files]}, split=split)
+    images = [name for name, feature in rows.features.items() if isinstance(feature, datasets.Image)]
+    labels = [name for name, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
+    if not images or not labels:
+        raise DataError("the data set needs a column of type Image and one of type ClassLabel")
+    label = "label" if "label" in labels else labels[0]
+    rows = rows.select_columns([images[0], label]).cast_column(images[0], datasets.Image(decode=False))
+    return files, rows, images[0], label
+
+
+def _dims_of(cell: dict[str, Any], classes: int) -> Dims:
+    image = _decode(cell)
+    return Dims(1, 1, classes, image.height, image.width, 1 if image.mode in ("1", "L") else 3)
 
 
 def _decode(cell: dict[str, Any]) -> Image.Image:

@@ -23,7 +23,8 @@ def look(model: VaeGan, validation: Pictures) -> dict[str, float]:
     rows = np.random.default_rng(0).permutation(len(validation))[:ROWS]
     x, label = to_tensor(validation.pixels[rows]), validation.labels[rows]
     model.eval()
-    z_s, z_u, _, log_prob, _ = model.encode(x)
+    z_s, q, log_prob = model.read(x)
+    z_u = q.mean
     swapped = model.decode(z_s, z_u.roll(1, 0))
     pixels = (swapped * 255).round().byte().permute(0, 2, 3, 1).numpy()
     return {

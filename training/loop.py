@@ -30,6 +30,10 @@ from training.step import Batch, check_terms, make_optimizers, set_modes, step
 LAST = "last.pt"
 
 
+class Stopped(Exception):
+    """The run was asked to stop; it has saved and can be taken up."""
+
+
 def build(config: Config, pictures: Pictures) -> VaeGan:
     """The untrained model of a configuration for pictures of this size; the same parameters for the same seed."""
     torch.manual_seed(config.seed)
@@ -49,11 +53,13 @@ class Trainer:
         check_terms(config)
         check_actions(config)
         self.config, self.train, self.validation, self.folder, self.report = config, train, validation, folder, report
-        self.model = build(config, train).to(memory_format=torch.channels_last)
+        self.model = build(config, train)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub forgets it
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.stage_index, self.step_index, self.seconds = 0, 0, 0.0
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.seen: dict[str, float] = {}
+        self.stopping = False  # set from outside: finish the step, save, raise Stopped
 
     # ---------------------------------------------------------------------------------------------------- the run
 
@@ -90,10 +96,12 @@ class Trainer:
                 rate = (self.step_index - begin) * stage.batch / max(now - started, 1e-9)
                 self._log(stage, total, rate, losses)
                 logged = now
-            if now - saved >= save_every_s:
+            if now - saved >= save_every_s or self.stopping:
                 self.seconds += now - saved
                 self._save()
                 saved = now
+            if self.stopping:
+                raise Stopped
         self.seconds += time.monotonic() - saved
         self._settle(stage)
 

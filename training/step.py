@@ -11,17 +11,21 @@ Knows the losses and who moves on them; knows nothing of files, epochs or loggin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from model import losses
+from model.flow import ClassFlow
 from model.posterior import DiagonalGaussian
 from model.vae_gan import VaeGan
 from training.config import Config, ConfigError, Stage, nearest
+
+KINDS = ("rec", "swap", "smp")  # what G draws: reconstructions, swaps, samples
 
 
 class Diverged(Exception):
@@ -48,7 +52,7 @@ class Forward:
         self.model, self.stage, self.batch, self.fakes, self.generator, self.bf16 = model, stage, batch, fakes, generator, bf16
         self.x, self.label = batch.x, batch.label
 
-    def run(self, network: nn.Module, *inputs: Tensor) -> Tensor | DiagonalGaussian:
+    def run(self, network: nn.Module, *inputs: Tensor) -> Any:
         """A convolutional network under bf16 autocast where asked for; codes, flow and losses stay float32."""
         with torch.autocast(self.x.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             return network(*inputs)
@@ -176,7 +180,7 @@ class Forward:
         return self.model.prior.logits(self.run(self.model.encoder_s, pictures)), label, found, wanted
 
     @property
-    def flow(self):  # type: ignore[no-untyped-def]
+    def flow(self) -> ClassFlow:
         if self.model.flow is None:
             raise ConfigError("this stage needs a flow: set model.flow_layers above 0")
         return self.model.flow
@@ -190,6 +194,15 @@ class Forward:
 
 
 # ------------------------------------------------------------------------------------------------------------ losses
+
+
+def _critic_fake(kind: str, f: Forward) -> Tensor:
+    return losses.critic_fake_loss(f.critic_scores[kind])
+
+
+def _generator(kind: str, f: Forward) -> Tensor:
+    return losses.generator_loss(f.fake_scores[kind])
+
 
 TERMS: dict[str, Callable[[Forward], Tensor]] = {
     "class": lambda f: losses.class_loss(f.logits, f.label),
@@ -207,8 +220,8 @@ TERMS: dict[str, Callable[[Forward], Tensor]] = {
     "cycle_class": lambda f: losses.class_loss(f.cycle[0], f.cycle[1]),
     "cycle_style": lambda f: losses.code_regression(f.cycle[2], f.cycle[3]),
     "critic_real": lambda f: losses.critic_real_loss(f.critic_scores["real"]),
-    **{f"critic_{kind}": lambda f, k=kind: losses.critic_fake_loss(f.critic_scores[k]) for kind in ("rec", "swap", "smp")},
-    **{f"gen_{kind}": lambda f, k=kind: losses.generator_loss(f.fake_scores[k]) for kind in ("rec", "swap", "smp")},
+    **{f"critic_{kind}": partial(_critic_fake, kind) for kind in KINDS},
+    **{f"gen_{kind}": partial(_generator, kind) for kind in KINDS},
 }
 
 _REMEDY = {
@@ -263,7 +276,7 @@ def step(
     seen: dict[str, float] = {}
     for update in stage.update:
         terms = sorted({term for weights in update.move.values() for term in weights})
-        fakes = frozenset(kind for kind in ("rec", "swap", "smp") if {f"gen_{kind}", f"critic_{kind}"} & set(terms))
+        fakes = frozenset(kind for kind in KINDS if {f"gen_{kind}", f"critic_{kind}"} & set(terms))
         if any(term.startswith("cycle") for term in terms):
             fakes |= {"swap", "smp"}
         for _ in range(update.repeat):
@@ -272,20 +285,22 @@ def step(
             for term, value in values.items():
                 seen[term] = float(value.detach())
                 if not math.isfinite(seen[term]):
-                    raise Diverged(f"{term} is not finite in stage {stage.name!r}: try a smaller {_REMEDY.get(term, 'lr of the parts it moves')}")
+                    raise Diverged(
+                        f"{term} is not finite in stage {stage.name!r}: try a smaller {_REMEDY.get(term, 'lr of the parts it moves')}"
+                    )
             _take_gradients(model, update.move, values)
             for part in update.move:
                 optimizers[part].step()
     return seen
 
 
-def _take_gradients(model: VaeGan, move, values: dict[str, Tensor]) -> None:  # type: ignore[no-untyped-def]
+def _take_gradients(model: VaeGan, move: Mapping[str, Mapping[str, float]], values: dict[str, Tensor]) -> None:
     """Gradient of each part's own sum for that part's parameters alone; parts with the same sum share one pass."""
     groups: dict[tuple[tuple[str, float], ...], list[nn.Parameter]] = {}
     for part, weights in move.items():
         groups.setdefault(tuple(sorted(weights.items())), []).extend(getattr(model, part).parameters())
-    for i, (weights, parameters) in enumerate(groups.items()):
-        total = sum(weight * values[term] for term, weight in weights)
+    for i, (terms, parameters) in enumerate(groups.items()):
+        total = torch.stack([weight * values[term] for term, weight in terms]).sum()
         gradients = torch.autograd.grad(total, parameters, retain_graph=i + 1 < len(groups), allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient

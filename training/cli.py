@@ -1,0 +1,225 @@
+"""`twofold-train train|judge|export|evaluate`: words to calls. Knows every room's door and nothing of what is inside.
+
+Talk goes to stderr, a bar only on a terminal (plain lines elsewhere). Exit codes: 0 ok, 1 ours, 2 usage or bad input,
+5 a proof failed, 130 interrupted. Heavy imports happen inside the commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from training.data import Pictures
+    from training.loop import Trainer
+
+DATA_FILE, CONFIG_FILE = "data.json", "config.json"
+
+
+class ProgressLine:
+    """One line that is written over on a terminal; a plain line every `plain_every_s` elsewhere."""
+
+    def __init__(self, plain_every_s: float = 15.0) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.plain_every_s = plain_every_s
+        self.shown = -plain_every_s
+        self.width = 0
+
+    def __call__(self, figures: dict[str, Any]) -> None:
+        last = figures["step"] == figures["steps"]
+        if not self.terminal and not last and time.monotonic() - self.shown < self.plain_every_s:
+            return
+        self.shown = time.monotonic()
+        line = render(figures)
+        if self.terminal:
+            print("\r" + line.ljust(self.width), end="\n" if last else "", file=sys.stderr, flush=True)
+            self.width = 0 if last else len(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def render(figures: dict[str, Any]) -> str:
+    """The progress line: stage, step, rate, time left, losses, and the last look at the validation pictures."""
+    minutes, seconds = divmod(int(figures["eta_s"]), 60)
+    losses = " ".join(f"{k.removeprefix('loss_')} {v:.3g}" for k, v in figures.items() if k.startswith("loss_"))
+    looks = {"class_accuracy": "accuracy", "leak": "leak", "style_moved": "style moved"}
+    seen = " ".join(f"{title} {figures[key]:.3f}" for key, title in looks.items() if key in figures)
+    head = f"[{figures['stage_number']}/{figures['stages']} {figures['stage']}] {figures['step']}/{figures['steps']}"
+    return " | ".join(filter(None, (head, f"{figures['images_per_s']:.0f} img/s", f"{minutes}:{seconds:02d} left", losses, seen)))
+
+
+# -------------------------------------------------------------------------------------------------------- commands
+
+
+def train(args: argparse.Namespace) -> int:
+    from training.config import read
+    from training.data import load_for
+    from training.loop import Stopped, Trainer
+
+    overrides = dict(item.split("=", 1) if "=" in item else (item, "") for item in args.set)
+    config = read(args.config, overrides)
+    _threads(args.threads)
+    kept, held = load_for(config.data, args.data)
+    args.out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(config, kept, held, args.out, ProgressLine())
+    (args.out / CONFIG_FILE).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    (args.out / DATA_FILE).write_text(json.dumps(_manifest(kept, held), indent=2) + "\n")
+    _save_on_signals(trainer)
+    try:
+        trainer.run()
+    except Stopped:
+        print("stopped and saved: the same command goes on from here", file=sys.stderr)
+        return 130
+    print(
+        f"trained {config.name} in {trainer.seconds:.0f} s; next: twofold-train export {args.out} --data {args.data} --out BUNDLE",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def judge(args: argparse.Namespace) -> int:
+    from training.judge import train_judge
+
+    _threads(args.threads)
+    train_judge(args.data, args.out, log=_say)
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    from training import checkpoint
+    from training.config import from_dict
+    from training.data import load_for, preprocessing_of
+    from training.export import export as write_bundle
+    from training.export import revision
+    from training.loop import LAST, build
+
+    state = checkpoint.load(args.run / LAST)
+    config = from_dict(json.loads(state["config"]))
+    if state["stage"] < len(config.stage):
+        raise checkpoint.CheckpointError("the run is not finished: train on, then export")
+    kept, held = load_for(config.data, args.data)
+    model = build(config, kept)
+    model.load_state_dict(state["average"])
+    settings = config.to_dict()
+    card = {
+        "name": args.name or config.name,
+        "preprocessing": preprocessing_of(config.data, kept.pixels.shape[3]),
+        "data": {**_manifest(kept, held), "origin": config.data.origin, "licence": config.data.licence},
+        "training": {**settings, "seconds": round(state["seconds"])},
+        "revision": revision(),
+    }
+    write_bundle(model, held, args.out, card)
+    print(args.out)
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    from training.evaluate import evaluate as measure
+    from training.measures import table
+    from training.record import record
+
+    out = args.out or Path(f"{args.bundle}.{args.split}.json")
+    result = measure(args.bundle, args.data, args.judge, out, args.split, args.quick, log=_say)
+    results = {result["bundle"]["name"]: result}
+    for other in args.beside:
+        found = json.loads(other.read_text(encoding="utf-8"))
+        results[found["bundle"]["name"]] = found
+    print(table(results), end="")
+    if args.record:
+        record(args.bundle, results)
+    return 0
+
+
+def _manifest(kept: Pictures, held: Pictures) -> dict[str, Any]:
+    return {**kept.source, "classes": len(kept.class_names), "train_rows": len(kept), "validation_rows": len(held)}
+
+
+def _threads(count: int) -> None:
+    import torch
+
+    if count:
+        torch.set_num_threads(count)
+
+
+def _save_on_signals(trainer: Trainer) -> None:
+    """Ctrl-C and SIGTERM finish the step, save, and stop; a second Ctrl-C stops at once."""
+
+    def ask(number: int, frame: object) -> None:
+        trainer.stopping = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGTERM, ask)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="twofold-train", description="Train, judge, export and measure a class/style model.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=run)
+        return sub
+
+    sub = command("train", train, "train a configuration on a data set; takes up a run that was stopped")
+    sub.add_argument("config", help="a TOML file, or a preset: fashion, paper, tiny")
+    sub.add_argument("--data", type=Path, required=True, help="folder of Parquet files in the Hugging Face layout")
+    sub.add_argument("--out", type=Path, required=True, help="run folder")
+    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, dotted: --set stage.0.epochs=2")
+    sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
+    sub = command("judge", judge, "train the independent judge that scores pictures")
+    sub.add_argument("--data", type=Path, required=True)
+    sub.add_argument("--out", type=Path, required=True)
+    sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
+    sub = command("export", export, "make a bundle of a finished run, proved against torch")
+    sub.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    sub.add_argument("--data", type=Path, required=True, help="the data set the run was trained on")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaced if it is there")
+    sub.add_argument("--name", help="name of the model (default: that of the configuration)")
+    sub = command("evaluate", evaluate, "measure an exported bundle as it is served; prints a table")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sub.add_argument("--data", type=Path, required=True)
+    sub.add_argument("--judge", type=Path, required=True, help="folder of `twofold-train judge`")
+    sub.add_argument("--split", choices=("test", "validation"), default="test", help="choose on validation; test once, for the figures")
+    sub.add_argument("--out", type=Path, help="evaluation.json (default: beside the bundle)")
+    sub.add_argument("--beside", type=Path, action="append", default=[], metavar="JSON", help="another evaluation for the table")
+    sub.add_argument("--quick", action="store_true", help="a sample of the pictures: for tests, not for figures")
+    sub.add_argument("--record", action="store_true", help="write the figures into the bundle's card and model card")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.command(args))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        from model.contract import ContractError
+        from training.checkpoint import CheckpointError
+        from training.config import ConfigError
+        from training.data import DataError
+
+        if isinstance(error, ConfigError | DataError | CheckpointError | ContractError):
+            print(f"twofold-train: {error}", file=sys.stderr)
+            return 2
+        from training.export import ExportError
+        from training.step import Diverged
+
+        if isinstance(error, Diverged | ExportError):
+            print(f"twofold-train: {error}", file=sys.stderr)
+            return 5
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

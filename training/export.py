@@ -1,0 +1,266 @@
+"""A trained model becomes a bundle: written beside, proved against torch, renamed into place.
+
+The only file that touches `torch.onnx`. Knows the model and the contract; not the service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from model import contract
+from model.contract import Card, Dims, Golden, Prior
+from model.prior import FittedDensity
+from model.vae_gan import VaeGan
+from training.data import Pictures
+from training.files import replace_folder
+
+GOLDEN_ROWS = 16
+PARITY_ROWS = 256
+PARITY_ATOL = 1e-4  # codes against torch; log-density is a sum over both codes and gets ten times that
+EXAMPLES_PER_CLASS = 1
+
+
+class ExportError(Exception):
+    """The exported graphs do not answer as the model does; nothing was written."""
+
+
+class EncoderGraph(nn.Module):
+    """pixels uint8 [N, H, W, C] -> the outputs of `contract.encoder_signature`."""
+
+    def __init__(self, model: VaeGan) -> None:
+        super().__init__()
+        self.model = model
+        self.density = FittedDensity(model.fitted, model.prior.log_weights)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        z_s, z_u, class_log_prob = self.model.read(pixels.permute(0, 3, 1, 2).float() / 255)
+        return z_s, z_u.mean, z_u.log_var, class_log_prob, self.density(z_s, z_u.mean)
+
+
+class DecoderGraph(nn.Module):
+    """z_s [N, D_s], z_u [N, D_u] -> pixels uint8 [N, H, W, C]."""
+
+    def __init__(self, model: VaeGan) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, z_s: Tensor, z_u: Tensor) -> Tensor:
+        return (self.model.decode(z_s, z_u) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+# ---------------------------------------------------------------------------------------------------------- graphs
+
+
+def fold_batch_norm(model: nn.Module) -> None:
+    """Fold every BatchNorm into the linear map before it, in place; the model must be in evaluation mode."""
+    for parent in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
+        before: nn.Module | None = None
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d) and isinstance(before, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                _fold(before, child)
+                parent._modules[name] = nn.Identity()
+            elif isinstance(child, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                before = child
+            elif not isinstance(child, nn.Unflatten):
+                before = None
+
+
+@torch.no_grad()
+def _fold(linear: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None, "ours track their statistics"
+    assert variance is not None
+    scale = norm.weight / (variance + norm.eps).sqrt()
+    shift = norm.bias - mean * scale
+    axis = 1 if isinstance(linear, nn.ConvTranspose2d) else 0
+    repeat = linear.weight.shape[axis] // len(scale)  # a linear map to a grid: one BatchNorm channel for many rows
+    scale, shift = scale.repeat_interleave(repeat), shift.repeat_interleave(repeat)
+    shape = [1] * linear.weight.dim()
+    shape[axis] = -1
+    bias = torch.zeros_like(shift) if linear.bias is None else linear.bias
+    linear.bias = nn.Parameter(bias * scale + shift)
+    linear.weight.mul_(scale.view(shape))
+
+
+def to_onnx(graph: nn.Module, signature: tuple[Sequence[contract.TensorSpec], Sequence[contract.TensorSpec]]) -> bytes:
+    """Trace a graph module with a dynamic batch; the bytes hold no paths and no source text."""
+    inputs, outputs = signature
+    dtypes = {"uint8": torch.uint8, "float32": torch.float32}
+    example = tuple(torch.zeros(2, *spec.shape, dtype=dtypes[spec.dtype]) for spec in inputs)
+    batch = torch.export.Dim("N")
+    with _quiet():
+        program = torch.onnx.export(
+            graph,
+            example,
+            dynamo=True,
+            opset_version=contract.OPSET,
+            input_names=[spec.name for spec in inputs],
+            output_names=[spec.name for spec in outputs],
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            verbose=False,
+        )
+    assert program is not None  # it is None only for the exporter of old
+    proto = program.model_proto
+    _strip(proto)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString(deterministic=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints and warns about its own internals; none of it is for our user."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.ERROR)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    """Remove what the exporter notes about source files, and shapes of inner tensors (they confuse quantisation)."""
+    graph = proto.graph
+    del proto.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
+    proto.doc_string = graph.doc_string = ""
+    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ""
+
+
+# -------------------------------------------------------------------------------------------------------- the bundle
+
+
+def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any]) -> Path:
+    """Write the bundle of a trained model to the folder `out`, replacing one that is there, and return it.
+
+    `held` are pictures the model was not trained on (the validation rows): golden inputs, calibration, examples. `card` gives
+    name, preprocessing, data, training, revision. Raises ExportError when the graphs differ from torch; `out` is then as before.
+    """
+    model = _copy(model)
+    height, width, channels = held.pixels.shape[1:]
+    dims = Dims(model.sizes.dim_s, model.sizes.dim_u, len(held.class_names), height, width, channels)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        graphs = {
+            contract.ENCODER: to_onnx(EncoderGraph(model), contract.encoder_signature(dims)),
+            contract.DECODER: to_onnx(DecoderGraph(model), contract.decoder_signature(dims)),
+        }
+        encoded = prove(model, graphs, held)
+        for name, content in graphs.items():
+            (beside / name).write_bytes(content)
+        contract.write_arrays(beside / contract.PRIOR, _prior(model))
+        contract.write_arrays(beside / contract.GOLDEN, _golden(graphs, held, _prior(model)))
+        quantiles = np.quantile(encoded["log_density"], np.linspace(0, 1, 101))
+        (beside / contract.CALIBRATION).write_text(json.dumps({"log_density_quantiles": [float(q) for q in quantiles]}) + "\n")
+        _examples(beside / contract.EXAMPLES, held)
+        hashes = {name: contract.file_sha256(beside / name) for name in contract.HASHED}
+        full = Card(class_names=held.class_names, dims=dims, model_hash=contract.model_hash(hashes), **card)
+        (beside / contract.CARD).write_text(full.to_json(), encoding="utf-8")
+        contract.write_sums(beside)
+        contract.open_bundle(beside)
+        replace_folder(beside, out)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return out
+
+
+def _copy(model: VaeGan) -> VaeGan:
+    """Evaluation-mode twin with BatchNorm folded; the model itself stays as it is. The opponents are left behind."""
+    twin = copy.copy(model)
+    twin._modules = {name: copy.deepcopy(part) for name, part in model._modules.items() if name not in ("critic", "classifier")}
+    twin = twin.eval().requires_grad_(False)
+    fold_batch_norm(twin)
+    return twin
+
+
+def prove(model: VaeGan, graphs: dict[str, bytes], held: Pictures) -> dict[str, np.ndarray]:
+    """Run both graphs beside torch on held-out pictures; returns what the encoder graph says of all of them.
+
+    Codes agree within PARITY_ATOL, pixels within one grey level, and every answer is the same alone and in a batch.
+    """
+    encoder, decoder = (onnxruntime.InferenceSession(graphs[name]) for name in (contract.ENCODER, contract.DECODER))
+    names = [output.name for output in encoder.get_outputs()]
+    chunks = [encoder.run(None, {"pixels": held.pixels[i : i + 500]}) for i in range(0, len(held), 500)]
+    found = {name: np.concatenate(parts) for name, parts in zip(names, zip(*chunks, strict=True), strict=True)}
+    rows = min(PARITY_ROWS, len(held))
+    with torch.no_grad():
+        wanted = dict(zip(names, EncoderGraph(model)(torch.from_numpy(held.pixels[:rows])), strict=True))
+        codes = {"z_s": found["z_s"][:rows], "z_u": np.roll(found["z_u_mean"][:rows], 1, 0)}
+        drawn = DecoderGraph(model)(*(torch.from_numpy(c) for c in codes.values())).numpy()
+    for name, want in wanted.items():
+        worst = float(np.abs(found[name][:rows] - want.numpy()).max())
+        bound = PARITY_ATOL * (10 if name in ("log_density", "z_u_log_var", "class_log_prob") else 1) * max(1.0, float(want.abs().max()))
+        if not worst <= bound:
+            raise ExportError(f"{contract.ENCODER}: {name} differs from torch by {worst:.2g}, more than {bound:.2g}")
+    pixels = decoder.run(None, codes)[0]
+    worst = int(np.abs(pixels.astype(int) - drawn).max())
+    if worst > 1:
+        raise ExportError(f"{contract.DECODER}: pixels differ from torch by {worst} grey levels")
+    alone = np.concatenate([decoder.run(None, {k: v[i : i + 1] for k, v in codes.items()})[0] for i in range(min(8, rows))])
+    if (alone != pixels[: len(alone)]).any():
+        raise ExportError(f"{contract.DECODER}: a picture depends on its batch")
+    return found
+
+
+def _prior(model: VaeGan) -> Prior:
+    prior, fitted = model.prior, model.fitted
+    values = (prior.means, prior.log_vars, prior.log_weights.exp(), fitted.means, fitted.scale_tril, fitted.z_u_mean, fitted.z_u_scale_tril)
+    return Prior(*(value.detach().cpu().numpy().astype(np.float32).copy() for value in values))
+
+
+def _golden(graphs: dict[str, bytes], held: Pictures, prior: Prior) -> Golden:
+    encoder, decoder = (onnxruntime.InferenceSession(graphs[name]) for name in (contract.ENCODER, contract.DECODER))
+    pixels = held.pixels[:GOLDEN_ROWS]
+    encoded = dict(zip([o.name for o in encoder.get_outputs()], encoder.run(None, {"pixels": pixels}), strict=True))
+    rng = np.random.default_rng(0)
+    z_s = np.concatenate([prior.fit_means, encoded["z_s"]])
+    z_u = rng.standard_normal((len(z_s), prior.fit_z_u_mean.shape[0])).astype(np.float32)
+    drawn = decoder.run(None, {"z_s": z_s, "z_u": z_u})[0]
+    return Golden(pixels=pixels, decoder_z_s=z_s, decoder_z_u=z_u, decoder_pixels=drawn, **encoded)
+
+
+def _examples(folder: Path, held: Pictures) -> None:
+    """Held-out pictures, one of each class (the first 16 classes), named order-label-n.png."""
+    folder.mkdir()
+    order = 0
+    for label in range(min(16, len(held.class_names))):
+        for n, row in enumerate(np.flatnonzero(held.labels == label)[:EXAMPLES_PER_CLASS]):
+            pixels = held.pixels[row]
+            Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(folder / f"{order:02d}-{label}-{n}.png")
+            order += 1
+
+
+def revision() -> str:
+    """Short git revision of the working folder, with a plus sign when it has changes; "unknown" outside a repository."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],  # noqa: S607 - whichever git the user has
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
