@@ -129,7 +129,9 @@ def _pictures(data: Path, split: str, card: contract.Card, judge: Judge, seed: i
     if split == "test":
         held = load(data, "test", card.dims, card.preprocessing)
     else:
-        fit, held = split_validation_rows(fit, judge.card["config"]["validation_rows"])
+        # the rows that both the judge and the model held back: a smaller cut lies inside a larger one
+        held_back = judge.card["config"]["validation_rows"]
+        fit, held = split_validation_rows(fit, min(held_back, card.data.get("validation_rows", held_back)))
     if quick:
         rng = np.random.default_rng(seed)
         fit, held = (p.take(rng.permutation(len(p))[:n]) for p, n in ((fit, QUICK_FIT_ROWS), (held, QUICK_HELD_ROWS)))
