@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -48,12 +50,7 @@ async def decode(request: HttpRequest) -> Response:
 
 def to_codes(item: Item, model: Model, field: str) -> tuple[Floats, Floats]:
     """(z_s [D_s], z_u [D_u]) of one item. Raises Invalid when the parts do not make one picture."""
-    sources = [
-        name
-        for name in ("code", "z_s", "class", "class_weights")
-        if getattr(item, name.replace("class", "class_") if name == "class" else name) is not None
-    ]
-    if len(sources) != 1:
+    if sum(source is not None for source in (item.code, item.z_s, item.class_, item.class_weights)) != 1:
         raise Invalid(f"{field} needs exactly one of code, z_s, class, class_weights.", field=field)
     if item.code is not None:
         if item.z_u is not None or item.seed is not None:
@@ -62,12 +59,19 @@ def to_codes(item: Item, model: Model, field: str) -> tuple[Floats, Floats]:
     return _class_code(item, model, field), _style_code(item, model, field)
 
 
-def from_token(token: str, model: Model, field: str) -> tuple[Floats, Floats]:
-    """Both codes of a token, bounded like codes sent as numbers. Raises Invalid."""
+@contextmanager
+def _blamed_on(field: str) -> Iterator[None]:
+    """`codes` does not know where in the request its input stood; the refusal says so."""
     try:
-        z_s, z_u = codes.unpack_token(token, model.card)
+        yield
     except Invalid as error:
         raise Invalid(error.detail, field=field, allowed=error.allowed) from None
+
+
+def from_token(token: str, model: Model, field: str) -> tuple[Floats, Floats]:
+    """Both codes of a token, bounded like codes sent as numbers. Raises Invalid."""
+    with _blamed_on(field):
+        z_s, z_u = codes.unpack_token(token, model.card)
     if max(np.abs(z_s).max(), np.abs(z_u).max()) > MAX_CODE:
         raise Invalid(f"{field} holds numbers beyond {MAX_CODE:g}.", field=field)
     return z_s, z_u
@@ -78,15 +82,17 @@ def _class_code(item: Item, model: Model, field: str) -> Floats:
         return _vector(item.z_s, model.card.dims.dim_s, f"{field}.z_s")
     names = model.card.class_names
     if item.class_ is not None:
-        label = codes.parse_class(str(item.class_), names)
+        with _blamed_on(f"{field}.class"):
+            label = codes.parse_class(str(item.class_), names)
         return codes.class_mean(model.prior, label) if item.seed is None else codes.sample_z_s(model.prior, label, item.seed, item.index)
     weights: dict[int, float] = {}
-    for name, weight in (item.class_weights or {}).items():
-        label = codes.parse_class(name, names)
-        if label in weights:
-            raise Invalid(f"{field}.class_weights names a class twice.", field=f"{field}.class_weights")
-        weights[label] = weight
-    return codes.mix_means(model.prior, weights)
+    with _blamed_on(f"{field}.class_weights"):
+        for name, weight in (item.class_weights or {}).items():
+            label = codes.parse_class(name, names)
+            if label in weights:
+                raise Invalid("The weights name a class twice; send each once.")
+            weights[label] = weight
+        return codes.mix_means(model.prior, weights)
 
 
 def _style_code(item: Item, model: Model, field: str) -> Floats:

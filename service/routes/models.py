@@ -25,7 +25,9 @@ _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "str
 
 
 def _route(name: str, example: Any) -> dict[str, Any]:
-    return plain_route(name, refusals=_NAMED, example=example)
+    described = plain_route(name, refusals=_NAMED, example=example)
+    described["openapi_extra"]["parameters"] = [_NAME]
+    return described
 
 
 @router.get("/models", **plain_route("models", refusals=_REFUSALS, example={"default": "fashion-mnist", "models": []}))
@@ -39,34 +41,34 @@ async def models(request: HttpRequest) -> Response:
 
 
 @router.get("/models/{name}", **_route("model", {"id": "fashion-mnist@3f2c9a10", "name": "fashion-mnist"}))
-async def model_card(request: HttpRequest, name: str) -> Response:
+async def model_card(request: HttpRequest) -> Response:
     """The card of a model."""
-    model = await _asked(request, name)
+    model = await _asked(request)
     return answering.plain_json({"id": model.card.id, "provider": model.provider, **asdict(model.card)}, {"vary": "Accept"})
 
 
 @router.get(
     "/models/{name}/classes", **_route("classes", {"model": "fashion-mnist@3f2c9a10", "classes": [{"index": 7, "name": "Sneaker"}]})
 )
-async def classes(request: HttpRequest, name: str) -> Response:
+async def classes(request: HttpRequest) -> Response:
     """The classes of a model, with their share of the training pictures."""
-    model = await _asked(request, name)
+    model = await _asked(request)
     weights = model.prior.class_weights.tolist()
     listed = [answering.class_entry(model, label) | {"weight": weight} for label, weight in enumerate(weights)]
     return answering.plain_json({"model": model.card.id, "classes": listed}, {"vary": "Accept"})
 
 
 @router.get("/models/{name}/examples", **_route("examples", [{"class": {"index": 7, "name": "Sneaker"}, "image": "iVBORw0KGgo..."}]))
-async def examples(request: HttpRequest, name: str) -> Response:
+async def examples(request: HttpRequest) -> Response:
     """Pictures that came with the bundle, as PNG in base64."""
-    model = await _asked(request, name)
+    model = await _asked(request)
     listed = [{"class": answering.class_entry(model, one.label), "image": base64.b64encode(one.png).decode()} for one in model.examples]
     return answering.plain_json(listed, {"vary": "Accept"})
 
 
-async def _asked(request: HttpRequest, name: str) -> Model:
+async def _asked(request: HttpRequest) -> Model:
     await _take_nothing(request)
-    return answering.chosen_model(visit_of(request), name)
+    return answering.chosen_model(visit_of(request), request.path_params["name"])
 
 
 async def _take_nothing(request: HttpRequest) -> None:

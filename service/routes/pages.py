@@ -43,7 +43,7 @@ def page_router() -> APIRouter:
         return page("docs.html")
 
     @router.get("/web/{name}", include_in_schema=False)
-    async def asset(request: HttpRequest, name: str) -> Response:
-        return page(name)
+    async def asset(request: HttpRequest) -> Response:
+        return page(request.path_params["name"])
 
     return router

@@ -1,0 +1,155 @@
+"""Bytes to pixels and pixels to bytes: formats by content, caps before decoding, lossless and repeatable output."""
+
+import io
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.contract import Dims, Preprocessing
+from service import imaging
+from service.errors import TooLarge, UndecodablePicture, UnsupportedMedia
+from service.settings import Settings
+from tests import drawings
+
+DIMS, PRE = Dims(3, 2, 4, 8, 8, 1), Preprocessing((255,))
+GREY = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
+RGB = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+RECIPE = '{"a":"<é & ü>"}'
+
+
+@pytest.mark.parametrize("pixels", [GREY, RGB], ids=["grey", "rgb"])
+@pytest.mark.parametrize("recipe", [RECIPE, None])
+def test_a_png_is_lossless_and_carries_its_recipe(pixels, recipe):
+    image = Image.open(io.BytesIO(imaging.encode(pixels, imaging.PNG, recipe)))
+    assert np.array_equal(np.asarray(image).reshape(pixels.shape), pixels)
+    assert image.text.get("twofold") == recipe
+
+
+@pytest.mark.parametrize("pixels", [GREY, RGB], ids=["grey", "rgb"])
+def test_a_webp_is_lossless_and_carries_its_recipe(pixels):
+    image = Image.open(io.BytesIO(imaging.encode(pixels, imaging.WEBP, RECIPE)))
+    assert np.array_equal(np.asarray(image.convert("RGB")), np.broadcast_to(pixels, (8, 8, 3)))
+    (recipe,) = ElementTree.fromstring(image.info["xmp"]).iter("{urn:twofold:recipe}recipe")
+    assert recipe.text == RECIPE
+    assert "xmp" not in Image.open(io.BytesIO(imaging.encode(pixels, imaging.WEBP, None))).info
+
+
+@pytest.mark.parametrize("media", [imaging.PNG, imaging.WEBP])
+def test_the_same_pixels_give_the_same_bytes(media):
+    assert imaging.encode(RGB, media, RECIPE) == imaging.encode(RGB.copy(), media, RECIPE)
+
+
+def test_a_sheet_reads_left_to_right_and_its_spare_cells_show_the_background():
+    cells = np.stack([np.full((2, 3, 1), level, np.uint8) for level in (10, 20, 30)])
+    sheet = imaging.sheet(cells, 2, 2, (255,))
+    assert sheet[:, :, 0].tolist() == [[10] * 3 + [20] * 3] * 2 + [[30] * 3 + [255] * 3] * 2
+
+
+@pytest.mark.parametrize(
+    ("data", "media"),
+    [(drawings.png(20, 24), imaging.PNG), (drawings.jpeg(), imaging.JPEG), (drawings.jpeg(progressive=True), imaging.JPEG)]
+    + [(drawings.webp(lossless=lossless), imaging.WEBP) for lossless in (True, False)]
+    + [(drawings.webp(exif=Image.Exif().tobytes() + b"\0\0", xmp=b"<x/>"), imaging.WEBP)],
+)
+def test_a_header_tells_format_and_size_by_content(data, media):
+    header = imaging.read_header(data, 100)
+    assert (header.media, header.width, header.height) == (media, 20, 24)
+
+
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "BMP", "PPM", "ICO", "PDF"])
+def test_another_format_is_unsupported(form):
+    with pytest.raises(UnsupportedMedia):
+        imaging.read_header(drawings.save(Image.fromarray(drawings.NOISE), form), 100)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00" * 1024, b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%!PS-Adobe", b"8BPS"])
+def test_what_is_no_picture_is_unsupported(data):
+    with pytest.raises(UnsupportedMedia):
+        imaging.read_header(data, 100)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_more_than_one_frame_is_refused(form):
+    with pytest.raises(UndecodablePicture, match="animated"):
+        imaging.read_header(drawings.frames(form), 100)
+
+
+@pytest.mark.parametrize("data", [drawings.png(20, 24), drawings.jpeg(), drawings.webp(lossless=True), drawings.webp()])
+def test_every_truncation_is_refused_as_undecodable_or_unsupported(data):
+    for length in range(len(data) - 3):
+        with pytest.raises((UndecodablePicture, UnsupportedMedia)):
+            imaging.decode(data[:length], imaging.check_picture(data[:length], Settings()), DIMS, PRE)
+
+
+def test_a_wrong_checksum_in_any_chunk_is_refused():
+    data = drawings.png(20, 24)
+    for at in range(16, len(data) - 12):
+        damaged = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        with pytest.raises((UndecodablePicture, TooLarge)):
+            imaging.decode(damaged, imaging.check_picture(damaged, Settings()), DIMS, PRE)
+
+
+@pytest.mark.parametrize("scans", [10, 100])
+def test_as_many_jpeg_scans_as_the_cap_are_taken(scans):
+    assert imaging.check_picture(drawings.jpeg_with_scans(scans), Settings()).scans == scans
+
+
+@pytest.mark.parametrize("scans", [101, 200, 2000])
+def test_one_jpeg_scan_more_than_the_cap_is_refused(scans):
+    with pytest.raises(TooLarge, match="100 scans"):
+        imaging.check_picture(drawings.jpeg_with_scans(scans), Settings())
+
+
+@pytest.mark.parametrize(
+    ("fits", "too_large", "setting"),
+    [
+        (drawings.png_claiming(4096, 1), drawings.png_claiming(4097, 1), "4096 pixels"),
+        (drawings.png_claiming(1, 4096), drawings.png_claiming(1, 4097), "4096 pixels"),
+        (drawings.png_claiming(2100, 2000), drawings.png_claiming(2101, 2000), "4200000 pixels"),
+    ],
+)
+def test_sides_and_pixels_are_refused_from_one_above_their_caps(fits, too_large, setting):
+    imaging.check_picture(fits, Settings())
+    with pytest.raises(TooLarge, match=setting):
+        imaging.check_picture(too_large, Settings())
+
+
+def test_the_cap_on_bytes_holds_to_the_byte():
+    data = drawings.png(64, 64)
+    padded = data[:-12] + drawings.chunk(b"teSt", bytes(2000 - 12 - len(data))) + data[-12:]
+    assert len(padded) == 2000
+    imaging.check_picture(padded, Settings(max_picture_bytes=2000))
+    with pytest.raises(TooLarge, match="1999 bytes"):
+        imaging.check_picture(padded, Settings(max_picture_bytes=1999))
+
+
+def test_a_header_that_contradicts_itself_is_refused():
+    data = drawings.webp(lossless=True)
+    with pytest.raises(UndecodablePicture, match="contradict"):
+        imaging.decode(data, imaging.Header(imaging.WEBP, 21, 24), DIMS, PRE)
+
+
+@pytest.mark.parametrize("data", [drawings.png(), drawings.jpeg(), drawings.webp()])
+def test_random_damage_is_never_anything_but_a_refusal(data):
+    rng = np.random.default_rng(0)
+    taken = 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        for at in rng.integers(0, len(data), 3):
+            damaged[at] = rng.integers(256)
+        try:
+            pixels, _ = imaging.decode(bytes(damaged), imaging.check_picture(bytes(damaged), Settings()), DIMS, PRE)
+        except (UndecodablePicture, UnsupportedMedia, TooLarge):
+            continue
+        taken += 1
+        assert pixels.shape == (8, 8, 1)
+    assert taken < 300
+
+
+def test_a_bomb_is_refused_without_being_decoded():
+    bomb = drawings.png_claiming(10_000, 10_000, bytes(10_000 * 10_001))
+    assert len(bomb) < 300_000
+    with pytest.raises(TooLarge):
+        imaging.check_picture(bomb, Settings())
