@@ -1,0 +1,158 @@
+"""The parts together: an output depends on its own row alone, and no label enters what is exported."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+
+from model.decoder import Decoder
+from model.encoders import LOG_VAR_LIMITS, ClassEncoder, StyleEncoder
+from model.posterior import DiagonalGaussian
+from model.vae_gan import Sizes, VaeGan
+
+ROWS, CLASSES = 8, 4
+SIZES = Sizes(
+    dim_s=5,
+    dim_u=6,
+    encoder_s_widths=(4, 6),
+    encoder_u_widths=(4, 6),
+    decoder_hidden=10,
+    decoder_widths=(6, 4),
+    critic_widths=(4, 6),
+    classifier_hidden=8,
+    flow_layers=3,
+    flow_hidden=8,
+)
+
+
+@pytest.fixture(scope="module")
+def x() -> torch.Tensor:
+    return torch.rand(ROWS, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def model(x) -> VaeGan:
+    """A small model whose BatchNorm has seen pictures and whose flow is not the identity."""
+    torch.manual_seed(0)
+    model = VaeGan(SIZES, torch.full((CLASSES,), 1 / CLASSES), channels=1, height=8, width=8)
+    for coupling in model.flow.couplings:
+        torch.nn.init.normal_(coupling.last.weight, std=0.3)
+    with torch.no_grad():
+        for _ in range(3):
+            model.decoder(model.encoder_s(x), model.encoder_u(x).sample())
+    return model.eval()
+
+
+def rows_of(outputs) -> list[torch.Tensor]:
+    if isinstance(outputs, DiagonalGaussian):
+        return [outputs.mean, outputs.log_var]
+    return [outputs] if isinstance(outputs, torch.Tensor) else [row for output in outputs for row in rows_of(output)]
+
+
+def calls(model: VaeGan):
+    """Every part, by name, with a call on pictures, z_s, z_u and label."""
+    return {
+        "encoder_s": lambda x, z_s, z_u, label: model.encoder_s(x),
+        "encoder_u": lambda x, z_s, z_u, label: model.encoder_u(x),
+        "prior": lambda x, z_s, z_u, label: model.prior.logits(z_s),
+        "flow": lambda x, z_s, z_u, label: model.flow(z_u, label),
+        "inverse flow": lambda x, z_s, z_u, label: model.flow.inverse(z_u, label),
+        "flow with log-variance": lambda x, z_s, z_u, label: model.flow.forward_with_log_var(z_u, -z_u.abs(), label),
+        "decoder": lambda x, z_s, z_u, label: model.decoder(z_s, z_u),
+        "critic": lambda x, z_s, z_u, label: model.critic(x, label),
+        "classifier": lambda x, z_s, z_u, label: model.classifier(z_u),
+        "read": lambda x, z_s, z_u, label: model.read(x),
+        "log_density": lambda x, z_s, z_u, label: model.fitted.log_density(z_s, z_u, model.prior.log_weights),
+        "decode": lambda x, z_s, z_u, label: model.decode(z_s, z_u),
+    }
+
+
+@pytest.mark.parametrize("part", list(calls(None)))  # type: ignore[arg-type]
+@torch.no_grad()
+def test_an_output_does_not_depend_on_its_batch(part, model, x):
+    generator = torch.Generator().manual_seed(1)
+    inputs = x, 4 * torch.randn(ROWS, 5, generator=generator), torch.randn(ROWS, 6, generator=generator), torch.arange(ROWS) % CLASSES
+    call = calls(model)[part]
+    together = rows_of(call(*inputs))
+    alone = [rows_of(call(*(a[i : i + 1] for a in inputs))) for i in range(ROWS)]
+    for k, output in enumerate(together):
+        assert output.std(0).max() > 1e-3  # rows differ, so mixing them up would be seen
+        assert torch.allclose(output, torch.cat([row[k] for row in alone]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("takes", "inputs"),
+    [
+        (ClassEncoder.forward, ["x"]),
+        (StyleEncoder.forward, ["x"]),
+        (Decoder.forward, ["z_s", "z_u"]),
+        (VaeGan.read, ["x"]),
+        (VaeGan.decode, ["z_s", "z_u"]),
+    ],
+)
+def test_no_label_enters_an_encoder_or_the_decoder(takes, inputs):
+    assert list(inspect.signature(takes).parameters) == ["self", *inputs]
+
+
+@torch.no_grad()
+def test_encoding_and_decoding_share_the_flow_even_where_the_class_is_misread(model, x):
+    z_s, q, log_prob = model.read(x)
+    code = model.encoder_u(x).mean
+    assert torch.allclose(log_prob.exp().sum(1), torch.ones(ROWS), atol=1e-5)
+    assert torch.allclose(model.code_from_style(q.mean, z_s), code, atol=1e-4)
+    assert torch.allclose(model.decode(z_s, q.mean), model.decoder(z_s, code), atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_condition_of_the_flow_is_the_class_read_from_z_s(model, x):
+    z_s, z_u = model.prior.means.detach(), torch.randn(CLASSES, 6, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(model.read_class(z_s), torch.arange(CLASSES))
+    assert torch.equal(model.code_from_style(z_u, z_s), model.flow.inverse(z_u, torch.arange(CLASSES)))
+
+
+@torch.no_grad()
+def test_without_a_flow_the_style_is_the_code(x):
+    torch.manual_seed(0)
+    sizes = Sizes(**{**SIZES.__dict__, "flow_layers": 0})
+    model = VaeGan(sizes, torch.full((CLASSES,), 1 / CLASSES), channels=1, height=8, width=8).eval()
+    z_s, q, _ = model.read(x)
+    assert torch.equal(q.mean, model.encoder_u(x).mean)
+    assert torch.equal(q.log_var, model.encoder_u(x).log_var)
+    assert torch.equal(model.decode(z_s, q.mean), model.decoder(z_s, q.mean))
+
+
+@torch.no_grad()
+def test_pictures_and_log_variances_stay_in_their_range_for_wild_inputs(model):
+    pictures = model.decode(100 * torch.ones(2, 5), -100 * torch.ones(2, 6))
+    assert (pictures >= 0).all()
+    assert (pictures <= 1).all()
+    log_var = model.encoder_u(1e4 * torch.ones(2, 1, 8, 8)).log_var
+    assert (log_var >= LOG_VAR_LIMITS[0]).all()
+    assert (log_var <= LOG_VAR_LIMITS[1]).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (32, 32), (48, 32), (64, 64)])
+def test_pictures_come_out_in_the_size_they_went_in(height, width):
+    widths = (4,) * (5 if min(height, width) == 64 else 4 if min(height, width) == 32 else 3)
+    sizes = Sizes(encoder_s_widths=widths, encoder_u_widths=widths, decoder_widths=widths, critic_widths=(4, 4), flow_layers=0)
+    model = VaeGan(sizes, torch.full((CLASSES,), 1 / CLASSES), channels=3, height=height, width=width).eval()
+    z_s, q, _ = model.read(torch.rand(1, 3, height, width))
+    assert model.decode(z_s, q.mean).shape == (1, 3, height, width)
+
+
+@pytest.mark.parametrize("sides", [(30, 30), (28, 31), (3, 3)])
+def test_a_picture_that_does_not_halve_evenly_is_refused_with_the_sizes_that_do(sides):
+    with pytest.raises(ValueError, match="4 to 7 times a power of two"):
+        VaeGan(SIZES, torch.ones(2) / 2, 1, *sides)
+
+
+def test_a_wrong_number_of_widths_is_refused_with_the_right_one():
+    with pytest.raises(ValueError, match="28x28 pictures need 3 widths, not 2"):
+        VaeGan(SIZES, torch.ones(2) / 2, 1, 28, 28)
+
+
+def test_log_variance_bounds_must_be_a_lower_and_an_upper_one():
+    with pytest.raises(ValueError, match="the lower one first"):
+        Sizes(log_var_bounds=(8.0, -8.0))
