@@ -31,7 +31,7 @@ def sources(*rooms: str) -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, wherever in it; `from a import b` gives both a and a.b."""
+    """Every module that a file imports, wherever in it; `from a import b` gives both a and a.b; and `torch.onnx` used as an attribute."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -39,6 +39,8 @@ def imports(path: Path) -> Iterator[str]:
             assert node.level == 0, f"{path} imports relatively"
             yield node.module or ""
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.onnx":
+            yield "torch.onnx"
 
 
 def users_of(module: str, *rooms: str) -> set[str]:
