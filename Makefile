@@ -3,7 +3,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 DATA ?= data/fashion_mnist
-CONFIG ?= training/configs/fashion.toml
+CONFIG ?= fashion
 RUN ?= runs/fashion
 BUNDLE ?= $(RUN)/bundle
 IMAGE ?= twofold:0.1.0
@@ -45,11 +45,11 @@ format: .venv/.dev ## let ruff format and repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-train: .venv/.train ## train CONFIG on DATA into RUN; takes up where it stopped
+train: .venv/.train ## train CONFIG (fashion, paper, tiny or a TOML file) on the Parquet files in DATA into RUN; takes up where it stopped
 	$(BIN)/twofold-train train $(CONFIG) --data $(DATA) --out $(RUN)
 
 export: .venv/.train ## make BUNDLE from RUN
-	$(BIN)/twofold-train export $(RUN) --out $(BUNDLE)
+	$(BIN)/twofold-train export $(RUN) --data $(DATA) --out $(BUNDLE)
 
 bench: .venv/.dev ## cold start, latency, throughput and memory of the service on this machine
 	$(BIN)/python -m tests.bench.service
