@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from service import __version__
 from service.client import Local
 
 SEEDS = 64  # different requests; each has one right answer
@@ -85,7 +86,7 @@ def server(bundle: Path | None) -> Iterator[tuple[int, subprocess.Popen[bytes], 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [Path(sys.executable).with_name("twofold"), "serve", "--port", str(port), *(["--bundle", bundle] if bundle else [])]
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port), *(["--bundle", bundle] if bundle else [])]
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -130,8 +131,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each measurement")
     args = parser.parse_args()
     cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("twofold", "onnxruntime", "numpy", "uvicorn", "fastapi"))
-    print(f"{cpu}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {versions}\n")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "numpy", "uvicorn", "fastapi"))
+    print(f"{cpu}, {os.cpu_count()} CPUs, Python {platform.python_version()}, twofold {__version__}, {versions}\n")
     raw = raw_pictures_per_s(args.bundle, args.seconds)
     wrong_all = 0
     with server(args.bundle) as (port, process, cold_s):
