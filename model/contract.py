@@ -3,6 +3,8 @@
 This page says which files a bundle holds, which tensors its graphs take and give, and what its card says. It imports the
 standard library and numpy only. It does not know who made the bundle (training) nor who runs it (service).
 
+Longer than 250 lines because a bundle is said on one page: names, shapes, card and checks belong together.
+
 A bundle is a folder:
 
     card.json      who the model is: names, dims, preprocessing, data, licence, configuration, headline metrics

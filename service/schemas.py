@@ -2,6 +2,8 @@
 
 One strict validator for query and JSON. Refusals are our own sentences: the library's text would echo input. It does not know
 how the fields travelled, nor anything that needs a card (class names, code lengths).
+
+Longer than 250 lines because all nouns of the wire share the one validator above them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """A trained model becomes a bundle: written beside, proved against torch, renamed into place.
 
 The only file that touches `torch.onnx`. Knows the model and the contract; not the service.
+
+Longer than 250 lines because a bundle is proved where its graphs, golden rows and card are made.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ are taken for that part alone, so nothing leaks: mu and Sigma never see the reco
 classifier, the critic's loss never reaches an encoder.
 
 Knows the losses and who moves on them; knows nothing of files, epochs or logging.
+
+Longer than 250 lines because every term of the method stands here, one function per term, beside the step that weighs it.
 """
 
 from __future__ import annotations
