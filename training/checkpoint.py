@@ -17,7 +17,7 @@ class CheckpointError(Exception):
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write beside, flush to disk, rename into place. An error on the way (a full disk) leaves the old file whole."""
+    """Write beside, flush to disk, rename into place. Raises CheckpointError (a full disk) and leaves the old file whole."""
     beside = path.with_name(path.name + ".part")
     try:
         with beside.open("wb") as stream:
@@ -25,8 +25,10 @@ def save(path: Path, state: dict[str, Any]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError | RuntimeError):  # torch wraps what the stream raised
+            raise CheckpointError(f"{path.name}: cannot be written (is the disk full?); what was saved before is whole") from error
         raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:

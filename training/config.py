@@ -182,7 +182,7 @@ def _build(kind: Any, raw: Any, where: str) -> Any:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(raw, Mapping):
-            raise ConfigError(f"{where or 'configuration'}: must be a table")
+            raise ConfigError(f"{where.rstrip('.') or 'configuration'}: must be a table")
         hints = typing.get_type_hints(kind)
         for key in raw:
             if key not in hints:

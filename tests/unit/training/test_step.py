@@ -1,0 +1,263 @@
+"""Who moves what: each part moves on its own losses alone, and no gradient goes where the method forbids it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from model.vae_gan import PARTS, Sizes, VaeGan
+from training.config import Stage, Update, read
+from training.step import KINDS, TERMS, Batch, Diverged, Forward, make_optimizers, set_modes, step
+
+ROWS, CLASSES = 12, 3
+UPDATES = [
+    pytest.param(stage, i, id=f"{preset}: {stage.name}, update {i + 1}")
+    for preset in ("paper", "fashion", "tiny")
+    for stage in read(preset).stage
+    for i in range(len(stage.update))
+]
+PAPER = read("paper").stage[0]
+CLASS_ENCODER, CODES, FLOW, SERVED = read("fashion").stage
+
+
+def make_model(stage: Stage) -> VaeGan:
+    """A small model with the flow that the stage needs, and no weight at zero."""
+    torch.manual_seed(0)
+    sizes = Sizes(
+        dim_s=4,
+        dim_u=5,
+        encoder_s_widths=(4, 6),
+        encoder_u_widths=(4, 6),
+        decoder_hidden=8,
+        decoder_widths=(6, 4),
+        critic_widths=(4, 6),
+        classifier_hidden=8,
+        flow_layers=0 if stage is PAPER else 2,
+        flow_hidden=8,
+    )
+    model = VaeGan(sizes, torch.tensor([0.5, 0.3, 0.2]), channels=1, height=8, width=8)
+    torch.nn.init.normal_(model.prior.raw_log_vars, std=0.3)
+    for coupling in model.flow.couplings if model.flow else ():
+        torch.nn.init.normal_(coupling.last.weight, std=0.3)
+    return model
+
+
+def endless_batches(seed: int = 0) -> Iterator[Batch]:
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield Batch(torch.rand(ROWS, 1, 8, 8, generator=generator), torch.arange(ROWS) % CLASSES)
+
+
+def state_of(model: VaeGan) -> dict[str, dict[str, torch.Tensor]]:
+    return {name: {k: v.clone() for k, v in part.state_dict().items()} for name, part in model.named_children()}
+
+
+def forward_of(stage: Stage, model: VaeGan | None = None, batch: Batch | None = None, kinds: frozenset[str] = frozenset(KINDS)) -> Forward:
+    """A forward pass on which every loss can be asked for, with every part open to gradients."""
+    generator = torch.Generator().manual_seed(1)
+    return Forward(model or make_model(stage), stage, batch or next(endless_batches()), kinds, generator, bf16=False)
+
+
+def reached(stage: Stage, term: str) -> set[str]:
+    """The parts that a loss sends any gradient to; in evaluation mode, for BatchNorm's statistics tie the rows of a batch together."""
+    forward = forward_of(stage, make_model(stage).eval())
+    value = TERMS[term](forward)
+    found = set()
+    for name in PARTS:
+        parameters = list(getattr(forward.model, name).parameters()) if getattr(forward.model, name) else []
+        gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True) if parameters else ()
+        if any(gradient is not None and gradient.any() for gradient in gradients):
+            found.add(name)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------- who moves
+
+
+@pytest.mark.parametrize(("stage", "index"), UPDATES)
+def test_each_optimiser_moves_exactly_its_own_parameters(stage, index):
+    model, update = make_model(stage), stage.update[index]
+    set_modes(model, stage)
+    before = state_of(model)
+    alone = dataclasses.replace(stage, update=(update,))
+    step(model, alone, endless_batches(), make_optimizers(model, stage), torch.Generator().manual_seed(0))
+    after = state_of(model)
+    for name in before:
+        if name in update.move:
+            for key, _ in getattr(model, name).named_parameters():
+                assert not torch.equal(before[name][key], after[name][key]), f"{name}.{key} stood still"
+        else:
+            for key in before[name]:
+                assert torch.equal(before[name][key], after[name][key]), f"{name}.{key} moved"
+
+
+@pytest.mark.parametrize(("stage", "index"), UPDATES)
+def test_a_part_takes_the_gradient_of_its_own_weighted_sum(stage, index):
+    model, update = make_model(stage), dataclasses.replace(stage.update[index], repeat=1)
+    set_modes(model, stage)
+    before = copy.deepcopy(model)
+    alone = dataclasses.replace(stage, update=(update,))
+    step(model, alone, endless_batches(), make_optimizers(model, stage), torch.Generator().manual_seed(1))
+    terms = sorted({term for weights in update.move.values() for term in weights})
+    kinds = frozenset(k for k in KINDS if "cycle_class" in terms or f"gen_{k}" in terms or f"critic_{k}" in terms)
+    for part, weights in update.move.items():
+        forward = forward_of(stage, copy.deepcopy(before), kinds=kinds)
+        values = {term: TERMS[term](forward) for term in terms}
+        total = sum(weight * values[term] for term, weight in weights.items())
+        parameters = dict(getattr(forward.model, part).named_parameters())
+        wanted = torch.autograd.grad(total, list(parameters.values()))
+        taken = [parameter.grad for parameter in getattr(model, part).parameters()]
+        for key, a, b in zip(parameters, taken, wanted, strict=True):
+            assert torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max())), f"{part}.{key}"
+
+
+def test_an_update_is_repeated_on_fresh_batches():
+    seen = []
+
+    def counted():
+        for batch in endless_batches():
+            seen.append(batch)
+            yield batch
+
+    model = make_model(PAPER)
+    set_modes(model, PAPER)
+    losses = step(model, PAPER, counted(), make_optimizers(model, PAPER), torch.Generator().manual_seed(0))
+    assert len(seen) == PAPER.batches_per_step == 4
+    assert len({float(batch.x.sum()) for batch in seen}) == 4
+    assert set(losses) == {term for update in PAPER.update for weights in update.move.values() for term in weights}
+
+
+# ------------------------------------------------------------------------------------------------ where gradients go
+
+
+@pytest.mark.parametrize(
+    ("stage", "term", "parts"),
+    [
+        (PAPER, "class", {"encoder_s", "prior"}),
+        (PAPER, "likelihood", {"encoder_s", "prior"}),
+        (PAPER, "kl_mean", {"encoder_u"}),
+        (PAPER, "leak", {"encoder_u", "classifier"}),  # the adversary knows nothing of E_s
+        (PAPER, "leak_classifier", {"classifier"}),
+        (PAPER, "recon_mse", {"encoder_s", "encoder_u", "decoder"}),  # not mu, not Sigma
+        (PAPER, "gen_smp", {"decoder", "critic"}),
+        *((PAPER, term, {"critic"}) for term in ("critic_real", "critic_rec", "critic_smp")),
+        (CODES, "recon_sse", {"encoder_u", "decoder"}),  # z_s is detached
+        (CODES, "dependence", {"encoder_u"}),
+        (CODES, "gen_swap", {"encoder_u", "decoder", "critic"}),
+        *((CODES, term, {"critic"}) for term in ("critic_real", "critic_rec", "critic_swap")),
+        *((SERVED, term, {"critic"}) for term in ("critic_real", "critic_rec", "critic_swap", "critic_smp")),
+        (SERVED, "gen_swap", {"decoder", "critic"}),
+        (SERVED, "gen_smp", {"decoder", "critic"}),
+        (CLASS_ENCODER, "anchor", {"prior"}),
+        (FLOW, "flow_nll", {"encoder_u", "flow"}),
+    ],
+)
+def test_a_loss_reaches_these_parts_and_no_other(stage, term, parts):
+    assert reached(stage, term) == parts
+
+
+def test_the_label_enters_neither_the_codes_nor_the_reconstruction():
+    model = make_model(PAPER).eval()
+    x = next(endless_batches()).x
+    labels = torch.arange(ROWS) % CLASSES, torch.arange(ROWS).flip(0) % CLASSES
+    one, other = (forward_of(PAPER, model, Batch(x, label)) for label in labels)
+    assert torch.equal(one.z_s, other.z_s)
+    assert torch.equal(one.q.mean, other.q.mean)
+    assert torch.equal(one.drawn["rec"], other.drawn["rec"])
+    assert TERMS["class"](one) != TERMS["class"](other)
+
+
+# ------------------------------------------------------------------------------------------------- what G is given
+
+
+def test_the_partner_of_a_picture_is_another_picture_of_its_class():
+    label = torch.tensor([0, 1, 0, 2, 1, 0, 1, 0])
+    for seed in range(20):
+        forward = forward_of(PAPER, batch=Batch(torch.rand(8, 1, 8, 8), label))
+        forward.generator.manual_seed(seed)
+        assert torch.equal(label[forward.partners], label)
+        assert sorted(forward.partners.tolist()) == list(range(8))
+        assert [i for i, j in enumerate(forward.partners.tolist()) if i == j] == [3]  # the only one of its class
+
+
+def test_exchange_gives_g_the_class_code_of_the_partner():
+    forward = forward_of(dataclasses.replace(PAPER, class_exchange=True))
+    assert torch.equal(forward.class_code, forward.z_s[forward.partners])
+
+
+@pytest.mark.parametrize("share", [0.5, 2.0])
+def test_the_noise_on_the_class_code_is_measured_in_deviations_of_the_class(share):
+    stage = dataclasses.replace(CODES, class_noise=share)
+    model = make_model(stage)
+    model.prior.raw_log_vars.data = torch.tensor([[0.0], [2.0], [-4.0]]).expand(3, 4).clone()
+    label = torch.arange(3000) % CLASSES
+    batch = Batch(torch.rand(3000, 1, 8, 8), label, z_s=torch.zeros(3000, 4))
+    noise = forward_of(stage, model, batch).class_code
+    for k, log_var in enumerate((0.0, 2.0, -4.0)):
+        wanted = share * torch.tensor(0.5 * log_var).exp().item()
+        assert noise[label == k].std().item() == pytest.approx(wanted, rel=0.05)
+
+
+def test_swaps_of_a_served_stage_are_what_the_service_decodes():
+    forward = forward_of(SERVED, make_model(SERVED).eval())
+    z_s, code, label, z_u = forward.swap_codes
+    rows = len(z_s)
+    assert rows == ROWS * SERVED.swap_share
+    style = forward.model.style_from_code(forward.q, forward.read).mean[:rows]
+    assert torch.allclose(z_u, style, atol=1e-5)
+    assert torch.allclose(code, forward.model.code_from_style(style, z_s), atol=1e-4)
+    sources = [int((forward.z_s == row).all(1).nonzero()[0, 0]) for row in z_s]
+    assert torch.equal(label, forward.label[sources])
+
+
+def test_samples_have_the_class_frequencies_of_the_training_split():
+    stage = dataclasses.replace(PAPER, sample_share=1.0)
+    batch = Batch(torch.rand(3000, 1, 8, 8), torch.zeros(3000, dtype=torch.int64))
+    _, _, label, _ = forward_of(stage, batch=batch).sample_codes
+    assert (torch.bincount(label) / 3000).tolist() == pytest.approx([0.5, 0.3, 0.2], abs=0.04)
+
+
+def test_codes_of_frozen_encoders_may_come_with_the_batch():
+    model = make_model(SERVED)
+    set_modes(model, SERVED)
+    x, label = (batch := next(endless_batches())).x, batch.label
+    z_s, q, _ = model.codes(x)
+    cached, fresh = (forward_of(SERVED, model, b) for b in (Batch(x, label, z_s, q), Batch(x, label)))
+    assert TERMS["recon_sse"](cached).item() == pytest.approx(TERMS["recon_sse"](fresh).item(), rel=1e-5)
+
+
+# --------------------------------------------------------------------------------------------------------- divergence
+
+
+def test_a_loss_that_is_not_finite_names_itself_and_moves_nothing():
+    model = make_model(CODES)
+    set_modes(model, CODES)
+    model.critic.score.bias.data.fill_(torch.nan)
+    before = [p.clone() for p in model.decoder.parameters()]
+    with pytest.raises(Diverged, match=r"^critic_real is not finite in stage 'codes': try a smaller lr"):
+        step(model, CODES, endless_batches(), make_optimizers(model, CODES), torch.Generator().manual_seed(0))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.decoder.parameters(), strict=True))
+
+
+def test_frozen_parts_are_in_evaluation_mode_and_moving_parts_train():
+    model = make_model(SERVED)
+    set_modes(model, SERVED)
+    for name in PARTS:
+        moves = name in {"decoder", "critic"}
+        assert all(module.training == moves for module in getattr(model, name).modules())
+        assert all(parameter.requires_grad == moves for parameter in getattr(model, name).parameters())
+
+
+def test_bf16_autocast_changes_a_loss_by_rounding_alone():
+    losses = []
+    for bf16 in (False, True):
+        model = make_model(PAPER)
+        set_modes(model, PAPER)
+        only = dataclasses.replace(PAPER, update=(Update({"decoder": {"recon_mse": 1.0}}),))
+        losses.append(step(model, only, endless_batches(), make_optimizers(model, only), torch.Generator().manual_seed(0), bf16))
+    assert losses[0]["recon_mse"] != losses[1]["recon_mse"]
+    assert losses[0]["recon_mse"] == pytest.approx(losses[1]["recon_mse"], rel=0.02)
