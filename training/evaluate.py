@@ -11,46 +11,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
 from model import contract
-from model.contract import Floats, Pixels
+from model.contract import Floats
 from service.client import Local
-from training import metrics
+from training import inpaint, metrics
 from training.cost import file_bytes, multiply_adds
 from training.data import DataError, Pictures, load
 from training.judge import Judge, load_judge, split_validation_rows
 from training.metrics import Labels
 from training.probes import chance, leak
+from training.served import Codes, Model
 
 SPLITS = ("test", "validation")
-PAIRS = 10_000
+PAIRS, HOLES = 10_000, 2_000
 SAMPLERS: tuple[tuple[Literal["fitted", "paper"], str], ...] = (("fitted", ""), ("paper", "_paper"))  # with the suffix of its measures
 QUICK_FIT_ROWS, QUICK_HELD_ROWS = 1_000, 300
-
-
-class Codes(Protocol):
-    """What `Local.encode` gives: arrays with one row per picture."""
-
-    @property
-    def z_s(self) -> Floats: ...
-    @property
-    def z_u_mean(self) -> Floats: ...
-    @property
-    def z_u_log_var(self) -> Floats: ...
-    @property
-    def class_log_prob(self) -> Floats: ...
-
-
-class Model(Protocol):
-    """The part of `service.client.Local` that is measured."""
-
-    def encode(self, pictures: Pixels, /) -> Codes: ...
-    def decode(self, z_s: Floats, z_u: Floats, /) -> Pixels: ...
-    def swap(self, class_from: Pixels, style_from: Pixels, /) -> Pixels: ...
-    def sample(self, labels: Labels, /, seed: int, *, sampler: Literal["fitted", "paper"] = "fitted") -> tuple[Floats, Floats]: ...
 
 
 @dataclass(frozen=True)
@@ -91,8 +70,8 @@ def evaluate(
         raise ValueError(f"split must be one of {', '.join(SPLITS)}")
     started = time.monotonic()
     files, seer = contract.open_bundle(bundle), load_judge(judge)
-    fit, held = _pictures(data, split, files.card, seer, seed, quick)
-    local = Local(bundle)
+    fit, held = pictures(data, split, files.card, seer, seed, quick)
+    local = open_model(bundle)
     pairs = len(held) if quick else PAIRS
     material = Material(local, seer, files.prior, fit, held, local.encode(fit.pixels), local.encode(held.pixels), pairs, seed)
     seconds = {"load_and_encode": round(time.monotonic() - started, 1)}
@@ -119,8 +98,13 @@ def evaluate(
     return result
 
 
-def _pictures(data: Path, split: str, card: contract.Card, judge: Judge, seed: int, quick: bool) -> tuple[Pictures, Pictures]:
-    """(fit, held); refuses a bundle, a data set and a judge that do not belong together."""
+def open_model(bundle: Path) -> Model:
+    """The bundle as it is served. Raises ContractError."""
+    return Local(bundle)
+
+
+def pictures(data: Path, split: str, card: contract.Card, judge: Judge, seed: int = 0, quick: bool = False) -> tuple[Pictures, Pictures]:
+    """(what probes learn from, what is measured); DataError for a bundle, a data set and a judge that do not belong together."""
     fit = load(data, "train", card.dims, card.preprocessing)
     if judge.card["data"]["train"]["files"] != fit.source["files"] or list(card.class_names) != list(fit.class_names):
         raise DataError("bundle, data and judge must have the same classes, and the judge must come from these training pictures")
@@ -204,6 +188,19 @@ def generation(m: Material) -> dict[str, float]:
     return values
 
 
+def inpainting(m: Material) -> dict[str, float]:
+    """A random quarter of some held-out pictures is cut out and drawn again, beside the mean training picture in its place."""
+    rng = m.rng(5)
+    real = m.held.pixels[rng.permutation(len(m.held))[:HOLES]]
+    hole = inpaint.quarter_holes(len(real), *real.shape[1:3], rng)
+    mean = m.fit.pixels.mean(0).round().astype(np.uint8)
+    filled = inpaint.fill(m.model, real, hole, mean)
+    return {
+        "inpainting_psnr": inpaint.hole_psnr(real, filled, hole),
+        "inpainting_psnr_mean": inpaint.hole_psnr(real, np.broadcast_to(mean, real.shape), hole),
+    }
+
+
 def leak_of_means(m: Material) -> dict[str, float]:
     """Can a fresh probe read the class from the style code's means."""
     fit, held = m.fit_codes.z_u_mean, m.held_codes.z_u_mean
@@ -223,7 +220,7 @@ def leak_of_samples(m: Material) -> dict[str, float]:
 
 
 STAGES: dict[str, Callable[[Material], dict[str, float]]] = {
-    stage.__name__: stage for stage in (reading, swaps, generation, leak_of_means, leak_of_samples)
+    stage.__name__: stage for stage in (reading, swaps, generation, inpainting, leak_of_means, leak_of_samples)
 }
 
 

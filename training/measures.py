@@ -69,6 +69,13 @@ MEASURES = (
     Measure("reconstruction_psnr", "reconstruction PSNR, dB", "of the mean square error over the split", decimals=1),
     Measure("reconstruction_ssim", "reconstruction SSIM", "11 pixel Gaussian window, mean over pictures", "one"),
     Measure("reconstruction_mse", "reconstruction MSE", "pixels in [0, 1]", decimals=4),
+    Measure(
+        "inpainting_psnr",
+        "inpainting PSNR, dB",
+        "inside a random hole of a quarter of the area, by encoding again and again; beside the mean training picture in the hole",
+        "inpainting_psnr_mean",
+        1,
+    ),
     Measure("typicality_gap", "typicality gap", "E[Mahalanobis^2] / D_s of held-out z_s under the refitted Gaussian of its class", "one"),
     Measure("decoder_multiply_adds_m", "decoder, million multiply-adds", "counted on the ONNX graph, flow included", decimals=2),
     Measure("bundle_mb", "bundle, MB", "all files", decimals=2),

@@ -90,7 +90,7 @@ def test_the_validation_split_is_cut_from_training_rows_and_never_touches_the_te
 def test_validation_rows_are_those_that_both_judge_and_model_held_back(places):
     judge, card = load_judge(places.judge), contract.read_card(places.bundle)
     fewer = replace(card, data={"validation_rows": 40})
-    mine, theirs = (evaluation._pictures(places.data, "validation", c, judge, 0, False)[1] for c in (fewer, card))
+    mine, theirs = (evaluation.pictures(places.data, "validation", c, judge, 0, False)[1] for c in (fewer, card))
     assert (len(mine), len(theirs)) == (40, 80)
     assert {p.tobytes() for p in mine.pixels} < {p.tobytes() for p in theirs.pixels}
 
