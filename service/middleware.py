@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.bundles import Registry
-from service.errors import HeadersTooLarge, TwofoldError, UriTooLong
+from service.errors import HeadersTooLarge, SlowSender, TwofoldError, UriTooLong
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -199,7 +199,8 @@ class Answer:
             self._add_headers(message)
         elif self._unread and not message.get("more_body", False):
             await self._send({**message, "more_body": True})
-            await self.body.discard()
+            if self.visit.reason != SlowSender.code:
+                await self.body.discard()
             message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 

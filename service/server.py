@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 import sys
 import time
 from types import FrameType
@@ -21,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import errors
 from service.app import refuse
-from service.middleware import House
+from service.middleware import LINGER_S, House
 from service.settings import Settings
 
 log = logging.getLogger("twofold.server")
@@ -34,6 +35,8 @@ class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with a cap and a clock on request heads, and on what surrounds a body (chunk sizes, trailers)."""
 
     in_head = True
+    url = b""
+    cut = False  # refused: what still comes is thrown away
     received = 0  # bytes since the request began
     head_clock: asyncio.TimerHandle | None = None
 
@@ -51,14 +54,18 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.cut:
+            return
         self.received += len(data)
         super().data_received(data)
-        if self.transport.is_closing():
+        if self.cut or self.transport.is_closing():
             return
         settings = self.settings
         if self.in_head:
             if self.received > settings.max_url_bytes + settings.max_header_bytes:
-                self._cut(errors.HeadersTooLarge(f"The headers may have {settings.max_header_bytes} bytes; send fewer."))
+                self._cut(
+                    self._too_long() or errors.HeadersTooLarge(f"The headers may have {settings.max_header_bytes} bytes; send fewer.")
+                )
             elif self.received and self.head_clock is None:
                 self._wind_clock()
         elif self.received > 8 * settings.max_body_bytes:
@@ -82,7 +89,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self.in_head, self.received = True, 0
 
     def send_400_response(self, msg: str) -> None:
-        self._cut(errors.Malformed("This is not HTTP/1.1."))
+        self._cut(self._too_long() or errors.Malformed("This is not HTTP/1.1."))
+
+    def _too_long(self) -> errors.UriTooLong | None:
+        cap = self.settings.max_url_bytes
+        return errors.UriTooLong(f"The URL may have {cap} bytes; send the fields in a body.") if len(self.url) > cap else None
 
     def _wind_clock(self) -> None:
         late = errors.SlowSender("The request's head did not arrive in time.")
@@ -94,13 +105,19 @@ class GuardedProtocol(HttpToolsProtocol):
             self.head_clock = None
 
     def _cut(self, error: errors.TwofoldError) -> None:
-        """Refuse and close. While another answer of this connection is on its way, only close."""
+        """Refuse and close. While another answer of this connection is on its way, or nothing was asked, only close."""
         self._stop_clock()
-        if self.transport.is_closing():
+        if self.cut or self.transport.is_closing():
             return
-        if (self.cycle is None or self.cycle.response_complete) and (self.received or isinstance(error, errors.Malformed)):
-            self.transport.write(_raw(refuse(error, "-")))
-        self.transport.close()
+        self.cut = True
+        if not self.received or not (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        self.transport.write(_raw(refuse(error, secrets.token_hex(8))))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)  # closed on unread data, a socket would lose the answer
 
 
 def _raw(response: Response) -> bytes:
@@ -169,3 +186,4 @@ def logging_to_stderr(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -11,14 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 
 
 @dataclass
 class Running:
-    """The process, its port, and the log lines read so far."""
+    """The process, its port, and the log lines it has written so far."""
 
     process: subprocess.Popen[str]
     port: int
+    said: list[str]
 
     @property
     def url(self) -> str:
@@ -32,19 +34,24 @@ def serving(bundle: Path, **settings: object) -> Iterator[Running]:
     environ |= {f"TWOFOLD_{key.upper()}": str(value) for key, value in settings.items()}
     command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--bundle", str(bundle)]
     process = subprocess.Popen(command, env=environ, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
+    said: list[str] = []
+    port: Queue[int | None] = Queue()
+    reader = Thread(target=_listen, args=(process, said, port))  # also keeps the pipe from filling up
+    reader.start()
     try:
-        yield Running(process, _port(process))
+        found = port.get(timeout=60)
+        assert found is not None, "the server did not start:\n" + "".join(said)
+        yield Running(process, found, said)
     finally:
         process.kill()
         process.wait()
-        if process.stderr:
-            process.stderr.close()
+        reader.join()
+        process.stderr.close()
 
 
-def _port(process: subprocess.Popen[str]) -> int:
-    said = []
-    for line in process.stderr or ():
+def _listen(process: subprocess.Popen[str], said: list[str], port: Queue[int | None]) -> None:
+    for line in process.stderr:
         said.append(line)
-        if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", json.loads(line)["message"]):
-            return int(found[1])
-    raise AssertionError("the server did not start:\n" + "".join(said))
+        if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
+            port.put(int(found[1]))
+    port.put(None)

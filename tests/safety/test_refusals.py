@@ -1,0 +1,350 @@
+"""Hostile requests get a refusal of the contract: the right status, RFC 9457, at most 1 KiB, nothing echoed, never a 500."""
+
+import base64
+import json
+
+import pytest
+
+from service.app import STATUS
+from tests import drawings
+
+MARK = "Zebra77"  # stands in inputs; no refusal may repeat it
+TYPED = {"content-type": "application/json"}
+PNG = drawings.png()
+BIG = 2**63
+
+
+async def refused(request, *statuses):
+    answer = await request
+    problem = answer.json()
+    assert answer.status_code in statuses, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert len(answer.content) <= 1024
+    assert problem["status"] == answer.status_code == STATUS[problem["code"]]
+    assert {"type", "title", "status", "code", "detail", "request_id"} <= problem.keys()
+    assert problem.keys() <= {"type", "title", "status", "code", "detail", "request_id", "field", "allowed"}
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert MARK.lower() not in answer.text.lower()
+    assert "Traceback" not in answer.text
+    return problem
+
+
+# ----------------------------------------------------------------------------------------------------------------- query
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "class=", f"class={MARK}", "class=-1", "class=4", "class=7.0", "class=%2B1", "class=%201", "class=01", "class=%D9%A1"]
+    + ["class=%EF%BC%91", "class=true", "class=0x1", "class=" + "9" * 3000, "class=ga", "class=name:"]
+    + [f"class=1&seed={seed}" for seed in ("-1", "1.0", "%2B1", "01", " 1", "1e3", "٧", "", BIG, 2**200, "0x7", "true", MARK)]
+    + [f"class=1&n={n}" for n in (0, 65, 10**10, -1, "")]
+    + [f"class=1&index={index}" for index in (2**31, -1, "a")]
+    + ["class=1&index=2147483647&n=2"]
+    + [f"class=1&temperature={t}" for t in ("nan", "NaN", "inf", "-inf", "1e999", "4.01", "-0.1", "", "1_0", "0x1", ".5", MARK)]
+    + ["class=1&sampler=other", "class=1&format=gif", f"class=1&{MARK}=1", "class=1&class_=1", "Class=1"],
+)
+async def test_a_query_that_is_not_acceptable(client, query):
+    await refused(client.get(f"/generate?{query}"), 422)
+    await refused(client.post(f"/generate?{query}"), 422)
+
+
+@pytest.mark.parametrize("query", ["class=1&class=1", "class=1&seed=1&seed=2", "class=%ff", "&".join(f"a{k}=1" for k in range(65))])
+async def test_a_query_that_is_malformed(client, query):
+    await refused(client.get(f"/generate?{query}"), 400)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["class=1&seed=0", f"class=1&seed={BIG - 1}", "class=1&n=64", "class=1&index=2147483647", "class=1&temperature=0&class_temperature=4"],
+)
+async def test_values_at_their_bounds_are_taken(client, query):
+    assert (await client.get(f"/generate?{query}")).status_code == 200
+
+
+async def test_a_url_is_taken_at_its_cap_and_refused_one_byte_above(client):
+    path = "/generate?class=1&model="
+    at_cap = path + "x" * (4096 - len(path))
+    await refused(client.get(at_cap), 422)  # read, and the name is too long
+    await refused(client.get(at_cap + "x"), 414)
+    await refused(client.get("/" + "x" * 60_000), 414)
+
+
+async def test_headers_are_taken_at_their_cap_and_refused_one_byte_above(client):
+    plain = client.build_request("GET", "/livez").headers.raw
+    spent = sum(len(name) + len(value) + 4 for name, value in plain)
+    room = 16 * 1024 - spent - len("x-long") - 4
+    assert (await client.get("/livez", headers={"x-long": "a" * room})).status_code == 200
+    await refused(client.get("/livez", headers={"x-long": "a" * (room + 1)}), 431)
+
+
+# ------------------------------------------------------------------------------------------------------------------ JSON
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"class":1,"temperature":NaN}', 400),
+        (b'{"class":1,"temperature":-Infinity}', 400),
+        (b'{"class":1,"temperature":1e999}', 422),
+        (b'{"class":"\\ud800"}', 422),
+        (b'{"\\ud800":1}', 422),
+        (b'{"class":1,"model":"\\udfff"}', 422),
+        (b"[" * 100_000, 400),
+        (b'{"class":' * 100_000, 400),
+        (b'{"class":' + b"[" * 900 + b"]" * 900 + b"}", 422),
+        (b'{"class":' + b"9" * 5000 + b"}", 400),
+        (b'{"class":1,"seed":' + b"9" * 4000 + b"}", 422),
+        (b'{"class":1,"temperature":' + b"9" * 4000 + b"}", 422),
+        (b'{"class":1,"class":1}', 400),
+        (b'{"class":1} x', 400),
+        (b'{"class":"\xff"}', 400),
+        (b'\xef\xbb\xbf{"class":1}', 400),
+        ('{"class":1}'.encode("utf-16"), 400),
+        (b"null", 422),
+        (b"[]", 422),
+        (b"7", 422),
+        (b" ", 400),
+        (b"{}", 422),
+        (b'{"class":null}', 422),
+        (b'{"class":true}', 422),
+        (b'{"class":1.0}', 422),
+        (b'{"class":[1]}', 422),
+        (b'{"class":1,"n":"2"}', 422),
+        (b'{"class":1,"n":2.0}', 422),
+        (b'{"class":1,"n":true}', 422),
+        (b'{"class":1,"seed":"1"}', 422),
+        (b'{"class":1,"seed":-1}', 422),
+        (b'{"class":1,"temperature":"1"}', 422),
+        (f'{{"class":1,"{MARK}":1}}'.encode(), 422),
+        (json.dumps({"class": 1} | {f"{MARK}{k}": 1 for k in range(2000)}).encode(), 422),
+    ],
+)
+async def test_json_that_is_refused(client, body, status):
+    await refused(client.post("/generate", content=body, headers=TYPED), status)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [],
+        {},
+        [{}] * 65,
+        [[]],
+        [{"z_s": ["x"] * 200_000, "z_u": [0, 0]}],
+        [{"z_s": [0] * 100_000, "z_u": [0, 0]}],
+        [{"z_s": [0, 0], "z_u": [0, 0]}],
+        [{"z_s": [0, 0, 1e38], "z_u": [0, 0]}],
+        [{"z_s": [0, 0, True], "z_u": [0, 0]}],
+        [{"z_s": [0, 0, None], "z_u": [0, 0]}],
+        [{"code": MARK}],
+        [{"code": "c1." + "A" * 100_000}],
+        [{"code": "c1.\ud800"}],
+        [{"class": MARK, "seed": 1}],
+        [{"class_weights": {MARK: 1.0}, "seed": 1}],
+        [{"class_weights": {MARK: "a"}, "seed": 1}],
+        [{"class_weights": {"0": 1e-320, "1": 1}, "seed": -1}],
+        [{"class_weights": {str(k): 0 for k in range(1025)}, "seed": 1}],
+        [{MARK: 1}],
+        [{"class": 1, "seed": BIG}],
+    ],
+)
+async def test_items_that_are_refused(client, items):
+    await refused(client.post("/decode", content=json.dumps({"items": items}), headers=TYPED), 422)
+
+
+async def test_denormals_and_the_largest_codes_are_taken(client):
+    items = [{"z_s": [1e-320, -1e-45, 10000], "z_u": [-10000, 0]}]
+    assert (await client.post("/decode", json={"items": items})).status_code == 200
+
+
+async def test_as_many_items_as_the_cap_are_taken(client):
+    assert (await client.post("/decode", json={"items": [{"class": 1, "seed": k} for k in range(64)]})).status_code == 200
+
+
+async def test_a_field_in_the_query_and_in_the_body_is_malformed(client):
+    await refused(client.post("/generate?seed=1", json={"class": 1, "seed": 1}), 400)
+    assert (await client.post("/generate?seed=1", json={"class": 1})).status_code == 200
+
+
+async def test_a_get_takes_no_body(client):
+    await refused(client.request("GET", "/generate?class=1", content=b"{}", headers=TYPED), 400)
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", MARK])
+async def test_json_routes_want_json(client, content_type):
+    headers = {"content-type": content_type} if content_type else {}
+    await refused(client.post("/generate", content=b'{"class":1}', headers=headers), 415)
+
+
+async def test_a_compressed_body_is_unsupported_and_identity_is_fine(client):
+    for encoding, status in (("gzip", 415), ("br", 415), ("identity, gzip", 415)):
+        await refused(client.post("/generate", content=b'{"class":1}', headers=TYPED | {"content-encoding": encoding}), status)
+    answer = await client.post("/generate", content=b'{"class":1}', headers=TYPED | {"content-encoding": "identity"})
+    assert answer.status_code == 200
+
+
+async def test_a_body_of_no_bytes_is_no_body_whatever_its_type(client):
+    for content_type in ("application/json", "text/plain", "image/png"):
+        answer = await client.post("/generate?class=1", content=b"", headers={"content-type": content_type, "content-encoding": "gzip"})
+        assert answer.status_code == 200
+
+
+async def test_a_body_is_taken_at_its_cap_and_refused_one_byte_above(client):
+    cap = 8 * 2**20
+    body = b'{"class":1' + b" " * (cap - 11) + b"}"
+    assert len(body) == cap
+    assert (await client.post("/generate", content=body, headers=TYPED)).status_code == 200
+    problem = await refused(client.post("/generate", content=body + b" ", headers=TYPED), 413)
+    assert str(cap) in problem["detail"]
+
+    async def chunks():
+        for _ in range(20):
+            yield b" " * 2**20
+
+    await refused(client.post("/generate", content=chunks(), headers=TYPED), 413)
+
+
+# ---------------------------------------------------------------------------------------------------------------- base64
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("", 415),
+        (MARK, 422),
+        ("data:image/png;base64," + base64.b64encode(PNG).decode(), 422),
+        (base64.encodebytes(PNG).decode(), 422),
+        (base64.b64encode(PNG).decode().rstrip("=") + "===", 422),
+        (base64.urlsafe_b64encode(b"\xfb\xff" * 30).decode(), 422),
+        (base64.b64encode(PNG).decode()[:-1], 422),
+        ("é" * 40, 422),
+        ("\ud800", 422),
+        ("A" * (4 * -(-4 * 2**20 // 3) + 4), 413),
+        (base64.b64encode(b"GIF89a" + bytes(40)).decode(), 415),
+        (7, 422),
+        (None, 422),
+    ],
+    ids=lambda value: str(value)[:12].encode("ascii", "replace").decode(),
+)
+async def test_base64_that_is_refused(client, text, status):
+    await refused(client.post("/encode", content=json.dumps({"images": [text]}), headers=TYPED), status)
+
+
+# ------------------------------------------------------------------------------------------------------------- multipart
+
+PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="../../etc/passwd"\r\n\r\n' + PNG + b"\r\n"
+
+
+async def test_a_file_name_is_never_read(client):
+    answer = await client.post("/encode", content=PART + b"--b--\r\n", headers={"content-type": "multipart/form-data; boundary=b"})
+    assert answer.status_code == 200
+    assert "passwd" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("multipart/form-data", PART + b"--b--\r\n", 400),
+        ("multipart/form-data; boundary=", PART + b"--b--\r\n", 400),
+        ("multipart/form-data; boundary=other", PART + b"--b--\r\n", 400),
+        ("multipart/form-data; boundary=" + "b" * 5000, PART + b"--b--\r\n", 400),
+        ("multipart/form-data; boundary=b", PART, 400),
+        ("multipart/form-data; boundary=b", PART[:60], 400),
+        ("multipart/form-data; boundary=b", PART[:-40], 400),
+        ("multipart/form-data; boundary=b", b"--b--\r\n", 422),
+        ("multipart/form-data; boundary=b", PART * 65 + b"--b--\r\n", 422),
+        ("multipart/form-data; boundary=b", PART * 1500 + b"--b--\r\n", 422),
+        ("multipart/form-data; boundary=b", b"--b\r\nX: " + b"a" * 2**20 + b"\r\n\r\n\r\n--b--\r\n", 400),
+        ("multipart/form-data; boundary=b", b"a" * 2**20 + PART + b"--b--\r\n", 400),
+        ("multipart/form-data; boundary=b", b"--b\r\n\r\nx\r\n--b--\r\n", 400),
+        ("multipart/form-data; boundary=b", PART.replace(b'"image"', b'"' + MARK.encode() + b'"') + b"--b--\r\n", 422),
+        ("multipart/form-data; boundary=b", PART.replace(b'"image"', b'"images"') + b"--b--\r\n", 422),
+        (
+            "multipart/form-data; boundary=b",
+            PART.replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: base64\r\n\r\n", 1) + b"--b--\r\n",
+            415,
+        ),
+        ("multipart/form-data; boundary=b", PART + PART.replace(b'"image"', b'"model"') * 2 + b"--b--\r\n", 400),
+        ("multipart/mixed; boundary=b", PART + b"--b--\r\n", 415),
+    ],
+)
+async def test_multipart_that_is_refused(client, content_type, body, status):
+    await refused(client.post("/encode", content=body, headers={"content-type": content_type}), status)
+
+
+async def test_a_multipart_inside_a_part_is_no_picture(client):
+    inner = PART.replace(PNG, PART.replace(b"--b", b"--c") + b"--c--")
+    await refused(client.post("/encode", content=inner + b"--b--\r\n", headers={"content-type": "multipart/form-data; boundary=b"}), 415)
+
+
+async def test_a_swap_needs_both_sides_and_counts_its_cells(client):
+    picture = base64.b64encode(PNG).decode()
+    await refused(client.post("/swap", files={"class_from": ("a", PNG)}), 422)
+    await refused(client.post("/swap", json={"class_from": [picture], "style_from": []}), 422)
+    await refused(client.post("/swap", json={"class_from": [picture] * 13, "style_from": [picture] * 5}), 422)
+    await refused(client.post("/swap", json={"class_from": picture, "style_from": [picture]}), 422)
+    await refused(client.post("/swap", content=PNG, headers={"content-type": "image/png"}), 415)
+    assert (await client.post("/swap", json={"class_from": [picture] * 8, "style_from": [picture] * 8})).status_code == 200
+    assert (await client.get("/swap")).status_code == 405
+
+
+# -------------------------------------------------------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x00" * 1024, 415),
+        (b"GIF89a" + bytes(100), 415),
+        (b"BM" + bytes(100), 415),
+        (b"II*\x00" + bytes(100), 415),
+        (b"%PDF-1.7", 415),
+        (b"<svg/>", 415),
+        (drawings.png_claiming(50_000, 50_000), 413),
+        (drawings.png_claiming(1, 10**9), 413),
+        (drawings.png_claiming(65_500, 1), 413),
+        (drawings.png_claiming(0, 8), 422),
+        (drawings.png_claiming(8, 8), 422),
+        (drawings.jpeg_with_scans(200), 413),
+        (drawings.jpeg()[:-200], 422),
+        (drawings.frames("PNG"), 422),
+        (drawings.frames("WEBP"), 422),
+        (drawings.frames("GIF"), 415),
+        (PNG[:-4], 422),
+        (PNG + bytes(4 * 2**20), 413),
+    ],
+    ids=range(18),
+)
+async def test_pictures_that_are_refused(client, data, status):
+    await refused(client.post("/encode", content=data, headers={"content-type": "image/png"}), status)
+
+
+@pytest.mark.parametrize("declared", ["image/jpeg", "image/gif", "image/x-nonsense"])
+async def test_the_content_decides_not_the_declared_type(client, declared):
+    assert (await client.post("/encode", content=PNG, headers={"content-type": declared})).status_code == 200
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535, 6])
+async def test_odd_orientations_do_no_harm(client, orientation):
+    exif = drawings.Image.Exif()
+    exif[0x0112] = orientation
+    assert (await client.post("/encode", content=drawings.jpeg(exif=exif), headers={"content-type": "image/jpeg"})).status_code == 200
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's warning; the picture is read all the same
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0MM\0*" + b"\xff" * 40, b"Exif\0\0II*\0\x08\0\0\0\xff\xff"])
+async def test_nonsense_in_exif_does_no_harm(client, exif):
+    assert (await client.post("/encode", content=drawings.jpeg(exif=exif), headers={"content-type": "image/jpeg"})).status_code == 200
+
+
+@pytest.mark.parametrize("side", [1, 4096])
+async def test_extreme_sides_within_the_caps_are_taken(client, side):
+    answer = await client.post("/encode", content=drawings.png(side, 1), headers={"content-type": "image/png"})
+    assert answer.status_code == 200
+
+
+async def test_routes_that_take_nothing_refuse_parameters(client):
+    await refused(client.get(f"/models?{MARK}=1"), 400)
+    await refused(client.get(f"/models/{MARK}"), 404)
+    await refused(client.get(f"/{MARK}"), 404)
+    await refused(client.get("/generate/?class=1"), 404)
