@@ -1,0 +1,61 @@
+"""What is measured on the training codes between stages."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from model.vae_gan import Sizes, VaeGan
+from training.codes import ACTIONS, encode, refit, to_tensor
+from training.config import ConfigError
+
+
+@pytest.fixture
+def model() -> VaeGan:
+    torch.manual_seed(0)
+    widths = (4, 4, 6)
+    sizes = Sizes(dim_s=3, dim_u=4, encoder_s_widths=widths, encoder_u_widths=widths, decoder_widths=widths, flow_layers=2, flow_hidden=8)
+    return VaeGan(sizes, torch.full((10,), 0.1), channels=1, height=28, width=28)
+
+
+def test_pixels_become_pictures_between_zero_and_one(few):
+    x = to_tensor(few.pixels[:3])
+    assert x.shape == (3, 1, 28, 28)
+    assert torch.equal((255 * x[:, 0]).round().byte(), torch.from_numpy(few.pixels[:3, :, :, 0]))
+
+
+def test_codes_do_not_depend_on_the_chunk_and_leave_the_model_as_it_was(model, few):
+    model.train()
+    model.decoder.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    whole, chunked = encode(model, few.pixels, few.labels), encode(model, few.pixels, few.labels, chunk=7)
+    assert torch.allclose(whole.z_s, chunked.z_s, atol=1e-5)
+    assert torch.allclose(whole.q.mean, chunked.q.mean, atol=1e-5)
+    assert whole.label.tolist() == few.labels.tolist()
+    assert torch.equal(whole.read, model.read_class(whole.z_s))
+    assert not whole.z_s.requires_grad
+    assert model.encoder_s.training
+    assert not model.decoder.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_the_sampler_is_fitted_to_z_s_by_true_class_and_to_the_style_that_is_served(model, few):
+    codes = encode(model, few.pixels, few.labels)
+    ACTIONS["whiten"](model, codes)
+    ACTIONS["fold"](model, codes)
+    refit(model, codes)
+    with torch.no_grad():
+        z_u = model.flow(codes.q.mean, codes.read)[0]
+    for k in range(10):
+        assert torch.allclose(model.fitted.means[k], codes.z_s[codes.label == k].mean(0), atol=1e-5)
+    assert torch.allclose(model.fitted.z_u_mean, z_u.mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("action", ["whiten", "fold"])
+def test_an_action_on_the_flow_is_refused_where_there_is_none(action, model, few):
+    codes = encode(model, few.pixels[:20], few.labels[:20])
+    model.flow = None
+    with pytest.raises(ConfigError, match=r"set model\.flow_layers above 0"):
+        ACTIONS[action](model, codes)
+    ACTIONS["refit"](model, encode(model, few.pixels, few.labels))
+    assert torch.allclose(model.fitted.z_u_mean, encode(model, few.pixels, few.labels).q.mean.mean(0), atol=1e-5)

@@ -1,0 +1,273 @@
+"""A run is a function of its configuration: the same seed gives the same bits, cut or not."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.checkpoint import CheckpointError
+from training.config import Config, read
+from training.loop import LAST, Stopped, Trainer, augment, build
+
+STEPS = 5  # of each stage
+
+
+class Killed(Exception):
+    """The process dies: nothing of it is saved."""
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    """Every stage of the tiny preset, for five steps of sixteen pictures."""
+    changes = {f"stage.{i}.{key}": value for i in range(4) for key, value in (("epochs", "0.39"), ("batch", "16"))}
+    return read("tiny", changes)
+
+
+@pytest.fixture(scope="module")
+def validation(sample):
+    return sample.take(np.flatnonzero(np.arange(len(sample)) % 20 == 0))
+
+
+@pytest.fixture(scope="module")
+def start(few, validation, tmp_path_factory):
+    """Run a configuration in a fresh folder, or again in a given one; `until` sees each step's figures and may end the run."""
+
+    def run(config: Config, folder=None, until=lambda trainer, figures: None) -> SimpleNamespace:
+        folder = folder or tmp_path_factory.mktemp("run")
+        figures: list[dict] = []
+
+        def report(line: dict) -> None:
+            figures.append(line)
+            until(trainer, line)
+
+        trainer = Trainer(config, few, validation, folder, report)
+        ended = None
+        try:
+            trainer.run(save_every_s=0, log_every_s=0)
+        except (Stopped, Killed) as error:
+            ended = type(error)
+        return SimpleNamespace(trainer=trainer, figures=figures, folder=folder, ended=ended)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def unbroken(start, config) -> SimpleNamespace:
+    return start(config)
+
+
+def digest(trainer: Trainer) -> tuple[str, str]:
+    """SHA-256 over every tensor of the model, and of its average."""
+    found = hashlib.sha256(), hashlib.sha256()
+    for model, digest_of in zip((trainer.model, trainer.average), found, strict=True):
+        for name, tensor in model.state_dict().items():
+            digest_of.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return found[0].hexdigest(), found[1].hexdigest()
+
+
+def losses(figures: list[dict]) -> list[dict]:
+    return [{key: value for key, value in line.items() if key.startswith("loss_") or key in ("stage", "step")} for line in figures]
+
+
+# ------------------------------------------------------------------------------------------------------ reproducibility
+
+
+def test_every_stage_is_run_in_order_to_its_last_step(unbroken, config):
+    assert [(f["stage"], f["step"]) for f in unbroken.figures] == [(s.name, i + 1) for s in config.stage for i in range(STEPS)]
+    assert {"class_accuracy", "leak", "style_moved", "eta_s", "images_per_s"} <= set(unbroken.figures[-1])
+    lines = (unbroken.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == unbroken.figures
+
+
+def test_the_same_seed_gives_the_same_losses_bit_for_bit_and_another_seed_does_not(unbroken, start, config):
+    again = start(config)
+    assert losses(again.figures) == losses(unbroken.figures)
+    assert digest(again.trainer) == digest(unbroken.trainer)
+    other = start(dataclasses.replace(config, seed=1), until=kill_at("class encoder", 2))
+    assert losses(other.figures)[0] != losses(unbroken.figures)[0]
+
+
+def stop_at(stage: str, step: int):
+    def until(trainer: Trainer, line: dict) -> None:
+        trainer.stopping = (line["stage"], line["step"]) == (stage, step)
+
+    return until
+
+
+def kill_at(stage: str, step: int):
+    def until(trainer: Trainer, line: dict) -> None:
+        if (line["stage"], line["step"]) == (stage, step):
+            raise Killed
+
+    return until
+
+
+@pytest.mark.parametrize(
+    ("until", "ended"),
+    [
+        pytest.param(stop_at("class encoder", 2), Stopped, id="stopped inside the class encoder"),
+        pytest.param(stop_at("codes", 3), Stopped, id="stopped inside the codes"),
+        pytest.param(stop_at("codes", STEPS), Stopped, id="stopped at the last step of the codes"),
+        pytest.param(stop_at("flow", 2), Stopped, id="stopped inside the flow"),
+        pytest.param(kill_at("flow", 1), Killed, id="killed just after a stage was settled"),
+        pytest.param(kill_at("served", 3), Killed, id="killed inside the last stage"),
+    ],
+)
+def test_a_run_that_was_cut_goes_on_bit_for_bit_like_the_unbroken_one(unbroken, start, config, until, ended):
+    cut = start(config, until=until)
+    assert cut.ended is ended
+    resumed = start(config, cut.folder)
+    assert resumed.ended is None
+    assert digest(resumed.trainer) == digest(unbroken.trainer)
+    tail = losses(unbroken.figures)[-len(resumed.figures) :]
+    assert losses(resumed.figures) == tail
+    assert len(cut.figures) + len(resumed.figures) in (len(unbroken.figures), len(unbroken.figures) + 1)  # a killed step is taken twice
+
+
+def test_a_finished_run_is_not_trained_again(unbroken, start, config):
+    before = (unbroken.folder / LAST).read_bytes()
+    again = start(config, unbroken.folder)
+    assert again.figures == []
+    assert digest(again.trainer) == digest(unbroken.trainer)
+    assert (unbroken.folder / LAST).read_bytes() == before
+
+
+def test_a_folder_with_another_configurations_run_is_refused(unbroken, start, config):
+    with pytest.raises(CheckpointError, match="another configuration"):
+        start(dataclasses.replace(config, seed=1), unbroken.folder)
+
+
+def test_the_paper_preset_with_its_four_batches_a_step_goes_on_bit_for_bit_too(start):
+    small = {f"model.{part}_widths": "[4, 4, 8]" for part in ("encoder_s", "encoder_u", "decoder", "critic")}
+    config = read("paper", small | {"stage.0.epochs": "0.2", "stage.0.batch": "16", "precision": "fp32"})
+    unbroken, cut = start(config), start(config, until=stop_at("joint", 2))
+    assert [f["step"] for f in unbroken.figures] == [1, 2, 3]
+    assert [f["step"] for f in cut.figures] == [1, 2]
+    assert digest(start(config, cut.folder).trainer) == digest(unbroken.trainer)
+
+
+# ----------------------------------------------------------------------------------------------- what a stage leaves
+
+
+def test_what_is_returned_is_the_average_whitened_folded_and_refitted(unbroken, config, few):
+    model, untrained = unbroken.trainer.average, build(config, few)
+    assert digest(unbroken.trainer)[0] == digest(unbroken.trainer)[1]
+    for name in ("flow.whitening", "flow.fold_means", "fitted.means", "fitted.z_u_scale_tril"):
+        assert not torch.equal(model.get_buffer(name), untrained.get_buffer(name))
+
+
+def test_the_average_follows_slowly_and_becomes_the_weights_when_the_stage_ends(start, config):
+    seen = []
+
+    def until(trainer: Trainer, line: dict) -> None:
+        seen.append((trainer.model.encoder_s.head.weight.detach().clone(), trainer.average.encoder_s.head.weight.clone()))
+
+    stage = dataclasses.replace(config.stage[0], ema=0.5, after=())
+    run = start(dataclasses.replace(config, stage=(stage,)), until=until)
+    average = build(config, run.trainer.train).encoder_s.head.weight.detach()
+    for step, (live, found) in enumerate(seen):
+        average = torch.lerp(average, live, 1 - min(0.5, (step + 1) / (step + 10)))
+        assert torch.allclose(found, average, atol=1e-6)
+    assert not torch.allclose(seen[-1][0], seen[-1][1])
+    assert torch.equal(run.trainer.model.encoder_s.head.weight, seen[-1][1])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        ("constant", [1, 1, 1, 1, 1]),
+        ("cosine", [0.5 * (1 + np.cos(np.pi * i / 5)) for i in range(5)]),
+        ("one-cycle", [0.04, 0.04 + 0.96 * 0.8, *(0.5 * (1 + np.cos(np.pi * (i / 5 - 0.25) / 0.75)) for i in (2, 3, 4))]),
+    ],
+)
+def test_rates_follow_their_schedule(start, config, schedule, factors):
+    rates = []
+
+    def until(trainer: Trainer, line: dict) -> None:
+        rates.append(trainer.optimizers["prior"].param_groups[0]["lr"])
+
+    stage = dataclasses.replace(config.stage[0], schedule=schedule, after=())
+    start(dataclasses.replace(config, stage=(stage,)), until=until)
+    assert rates == pytest.approx([stage.lr["prior"] * factor for factor in factors])
+
+
+# ---------------------------------------------------------------------------------------------------------- batches
+
+
+def rows_drawn(trainer: Trainer, stage, count: int) -> list[list[int]]:
+    """Which pictures of the training split a stage's first batches hold."""
+    known = {picture.tobytes(): i for i, picture in enumerate(trainer.train.pixels)}
+    drawn = trainer._batches(stage, None)
+    return [[known[(x * 255).round().byte().permute(1, 2, 0).numpy().tobytes()] for x in next(drawn).x] for _ in range(count)]
+
+
+@pytest.fixture
+def trainer(config, few, validation, tmp_path) -> Trainer:
+    return Trainer(config, few, validation, tmp_path, lambda line: None)
+
+
+def test_an_epoch_shows_every_picture_at_most_once_in_an_order_of_its_own(trainer, config):
+    stage = dataclasses.replace(config.stage[0], flip=False, shift=0)
+    rows = rows_drawn(trainer, stage, 24)
+    first, second = np.concatenate(rows[:12]).tolist(), np.concatenate(rows[12:]).tolist()
+    assert len(set(first)) == len(set(second)) == 12 * 16
+    assert first != second
+
+
+def test_a_batch_of_classes_holds_as_many_pictures_of_each(trainer, config):
+    stage = dataclasses.replace(config.stage[0], flip=False, shift=0, pictures_per_class=4)
+    for rows in rows_drawn(trainer, stage, 30):
+        counts = np.bincount(trainer.train.labels[rows], minlength=10)
+        assert sorted(counts[counts > 0].tolist()) == [4, 4, 4, 4]
+
+
+# ------------------------------------------------------------------------------------------------------- augmentation
+
+
+def stage_with(config: Config, *, flip: bool, shift: int):
+    return dataclasses.replace(config.stage[0], flip=flip, shift=shift)
+
+
+def test_no_flip_and_no_shift_is_the_identity(config):
+    x = torch.rand(4, 3, 6, 5)
+    assert torch.equal(augment(x, stage_with(config, flip=False, shift=0), np.random.default_rng(0)), x)
+
+
+def test_flips_mirror_about_half_of_the_pictures_and_leave_the_others(config):
+    x = torch.rand(200, 1, 4, 6)
+    flipped = augment(x, stage_with(config, flip=True, shift=0), np.random.default_rng(0))
+    mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(flipped, x, strict=True)]
+    untouched = [torch.equal(a, b) for a, b in zip(flipped, x, strict=True)]
+    assert all(a != b for a, b in zip(mirrored, untouched, strict=True))
+    assert 70 < sum(mirrored) < 130
+
+
+@settings(max_examples=20, deadline=None)
+@given(height=st.integers(4, 9), width=st.integers(4, 9), channels=st.sampled_from([1, 3]), shift=st.integers(1, 3))
+def test_a_shift_moves_a_picture_by_whole_pixels_and_repeats_its_border(config, height, width, channels, shift):
+    x = torch.rand(6, channels, height, width, generator=torch.Generator().manual_seed(height * 10 + width))
+    moved = augment(x, stage_with(config, flip=False, shift=shift), np.random.default_rng(0))
+    assert moved.shape == x.shape
+    offsets = range(-shift, shift + 1)
+    for before, after in zip(x, moved, strict=True):
+        candidates = (
+            before[:, (torch.arange(height) + dy).clamp(0, height - 1)][:, :, (torch.arange(width) + dx).clamp(0, width - 1)]
+            for dy in offsets
+            for dx in offsets
+        )
+        assert any(torch.equal(after, candidate) for candidate in candidates)
+
+
+def test_shifts_reach_every_offset(config):
+    x = torch.zeros(300, 1, 7, 7)
+    x[:, 0, 3, 3] = 1
+    moved = augment(x, stage_with(config, flip=False, shift=1), np.random.default_rng(0))
+    assert {tuple(place) for place in (moved[:, 0] == 1).nonzero()[:, 1:].tolist()} == {(i, j) for i in (2, 3, 4) for j in (2, 3, 4)}
