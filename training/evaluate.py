@@ -22,7 +22,6 @@ from training import inpaint, metrics
 from training.cost import file_bytes, multiply_adds
 from training.data import DataError, Pictures, load
 from training.judge import Judge, load_judge, split_validation_rows
-from training.metrics import Labels
 from training.probes import chance, leak
 from training.served import Codes, Model
 
@@ -192,7 +191,7 @@ def inpainting(m: Material) -> dict[str, float]:
     """A random quarter of some held-out pictures is cut out and drawn again, beside the mean training picture in its place."""
     rng = m.rng(5)
     real = m.held.pixels[rng.permutation(len(m.held))[:HOLES]]
-    hole = inpaint.quarter_holes(len(real), *real.shape[1:3], rng)
+    hole = inpaint.quarter_holes(len(real), real.shape[1], real.shape[2], rng)
     mean = m.fit.pixels.mean(0).round().astype(np.uint8)
     filled = inpaint.fill(m.model, real, hole, mean)
     return {
