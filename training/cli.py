@@ -10,7 +10,7 @@ import argparse
 import json
 import signal
 import sys
-import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,36 +21,8 @@ if TYPE_CHECKING:
 DATA_FILE, CONFIG_FILE = "data.json", "config.json"
 
 
-class ProgressLine:
-    """One line that is written over on a terminal; a plain line every `plain_every_s` elsewhere."""
-
-    def __init__(self, plain_every_s: float = 15.0) -> None:
-        self.terminal = sys.stderr.isatty()
-        self.plain_every_s = plain_every_s
-        self.shown = -plain_every_s
-        self.width = 0
-
-    def __call__(self, figures: dict[str, Any]) -> None:
-        last = figures["step"] == figures["steps"]
-        if not self.terminal and not last and time.monotonic() - self.shown < self.plain_every_s:
-            return
-        self.shown = time.monotonic()
-        line = render(figures)
-        if self.terminal:
-            print("\r" + line.ljust(self.width), end="\n" if last else "", file=sys.stderr, flush=True)
-            self.width = 0 if last else len(line)
-        else:
-            print(line, file=sys.stderr, flush=True)
-
-
-def render(figures: dict[str, Any]) -> str:
-    """The progress line: stage, step, rate, time left, losses, and the last look at the validation pictures."""
-    minutes, seconds = divmod(int(figures["eta_s"]), 60)
-    losses = " ".join(f"{k.removeprefix('loss_')} {v:.3g}" for k, v in figures.items() if k.startswith("loss_"))
-    looks = {"class_accuracy": "accuracy", "leak": "leak", "style_moved": "style moved"}
-    seen = " ".join(f"{title} {figures[key]:.3f}" for key, title in looks.items() if key in figures)
-    head = f"[{figures['stage_number']}/{figures['stages']} {figures['stage']}] {figures['step']}/{figures['steps']}"
-    return " | ".join(filter(None, (head, f"{figures['images_per_s']:.0f} img/s", f"{minutes}:{seconds:02d} left", losses, seen)))
+class UsageError(Exception):
+    """Options that do not go together, or a file that is not what it should be."""
 
 
 # -------------------------------------------------------------------------------------------------------- commands
@@ -59,26 +31,32 @@ def render(figures: dict[str, Any]) -> str:
 def train(args: argparse.Namespace) -> int:
     from training.config import read
     from training.data import load_for
-    from training.loop import Stopped, Trainer
+    from training.loop import LAST, Stopped, Trainer
+    from training.progress import ProgressLine
 
     overrides = dict(item.split("=", 1) if "=" in item else (item, "") for item in args.set)
     config = read(args.config, overrides)
     _threads(args.threads)
     kept, held = load_for(config.data, args.data)
     args.out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config, kept, held, args.out, ProgressLine())
-    (args.out / CONFIG_FILE).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-    (args.out / DATA_FILE).write_text(json.dumps(_manifest(kept, held), indent=2) + "\n")
+    progress = ProgressLine()
+    trainer = Trainer(config, kept, held, args.out, progress)
+    manifest = _manifest(kept, held)
+    if (args.out / LAST).exists():
+        _check_same_data(args.out, manifest)
+    else:
+        (args.out / CONFIG_FILE).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+        (args.out / DATA_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
     _save_on_signals(trainer)
     try:
         trainer.run()
     except Stopped:
-        print("stopped and saved: the same command goes on from here", file=sys.stderr)
+        progress.end()
+        _say("stopped and saved: the same command goes on from here")
         return 130
-    print(
-        f"trained {config.name} in {trainer.seconds:.0f} s; next: twofold-train export {args.out} --data {args.data} --out BUNDLE",
-        file=sys.stderr,
-    )
+    finally:
+        progress.end()
+    _say(f"trained {config.name} in {trainer.seconds:.0f} s; next: twofold-train export {args.out} --data {args.data} --out BUNDLE")
     return 0
 
 
@@ -103,13 +81,15 @@ def export(args: argparse.Namespace) -> int:
     if state["stage"] < len(config.stage):
         raise checkpoint.CheckpointError("the run is not finished: train on, then export")
     kept, held = load_for(config.data, args.data)
+    manifest = _manifest(kept, held)
+    _check_same_data(args.run, manifest)
     model = build(config, kept)
     model.load_state_dict(state["average"])
     settings = config.to_dict()
     card = {
         "name": args.name or config.name,
         "preprocessing": preprocessing_of(config.data, kept.pixels.shape[3]),
-        "data": {**_manifest(kept, held), "origin": config.data.origin, "licence": config.data.licence},
+        "data": {**manifest, "origin": config.data.origin, "licence": config.data.licence},
         "training": {**settings, "seconds": round(state["seconds"])},
         "revision": revision(),
     }
@@ -123,20 +103,50 @@ def evaluate(args: argparse.Namespace) -> int:
     from training.measures import table
     from training.record import record
 
+    if args.quick and args.record:
+        raise UsageError("--record writes figures, and --quick makes none: leave one of them out")
+    others = [_read_evaluation(path) for path in args.beside]
     out = args.out or Path(f"{args.bundle}.{args.split}.json")
     result = measure(args.bundle, args.data, args.judge, out, args.split, args.quick, log=_say)
-    results = {result["bundle"]["name"]: result}
-    for other in args.beside:
-        found = json.loads(other.read_text(encoding="utf-8"))
-        results[found["bundle"]["name"]] = found
-    print(table(results), end="")
+    results = _titled([result, *others])
+    try:
+        print(table(results), end="")
+    except ValueError as error:
+        raise UsageError(f"--beside: {error}") from error
     if args.record:
         record(args.bundle, results)
     return 0
 
 
+def _read_evaluation(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = found["bundle"]["name"], found["bundle"]["model_hash"], found["values"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"--beside: {path.name} is not what evaluate writes") from error
+    return found
+
+
+def _titled(evaluations: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Each evaluation under its model's name, a second model of that name under name@hash."""
+    results: dict[str, dict[str, Any]] = {}
+    for one in evaluations:
+        name, model_hash = one["bundle"]["name"], one["bundle"]["model_hash"]
+        results[f"{name}@{model_hash[:8]}" if name in results else name] = one
+    return results
+
+
 def _manifest(kept: Pictures, held: Pictures) -> dict[str, Any]:
     return {**kept.source, "classes": len(kept.class_names), "train_rows": len(kept), "validation_rows": len(held)}
+
+
+def _check_same_data(run: Path, manifest: dict[str, Any]) -> None:
+    """Raises DataError when the run folder names other files than these: classes, weights and codes would not be its own."""
+    from training.data import DataError
+
+    said = run / DATA_FILE
+    if said.exists() and json.loads(said.read_text(encoding="utf-8"))["files"] != manifest["files"]:
+        raise DataError("the run was trained on other files than these: give the data set it began with")
 
 
 def _threads(count: int) -> None:
@@ -209,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
         from training.config import ConfigError
         from training.data import DataError
 
-        if isinstance(error, ConfigError | DataError | CheckpointError | ContractError):
+        if isinstance(error, UsageError | ConfigError | DataError | CheckpointError | ContractError):
             print(f"twofold-train: {error}", file=sys.stderr)
             return 2
         from training.export import ExportError

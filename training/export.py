@@ -1,6 +1,7 @@
 """A trained model becomes a bundle: written beside, proved against torch, renamed into place.
 
-The only file that touches `torch.onnx`. Knows the model and the contract; not the service.
+The only file that touches `torch.onnx`. Knows the model and the contract; not the service. Longer than most: tracing, proof and
+packing are one act, on the same two graphs.
 
 Longer than 250 lines because a bundle is proved where its graphs, golden rows and card are made.
 """
@@ -28,7 +29,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from model import contract
-from model.contract import Card, Dims, Golden, Prior
+from model.contract import Card, ContractError, Dims, Golden, Prior
 from model.prior import FittedDensity
 from model.vae_gan import VaeGan
 from training.data import Pictures
@@ -155,8 +156,12 @@ def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any]) -> Pa
     """Write the bundle of a trained model to the folder `out`, replacing one that is there, and return it.
 
     `held` are pictures the model was not trained on (the validation rows): golden inputs, calibration, examples. `card` gives
-    name, preprocessing, data, training, revision. Raises ExportError when the graphs differ from torch; `out` is then as before.
+    name, preprocessing, data, training, revision. Raises ContractError when `out` is something else than a bundle, ExportError when
+    the graphs differ from torch; `out` is then as before.
     """
+    out = out.resolve()
+    if out.exists() and not (out / contract.SUMS).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise ContractError(f"{out.name} is there and is no bundle, so it is not replaced: give another folder")
     model = _copy(model)
     height, width, channels = held.pixels.shape[1:]
     dims = Dims(model.sizes.dim_s, model.sizes.dim_u, len(held.class_names), height, width, channels)

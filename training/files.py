@@ -14,6 +14,12 @@ def replace_folder(new: Path, place: Path) -> None:
     if place.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{place.name}-old-", dir=place.resolve().parent))
         place.replace(old / place.name)
-    new.replace(place)
+    try:
+        new.replace(place)
+    except BaseException:
+        if old:
+            (old / place.name).replace(place)
+            old.rmdir()
+        raise
     if old:
         shutil.rmtree(old)

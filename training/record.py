@@ -24,6 +24,7 @@ def record(bundle: Path, evaluations: Mapping[str, Mapping[str, Any]]) -> Card:
 
     Raises ContractError when the first evaluation is of another model, or was quick (a sample is no figure).
     """
+    bundle = bundle.resolve()
     card = contract.open_bundle(bundle).card
     own = next(iter(evaluations.values()))
     if own["bundle"]["model_hash"] != card.model_hash:
@@ -32,7 +33,7 @@ def record(bundle: Path, evaluations: Mapping[str, Mapping[str, Any]]) -> Card:
         raise ContractError("a quick evaluation gives no figures: run it whole")
     metrics = {key: own[key] for key in ("split", "values", "rows", "judge", "seed")}
     card = dataclasses.replace(card, metrics=metrics)
-    beside = Path(tempfile.mkdtemp(prefix=f".{bundle.name}-", dir=bundle.resolve().parent))
+    beside = Path(tempfile.mkdtemp(prefix=f".{bundle.name}-", dir=bundle.parent))
     try:
         shutil.copytree(bundle, beside, dirs_exist_ok=True)
         (beside / contract.CARD).write_text(card.to_json(), encoding="utf-8")
@@ -51,6 +52,8 @@ def model_card(card: Card, figures: str) -> str:
     data, dims = card.data, card.dims
     licence = str(data.get("licence", "unknown"))
     shape = f"{dims.height}x{dims.width} {'grey' if dims.channels == 1 else 'RGB'}"
+    has_flow = card.training.get("model", {}).get("flow_layers", 0) > 0
+    method = "Zheng & Sun, CVPR 2019" + (", with a conditional flow\nthat makes z_u independent of the class" if has_flow else "")
     return f"""---
 library_name: twofold
 pipeline_tag: image-to-image
@@ -61,8 +64,7 @@ datasets: [{json.dumps(str(data.get("origin") or data.get("name", "unknown")))}]
 # {card.name}
 
 A class/style model for {shape} pictures of {dims.classes} classes. An encoder takes a picture apart into a class code z_s
-({dims.dim_s} numbers) and a style code z_u ({dims.dim_u} numbers); a decoder draws a picture from any pair of codes. Method: Zheng & Sun,
-CVPR 2019, with a conditional flow that makes z_u independent of the class.
+({dims.dim_s} numbers) and a style code z_u ({dims.dim_u} numbers); a decoder draws a picture from any pair of codes. Method: {method}.
 
 * Classes: {", ".join(card.class_names)}
 * Model hash: `{card.model_hash}` ({card.precision}, contract version {card.contract_version}, trained at revision {card.revision})
