@@ -1,6 +1,6 @@
 """`twofold`: the command line. Heavy imports wait until a command needs them; stdout is data, stderr is talk.
 
-Exit codes: 0 ok, 1 our fault, 2 usage or bad input.
+Exit codes: 0 ok, 1 our fault, 2 usage or bad input, 3 the address is taken.
 """
 
 from __future__ import annotations

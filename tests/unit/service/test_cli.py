@@ -1,0 +1,64 @@
+"""The command line: light until it must be heavy, one clear line when it cannot start."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from service import __version__
+
+ROOT = Path(__file__).parents[3]
+
+
+def twofold(*arguments, **variables):
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("TWOFOLD_")} | variables
+    command = [sys.executable, "-m", "service.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_help_imports_nothing_heavy():
+    script = (
+        "import sys, service.cli\n"
+        "try: service.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'numpy', 'fastapi', 'onnxruntime', 'PIL', 'pydantic', 'asyncio'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "serve" in done.stdout
+    assert done.stdout.endswith("[]\n")
+
+
+def test_the_version_is_the_distributions():
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
+    assert twofold("--version").stdout == f"twofold {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        (["serve"], {"TWOFOLD_PRT": "1"}, "TWOFOLD_PRT is not a setting; the nearest is TWOFOLD_PORT"),
+        (["serve"], {"TWOFOLD_PORT": "x"}, "TWOFOLD_PORT must be a whole number"),
+        (["serve", "--port", "70000"], {}, "port must be from 0 to 65535"),
+        (["serve", "--bundle", "/nowhere/at-all"], {}, "bundle at-all: no such bundle folder"),
+        (["bake"], {}, "invalid choice"),
+        ([], {}, "required"),
+    ],
+)
+def test_what_cannot_start_says_why_and_exits_2(arguments, variables, said):
+    done = twofold(*arguments, **variables)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_said_and_is_no_success(toy_bundle):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = twofold("serve", "--bundle", str(toy_bundle), "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 3
+    assert "address already in use" in done.stderr
