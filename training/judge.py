@@ -125,7 +125,7 @@ def train_judge(data: Path, out: Path, config: JudgeConfig | None = None, log: C
 
 def split_validation_rows(pictures: Pictures, rows: int) -> tuple[Pictures, Pictures]:
     """(train, validation) with `rows` validation rows, but never more than a tenth of the pictures."""
-    return split_validation(pictures, min(rows, len(pictures) // 10))
+    return split_validation(pictures, min(rows, pictures.most_validation_rows))
 
 
 def _fit(train: Pictures, validation: Pictures, config: JudgeConfig, log: Callable[[str], object]) -> Network:
