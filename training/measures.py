@@ -6,7 +6,7 @@ Computes nothing: `evaluate.py` fills the values. Bars are those of the bundles 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,31 +131,53 @@ BARS: Mapping[str, Mapping[str, tuple[Bar, Bar]]] = {
 }
 
 
+@dataclass(frozen=True)
+class Line:
+    """One measure over several evaluations, in their order; None where it was not measured. `real` as `Measure.real`."""
+
+    measure: Measure
+    values: tuple[float | None, ...]
+    real: float | None
+    bar: Bar | None
+    stretch: Bar | None
+
+
+def lines(evaluations: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """The measures that some evaluation.json holds, with real data and bars.
+
+    Raises ValueError for none, or for evaluations with different data, split or judge: their figures are not comparable.
+    """
+    if not evaluations or any(
+        (e["data"], e["split"], e["judge"]["hash"]) != (evaluations[0]["data"], evaluations[0]["split"], evaluations[0]["judge"]["hash"])
+        for e in evaluations
+    ):
+        raise ValueError("evaluations are comparable only on the same data, split and judge")
+    bars = BARS.get(evaluations[0]["data"]["name"], {})
+    found = []
+    for measure in MEASURES:
+        values = tuple(e["values"].get(measure.key) for e in evaluations)
+        if any(value is not None for value in values):
+            real = {"one": 1.0, **evaluations[0]["values"]}.get(measure.real or "")
+            found.append(Line(measure, values, real, *bars.get(measure.key, (None, None))))
+    return found
+
+
 def table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown: a line per measure, a column per evaluation.json, beside real data and the bars; x marks a missed bar.
 
-    `evaluations` maps a column's title to what `evaluate` returned. Raises ValueError for none, or for evaluations with
-    different data, split or judge: their figures are not comparable.
+    `evaluations` maps a column's title to what `evaluate` returned. Raises ValueError as `lines`.
     """
     runs = list(evaluations.values())
-    if not runs or any(
-        (r["data"], r["split"], r["judge"]["hash"]) != (runs[0]["data"], runs[0]["split"], runs[0]["judge"]["hash"]) for r in runs
-    ):
-        raise ValueError("evaluations are comparable only on the same data, split and judge")
-    bars = BARS.get(runs[0]["data"]["name"], {})
+    found = lines(runs)
     titles = [title + (" (quick)" if run["quick"] else "") for title, run in evaluations.items()]
-    lines = [_row("measure", "real", *titles, "bar", "stretch"), _row("---", *["---:"] * (len(titles) + 3))]
-    for measure in MEASURES:
-        found = [run["values"].get(measure.key) for run in runs]
-        if all(value is None for value in found):
-            continue
-        bar = bars.get(measure.key)
-        real = {"one": 1.0, **runs[0]["values"]}.get(measure.real or "")
-        cells = [_cell(value, measure, bar[0] if bar else None) for value in found]
-        lines.append(_row(measure.title, _cell(real, measure, None), *cells, *(map(str, bar) if bar else ("", ""))))
+    text = [_row("measure", "real", *titles, "bar", "stretch"), _row("---", *["---:"] * (len(titles) + 3))]
+    for line in found:
+        cells = [_cell(value, line.measure, line.bar) for value in line.values]
+        bars = ("" if bar is None else str(bar) for bar in (line.bar, line.stretch))
+        text.append(_row(line.measure.title, _cell(line.real, line.measure, None), *cells, *bars))
     judge, rows = runs[0]["judge"], runs[0]["rows"]["held"]
-    lines += ["", f"{runs[0]['split']} split, {rows} pictures; judge {judge['hash'][:8]} is right in {judge['accuracy']:.3f} of them."]
-    return "\n".join(lines) + "\n"
+    text += ["", f"{runs[0]['split']} split, {rows} pictures; judge {judge['hash'][:8]} is right in {judge['accuracy']:.3f} of them."]
+    return "\n".join(text) + "\n"
 
 
 def _row(*cells: str) -> str:
