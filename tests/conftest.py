@@ -19,6 +19,14 @@ def toy_bundle(tmp_path_factory):
     return make_bundle(tmp_path_factory.mktemp("bundle") / "toy")
 
 
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """A model that has seen real pictures and the bundle exported of it; torch is imported only where this is used."""
+    from tests.exported import make_exported
+
+    return make_exported(tmp_path_factory.mktemp("exported"))
+
+
 @pytest.fixture
 async def batcher_of():
     """Make started batchers around a fake run; they are closed after the test."""

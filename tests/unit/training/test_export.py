@@ -1,0 +1,231 @@
+"""The export: what it folds, what the graphs hold, what it proves, and what it leaves in place when the proof fails."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from model import contract
+from model.contract import ContractError
+from tests.exported import small_card, small_model
+from training.data import Pictures
+from training.export import ExportError, _copy, export, fold_batch_norm, prove
+
+GRAPHS = (contract.ENCODER, contract.DECODER)
+
+
+def random_norm(norm):
+    for values in (norm.weight.data, norm.bias.data, norm.running_mean):
+        values.normal_()
+    norm.running_var.uniform_(0.1, 3)
+    return norm
+
+
+def bytes_of(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def held():
+    """40 grey pictures of 8x8, ten of each class."""
+    rng = np.random.default_rng(0)
+    return Pictures(rng.integers(0, 256, (40, 8, 8, 1), np.uint8), np.arange(40) % 4, ("a", "b", "c", "d"), {})
+
+
+# --------------------------------------------------------------------------------------------------------------- folding
+
+FOLDED = {
+    "convolution": (nn.Sequential(nn.Conv2d(2, 5, 3, bias=False), nn.BatchNorm2d(5), nn.ReLU()), (3, 2, 8, 8)),
+    "convolution with a bias": (nn.Sequential(nn.Conv2d(2, 5, 3, 2, 1), nn.BatchNorm2d(5)), (3, 2, 8, 8)),
+    "transposed convolution": (nn.Sequential(nn.ConvTranspose2d(2, 5, 4, 2, 1, bias=False), nn.BatchNorm2d(5)), (3, 2, 4, 4)),
+    "linear": (nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU()), (3, 6)),
+    "linear to a grid": (nn.Sequential(nn.Linear(6, 5 * 3 * 2), nn.Unflatten(1, (5, 3, 2)), nn.BatchNorm2d(5)), (3, 6)),
+    "two in a row": (
+        nn.Sequential(nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)), nn.Sequential(nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3))),
+        (3, 2, 8, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_folding_changes_no_output_and_leaves_no_batch_norm(name):
+    torch.manual_seed(0)
+    layers, shape = FOLDED[name]
+    layers = copy.deepcopy(layers).double().eval()
+    for part in layers.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            random_norm(part)
+    x = torch.randn(shape, dtype=torch.float64)
+    wanted = layers(x)
+    fold_batch_norm(layers)
+    assert not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in layers.modules())
+    torch.testing.assert_close(layers(x), wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_a_batch_norm_that_does_not_follow_a_linear_map_stays():
+    layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), random_norm(nn.BatchNorm2d(2))).eval()
+    x = torch.randn(2, 1, 5, 5)
+    wanted = layers(x)
+    fold_batch_norm(layers)
+    assert isinstance(layers[2], nn.BatchNorm2d)
+    assert torch.equal(layers(x), wanted)
+
+
+def test_the_model_itself_is_left_as_it_is_and_its_opponents_are_left_behind(exported):
+    twin = _copy(exported.model)
+    assert any(isinstance(part, nn.BatchNorm2d) for part in exported.model.modules())
+    assert not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in twin.modules())
+    assert not {"critic", "classifier"} & set(twin._modules)
+    assert all(parameter.requires_grad for parameter in exported.model.encoder_s.parameters())
+
+
+# ---------------------------------------------------------------------------------------------------------------- graphs
+
+
+@pytest.mark.parametrize("file", GRAPHS)
+def test_a_graph_has_no_batch_norm_and_no_randomness(exported, file):
+    kinds = {node.op_type for node in onnx.load(exported.bundle / file).graph.node}
+    assert not {kind for kind in kinds if "Normalization" in kind or "Random" in kind or kind in ("Dropout", "Bernoulli", "Multinomial")}
+    assert {"Gemm", "Cast"} <= kinds
+
+
+@pytest.mark.parametrize("file", GRAPHS)
+def test_a_graph_says_nothing_of_the_machine_that_made_it(exported, file):
+    model = onnx.load(exported.bundle / file)
+    for tensor in model.graph.initializer:
+        assert tensor.data_location == TensorProto.DEFAULT
+        tensor.ClearField("raw_data")  # numbers, which may look like any text
+    text = str(model)
+    assert "/" not in text
+    assert ".py" not in text
+    assert not model.graph.value_info
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+
+
+# ----------------------------------------------------------------------------------------------------------- the bundle
+
+
+def test_the_card_names_the_classes_the_preprocessing_and_what_it_was_given(exported):
+    card = contract.open_bundle(exported.bundle).card
+    assert card.class_names == exported.held.class_names
+    assert (card.dims.height, card.dims.width, card.dims.channels, card.dims.classes) == (28, 28, 1, 10)
+    assert (card.dims.dim_s, card.dims.dim_u) == (exported.model.sizes.dim_s, exported.model.sizes.dim_u)
+    assert (card.name, card.revision, card.data, card.metrics) == ("lived-in", "0000000", {"licence": "MIT"}, {})
+    assert card.preprocessing.background == (0,)
+    assert card.training["seed"] == 0
+
+
+def test_the_prior_holds_the_learned_and_the_fitted_gaussians(exported):
+    prior, model = contract.open_bundle(exported.bundle).prior, exported.model
+    np.testing.assert_array_equal(prior.class_means, model.prior.means.detach().numpy())
+    np.testing.assert_array_equal(prior.class_log_vars, model.prior.log_vars.detach().numpy())
+    np.testing.assert_allclose(prior.class_weights, 0.1, rtol=1e-6)
+    np.testing.assert_array_equal(prior.fit_means, model.fitted.means.numpy())
+    np.testing.assert_array_equal(prior.fit_scale_tril, model.fitted.scale_tril.numpy())
+    np.testing.assert_array_equal(prior.fit_z_u_scale_tril, model.fitted.z_u_scale_tril.numpy())
+    assert not np.array_equal(prior.fit_means, prior.class_means)
+
+
+def test_calibration_holds_the_quantiles_of_held_out_pictures(exported):
+    quantiles = json.loads((exported.bundle / contract.CALIBRATION).read_text())["log_density_quantiles"]
+    found = prove(_copy(exported.model), {file: (exported.bundle / file).read_bytes() for file in GRAPHS}, exported.held)
+    assert len(quantiles) == 101
+    np.testing.assert_allclose(quantiles[::50], np.quantile(found["log_density"], [0, 0.5, 1]), rtol=1e-6)
+
+
+# -------------------------------------------------------------------------------------------------------------- the proof
+
+
+@pytest.fixture
+def graphs(exported):
+    return {file: onnx.load(exported.bundle / file) for file in GRAPHS}
+
+
+def proof(exported, graphs):
+    return prove(_copy(exported.model), {file: graph.SerializeToString() for file, graph in graphs.items()}, exported.held)
+
+
+def shift(graph, name, by):
+    (tensor,) = (tensor for tensor in graph.graph.initializer if tensor.name == name)
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(by), name))
+
+
+def test_graphs_that_answer_as_the_model_does_are_proved(exported, graphs):
+    assert set(proof(exported, graphs)) == {spec.name for spec in contract.encoder_signature(contract.read_card(exported.bundle).dims)[1]}
+
+
+@pytest.mark.parametrize("by", [0.003, np.nan])
+def test_codes_that_differ_from_torch_fail_the_proof(exported, graphs, by):
+    shift(graphs[contract.ENCODER], "model.encoder_s.head.bias", by)
+    with pytest.raises(ExportError, match=r"^encoder\.onnx: z_s differs from torch by"):
+        proof(exported, graphs)
+
+
+def test_pixels_that_differ_from_torch_fail_the_proof(exported, graphs):
+    (last,) = (name for name in (t.name for t in graphs[contract.DECODER].graph.initializer) if name.endswith("draw.3.bias"))
+    shift(graphs[contract.DECODER], last, 0.05)
+    with pytest.raises(ExportError, match=r"^decoder\.onnx: pixels differ from torch by [2-9] grey levels$"):
+        proof(exported, graphs)
+
+
+def test_a_decoder_that_draws_another_picture_alone_fails_the_proof(exported, graphs):
+    graph = graphs[contract.DECODER].graph
+    for node in graph.node:
+        node.input[:] = ["moved" if name == "z_s" else name for name in node.input]
+    graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "one"))
+    for at, node in enumerate(
+        (
+            helper.make_node("Shape", ["z_s"], ["rows"], end=1),
+            helper.make_node("Equal", ["rows", "one"], ["alone"]),
+            helper.make_node("Cast", ["alone"], ["by"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["z_s", "by"], ["moved"]),
+        )
+    ):
+        graph.node.insert(at, node)
+    with pytest.raises(ExportError, match="a picture depends on its batch"):
+        proof(exported, graphs)
+
+
+# --------------------------------------------------------------------------------------------------------- into its place
+
+
+def test_a_failing_proof_leaves_the_old_bundle_and_nothing_else(toy_bundle, tmp_path, held):
+    place = shutil.copytree(toy_bundle, tmp_path / "bundle")
+    before = bytes_of(tmp_path)
+    model = small_model()
+    with torch.no_grad():
+        model.encoder_u.head.bias[0] = torch.nan
+    with pytest.raises(ExportError, match="differs from torch"):
+        export(model, held, place, small_card())
+    assert bytes_of(tmp_path) == before
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_bundle_is_replaced_whole(toy_bundle, tmp_path, held):
+    place = shutil.copytree(toy_bundle, tmp_path / "bundle")
+    model = small_model()
+    export(model, held, place, small_card("newer"))
+    files = contract.open_bundle(place)
+    assert files.card.name == "newer"
+    assert len(list((place / contract.EXAMPLES).iterdir())) == 4
+    assert list(tmp_path.iterdir()) == [place]
+    assert place.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_no_bundle_is_never_replaced(tmp_path, held, kind):
+    place = tmp_path / "precious"
+    if kind == "folder":
+        place.mkdir()
+    (place / "thesis.txt" if kind == "folder" else place).write_text("years of work")
+    with pytest.raises(ContractError, match=r"^precious is there and is no bundle"):
+        export(small_model(), held, place, small_card())
+    assert "years of work" in ((place / "thesis.txt") if kind == "folder" else place).read_text()

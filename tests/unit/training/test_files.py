@@ -1,0 +1,48 @@
+"""A folder is wholly old or wholly new."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.files import replace_folder
+
+
+def folder(path, text):
+    path.mkdir()
+    (path / "file").write_text(text)
+    return path
+
+
+def test_a_new_folder_takes_its_place_and_others_may_read_it(tmp_path):
+    new = folder(tmp_path / "new", "new")
+    new.chmod(0o700)
+    replace_folder(new, tmp_path / "place")
+    assert (tmp_path / "place" / "file").read_text() == "new"
+    assert (tmp_path / "place").stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+
+
+def test_an_old_folder_is_replaced_whole(tmp_path):
+    place = folder(tmp_path / "place", "old")
+    (place / "left over").write_text("old")
+    replace_folder(folder(tmp_path / "new", "new"), place)
+    assert [path.name for path in place.iterdir()] == ["file"]
+    assert (place / "file").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_without_a_new_folder_the_old_one_stays(tmp_path):
+    place = folder(tmp_path / "place", "old")
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "missing", place)
+    assert (place / "file").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_when_the_new_folder_cannot_move_in_the_old_one_comes_back(tmp_path):
+    place = folder(tmp_path / "place", "old")
+    inside = folder(place / "inside", "new")  # it moves aside with the old one, and is then not where it was
+    with pytest.raises(FileNotFoundError):
+        replace_folder(inside, place)
+    assert (place / "file").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [place]

@@ -1,0 +1,101 @@
+"""Figures enter a bundle by one door, and the model stays the same model."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import pytest
+
+from model import contract
+from model.contract import ContractError
+from training.record import model_card, record
+
+
+@pytest.fixture
+def bundle(toy_bundle, tmp_path):
+    return shutil.copytree(toy_bundle, tmp_path / "bundle")
+
+
+@pytest.fixture
+def evaluation(bundle):
+    """What evaluate.py writes, with few measures."""
+    card = contract.read_card(bundle)
+    return {
+        "bundle": {"name": card.name, "model_hash": card.model_hash},
+        "data": {"name": "drawn"},
+        "split": "test",
+        "quick": False,
+        "seed": 3,
+        "rows": {"held": 400},
+        "judge": {"hash": "ab" * 32, "accuracy": 0.75},
+        "values": {"class_accuracy": 0.8125, "class_consistency": 0.65, "judge_accuracy": 0.75},
+    }
+
+
+def of_another(evaluation, **values):
+    return {**evaluation, "bundle": {"name": "rival", "model_hash": "0" * 64}, "values": {**evaluation["values"], **values}}
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_figures_land_in_the_card_and_in_the_model_card(bundle, evaluation):
+    record(bundle, {"toy": evaluation})
+    metrics = contract.open_bundle(bundle).card.metrics
+    assert metrics == {key: evaluation[key] for key in ("split", "values", "rows", "judge", "seed")}
+    text = (bundle / contract.MODEL_CARD).read_text(encoding="utf-8")
+    assert "| class accuracy | 0.750 | 0.812 |" in text
+    assert "test split, 400 pictures; judge abababab" in text
+    assert "Alpha, Beta, Gamma, Gamut" in text
+
+
+def test_a_measured_bundle_is_the_same_model(bundle, evaluation):
+    before = contents(bundle)
+    record(bundle, {"toy": evaluation})
+    after = contents(bundle)
+    assert {name for name in after if after[name] != before.get(name)} == {contract.CARD, contract.MODEL_CARD, contract.SUMS}
+    assert contract.open_bundle(bundle).card.model_hash == evaluation["bundle"]["model_hash"]
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_measured_again_the_newer_figures_count(bundle, evaluation):
+    record(bundle, {"toy": evaluation})
+    card = record(bundle, {"toy": {**evaluation, "values": {**evaluation["values"], "class_accuracy": 0.9}}})
+    assert contract.read_card(bundle) == card
+    assert card.metrics["values"]["class_accuracy"] == 0.9
+
+
+def test_other_evaluations_stand_beside_it_in_the_model_card_only(bundle, evaluation):
+    record(bundle, {"toy": evaluation, "rival": of_another(evaluation, class_accuracy=0.5)})
+    assert "| class accuracy | 0.750 | 0.812 | 0.500 |" in (bundle / contract.MODEL_CARD).read_text(encoding="utf-8")
+    assert contract.read_card(bundle).metrics["values"]["class_accuracy"] == 0.8125
+
+
+@pytest.mark.parametrize("case", ["quick", "another model", "not comparable"])
+def test_what_is_no_figure_of_this_model_changes_nothing(bundle, evaluation, case):
+    evaluations, error, sentence = {
+        "quick": ({"toy": {**evaluation, "quick": True}}, ContractError, "run it whole"),
+        "another model": ({"rival": of_another(evaluation)}, ContractError, "of another model"),
+        "not comparable": ({"toy": evaluation, "rival": {**of_another(evaluation), "split": "validation"}}, ValueError, "comparable"),
+    }[case]
+    before = contents(bundle)
+    with pytest.raises(error, match=sentence):
+        record(bundle, evaluations)
+    assert contents(bundle) == before
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_only_a_model_with_a_flow_claims_one(bundle):
+    card = contract.read_card(bundle)
+    with_flow = dataclasses.replace(card, training={"model": {"flow_layers": 8}})
+    assert "flow" not in model_card(card, "")
+    assert "flow" not in model_card(dataclasses.replace(card, training={"model": {"flow_layers": 0}}), "")
+    assert "conditional flow" in model_card(with_flow, "")
+
+
+def test_an_origin_with_quotes_cannot_break_the_front_matter(bundle):
+    card = dataclasses.replace(contract.read_card(bundle), data={"origin": 'a "b"\n---\nc: d'})
+    front = model_card(card, "").split("\n---\n")[0]
+    assert 'datasets: ["a \\"b\\"\\n---\\nc: d"]' in front
