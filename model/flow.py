@@ -105,7 +105,7 @@ class ClassFlow(nn.Module):
 
         A class with no more rows than dimensions (it may never be read) has no covariance: it is whitened like all codes.
         """
-        eye = torch.eye(codes.shape[1], dtype=torch.float64)
+        eye = torch.eye(codes.shape[1], dtype=torch.float64, device=codes.device)
         for k in range(len(self.code_means)):
             rows = codes[label == k].double()
             if len(rows) <= codes.shape[1]:

@@ -15,10 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from training.data import Pictures
     from training.loop import Trainer
-
-DATA_FILE, CONFIG_FILE = "data.json", "config.json"
 
 
 class UsageError(Exception):
@@ -31,32 +28,28 @@ class UsageError(Exception):
 def train(args: argparse.Namespace) -> int:
     from training.config import read
     from training.data import load_for
-    from training.loop import LAST, Stopped, Trainer
+    from training.loop import Stopped, Trainer
+    from training.processes import join
     from training.progress import ProgressLine
 
     overrides = dict(item.split("=", 1) if "=" in item else (item, "") for item in args.set)
     config = read(args.config, overrides)
     _threads(args.threads)
-    kept, held = load_for(config.data, args.data)
-    args.out.mkdir(parents=True, exist_ok=True)
-    progress = ProgressLine()
-    trainer = Trainer(config, kept, held, args.out, progress)
-    manifest = _manifest(kept, held)
-    if (args.out / LAST).exists():
-        _check_same_data(args.out, manifest)
-    else:
-        (args.out / CONFIG_FILE).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-        (args.out / DATA_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
-    _save_on_signals(trainer)
-    try:
-        trainer.run()
-    except Stopped:
-        progress.end()
-        _say("stopped and saved: the same command goes on from here")
-        return 130
-    finally:
-        progress.end()
-    _say(f"trained {config.name} in {trainer.seconds:.0f} s; next: twofold-train export {args.out} --data {args.data} --out BUNDLE")
+    with join(args.device) as team:
+        say = _say if team.first else _hush
+        kept, held = load_for(config.data, args.data)
+        progress = ProgressLine()
+        trainer = Trainer(config, kept, held, args.out, progress, progress.warn, team)
+        _save_on_signals(trainer)
+        try:
+            trainer.run(keep_every=args.keep_every)
+        except Stopped:
+            progress.end()
+            say("stopped and saved: the same command goes on from here")
+            return 130
+        finally:
+            progress.end()
+        say(f"trained {config.name} in {trainer.seconds:.0f} s; next: twofold-train export {args.out} --data {args.data} --out BUNDLE")
     return 0
 
 
@@ -73,23 +66,23 @@ def export(args: argparse.Namespace) -> int:
     from training.config import from_dict
     from training.data import load_for, preprocessing_of
     from training.export import export as write_bundle
-    from training.export import revision
-    from training.loop import LAST, build
+    from training.loop import build
+    from training.runfolder import LAST, manifest, revision
 
     state = checkpoint.load(args.run / LAST)
     config = from_dict(json.loads(state["config"]))
     if state["stage"] < len(config.stage):
         raise checkpoint.CheckpointError("the run is not finished: train on, then export")
     kept, held = load_for(config.data, args.data)
-    manifest = _manifest(kept, held)
-    _check_same_data(args.run, manifest)
+    described = manifest(kept, held)
+    _check_same_data(args.run, described)
     model = build(config, kept)
     model.load_state_dict(state["average"])
     settings = config.to_dict()
     card = {
         "name": args.name or config.name,
         "preprocessing": preprocessing_of(config.data, kept.pixels.shape[3]),
-        "data": {**manifest, "origin": config.data.origin, "licence": config.data.licence},
+        "data": {**described, "origin": config.data.origin, "licence": config.data.licence},
         "training": {**settings, "seconds": round(state["seconds"])},
         "revision": revision(),
     }
@@ -136,17 +129,23 @@ def _titled(evaluations: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return results
 
 
-def _manifest(kept: Pictures, held: Pictures) -> dict[str, Any]:
-    return {**kept.source, "classes": len(kept.class_names), "train_rows": len(kept), "validation_rows": len(held)}
+def report(args: argparse.Namespace) -> int:
+    from training.report import default_out, subjects
+    from training.report import report as write
+
+    found = subjects(args.runs, args.bundle, args.evaluation)
+    print(write(found, args.data, args.judge or args.runs[0] / "judge", args.out or default_out(found), args.beside, log=_say))
+    return 0
 
 
-def _check_same_data(run: Path, manifest: dict[str, Any]) -> None:
-    """Raises DataError when the run folder names other files than these: classes, weights and codes would not be its own."""
+def _check_same_data(run: Path, described: dict[str, Any]) -> None:
+    """Raises DataError when the run folder describes other pictures than these: classes, weights and codes would not be its own."""
     from training.data import DataError
+    from training.runfolder import DATA
 
-    said = run / DATA_FILE
-    if said.exists() and json.loads(said.read_text(encoding="utf-8"))["files"] != manifest["files"]:
-        raise DataError("the run was trained on other files than these: give the data set it began with")
+    said = run / DATA
+    if said.exists() and json.loads(said.read_text(encoding="utf-8"))["sha256"] != described["sha256"]:
+        raise DataError("the run was trained on other pictures than these: give the data set it began with")
 
 
 def _threads(count: int) -> None:
@@ -171,6 +170,10 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _hush(text: str) -> None:
+    """What a process says that is not the first of its team."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="twofold-train", description="Train, judge, export and measure a class/style model.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -186,6 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, required=True, help="run folder")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, dotted: --set stage.0.epochs=2")
     sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
+    sub.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
+    sub.add_argument("--keep-every", type=int, default=0, metavar="N", help="keep a checkpoint of every Nth step (0: last and best only)")
     sub = command("judge", judge, "train the independent judge that scores pictures")
     sub.add_argument("--data", type=Path, required=True)
     sub.add_argument("--out", type=Path, required=True)
@@ -204,6 +209,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--beside", type=Path, action="append", default=[], metavar="JSON", help="another evaluation for the table")
     sub.add_argument("--quick", action="store_true", help="a sample of the pictures: for tests, not for figures")
     sub.add_argument("--record", action="store_true", help="write the figures into the bundle's card and model card")
+    sub = command("report", report, "one page that shows what a run has learned; two runs are compared side by side")
+    sub.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder, or a bundle; give two to compare them")
+    sub.add_argument("--data", type=Path, required=True, help="the data set the run was trained on")
+    sub.add_argument("--bundle", type=Path, action="append", default=[], help="its bundle (default: RUN/bundle); once for each RUN")
+    sub.add_argument("--judge", type=Path, help="folder of `twofold-train judge` (default: RUN/judge)")
+    sub.add_argument(
+        "--evaluation", type=Path, action="append", default=[], metavar="JSON", help="default: RUN/evaluation.json; made if missing"
+    )
+    sub.add_argument("--beside", type=Path, action="append", default=[], metavar="JSON", help="evaluation of a baseline, for the table")
+    sub.add_argument("--out", type=Path, help="folder for report.html and report.json (default: RUN/report, or beside a bundle)")
     return parser
 
 

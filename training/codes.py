@@ -29,20 +29,21 @@ class Codes:
     label: Tensor
 
 
-def to_tensor(pixels: Pixels) -> Tensor:
+def to_tensor(pixels: Pixels, device: torch.device | str = "cpu") -> Tensor:
     """pixels uint8 [B, H, W, C] -> float32 [B, C, H, W] in [0, 1], channels last in memory."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
 
 
 def encode(model: VaeGan, pixels: Pixels, labels: NDArray[np.int64], chunk: int = 500) -> Codes:
-    """Encode everything in evaluation mode and float32 (the model's modes are left as they were)."""
+    """Encode everything in evaluation mode and float32, on the model's device (its modes are left as they were)."""
+    device = next(model.parameters()).device
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    parts = [model.codes(to_tensor(pixels[start : start + chunk])) for start in range(0, len(pixels), chunk)]
+    parts = [model.codes(to_tensor(pixels[start : start + chunk], device)) for start in range(0, len(pixels), chunk)]
     for module, mode in modes:
         module.training = mode
     q = DiagonalGaussian(torch.cat([p[1].mean for p in parts]), torch.cat([p[1].log_var for p in parts]))
-    return Codes(torch.cat([p[0] for p in parts]), q, torch.cat([p[2] for p in parts]), torch.from_numpy(labels))
+    return Codes(torch.cat([p[0] for p in parts]), q, torch.cat([p[2] for p in parts]), torch.from_numpy(labels).to(device))
 
 
 @torch.no_grad()

@@ -1,37 +1,126 @@
-"""A quick look at a model in training, on validation pictures: class accuracy, leak, style moved. For the progress line only.
+"""A quick look at a model in training, on validation pictures: figures for the progress line and warnings, and one picture.
 
 The figures that are published come from evaluate.py, on the exported bundle.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from model.contract import Pixels
 from model.vae_gan import VaeGan
 from training.codes import to_tensor
 from training.data import Pictures
-from training.metrics import brightness, class_table, pearson, standardise
+from training.metrics import brightness, class_table, pearson, psnr, standardise, within_class_variance
 
 ROWS = 2000
+CLASSES, STYLES, SHOWN = 16, 8, 8  # of the picture, at most
+GAP = 2  # pixels between cells
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look found. `style_variance` [D_u] is the variance of E_u's mean over the pictures, before the flow."""
+
+    figures: dict[str, float]
+    style_variance: NDArray[np.float32]
 
 
 @torch.no_grad()
-def look(model: VaeGan, validation: Pictures) -> dict[str, float]:
-    """Class accuracy, leak (a ridge probe on random features of z_u, half against half) and style moved (brightness r)."""
+def look(model: VaeGan, validation: Pictures) -> Seen:
+    """Figures of the model, in evaluation mode:
+
+    class accuracy, leak (a ridge probe on random features of z_u, half against half), style moved (brightness r of swaps),
+    PSNR of reconstructions in dB, variety (pixel variance of samples within their class, ratio to real).
+    """
     rows = np.random.default_rng(0).permutation(len(validation))[:ROWS]
-    x, label = to_tensor(validation.pixels[rows]), validation.labels[rows]
+    pictures = validation.take(rows)
+    x, label = to_tensor(pictures.pixels, _device(model)), pictures.labels
     model.eval()
-    z_s, q, log_prob = model.read(x)
-    z_u = q.mean
-    swapped = model.decode(z_s, z_u.roll(1, 0))
-    pixels = (swapped * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    return {
-        "class_accuracy": round(float((log_prob.argmax(1).numpy() == label).mean()), 4),
-        "leak": round(_leak(z_u.numpy(), label, len(validation.class_names)), 4),
-        "style_moved": round(_style_moved(validation.pixels[rows], pixels, label), 4),
+    z_s, q, read = model.codes(x)
+    z_u = model.style_from_code(q, read).mean
+    swapped = _pixels(model.decode(z_s, z_u.roll(1, 0)))
+    error = (model.decoder(z_s, q.mean) - x).square().mean((1, 2, 3))
+    drawn = _pixels(model.decode(*_samples(model, torch.from_numpy(label).to(x.device))))
+    real = within_class_variance(pictures.pixels, label)
+    figures = {
+        "class_accuracy": float((read.cpu().numpy() == label).mean()),
+        "leak": _leak(z_u.cpu().numpy(), label, len(validation.class_names)),
+        "style_moved": _style_moved(pictures.pixels, swapped, label),
+        "psnr_db": float(psnr(error.cpu().numpy()).mean()),
+        "variety": within_class_variance(drawn, label) / max(real, 1e-12),
     }
+    return Seen({name: round(value, 4) for name, value in figures.items()}, q.mean.var(0).cpu().numpy())
+
+
+@torch.no_grad()
+def picture(model: VaeGan, validation: Pictures) -> Pixels:
+    """One sheet [H, W, C], always of the same size and the same codes, so that sheets make a film. From left to right:
+
+    samples, a class per row and one style per column; swaps, the row gives the class and the column the style, originals at the
+    edges; reconstructions, each original beside its own.
+    """
+    model.eval()
+    classes = np.linspace(0, len(validation.class_names) - 1, min(CLASSES, len(validation.class_names))).round().astype(int)
+    label = torch.from_numpy(np.repeat(classes, STYLES)).to(_device(model))
+    z_s, z_u = _samples(model, label)
+    one_style = z_u[:STYLES].repeat(len(classes), 1)
+    samples = _pixels(model.decode(z_s, one_style)).reshape(len(classes), STYLES, *validation.pixels.shape[1:])
+    shown = _spread(validation, SHOWN)
+    x = to_tensor(shown, _device(model))
+    codes, q, read = model.codes(x)
+    styles = model.style_from_code(q, read).mean
+    n = len(shown)
+    swaps = _pixels(model.decode(codes.repeat_interleave(n, 0), styles.repeat(n, 1))).reshape(n, n, *shown.shape[1:])
+    corner = np.full_like(shown[:1], 255)
+    matrix = np.concatenate([np.concatenate([corner, shown])[None], np.concatenate([shown[:, None], swaps], 1)])
+    pairs = np.stack([shown, _pixels(model.decoder(codes, q.mean))], 1)
+    return _beside([_sheet(block) for block in (samples, matrix, pairs)])
+
+
+def _device(model: VaeGan) -> torch.device:
+    return model.fitted.means.device
+
+
+def _samples(model: VaeGan, label: Tensor) -> tuple[Tensor, Tensor]:
+    """z_s, z_u for labels [B]: z_s from the refitted class Gaussians once they have been fitted, z_u ~ N(0, I)."""
+    generator = torch.Generator(label.device).manual_seed(SEED)
+    z_u = torch.randn(len(label), len(model.fitted.z_u_mean), generator=generator, device=label.device)
+    if model.fitted.means.any():
+        return model.fitted.sample(label, generator)[0], z_u
+    return model.prior.sample(label, generator), z_u
+
+
+def _pixels(x: Tensor) -> Pixels:
+    return (x * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _spread(pictures: Pictures, count: int) -> Pixels:
+    """Pictures of as many different classes as there are, up to `count`: the first of each class, then the second, ..."""
+    rank = np.empty(len(pictures), np.int64)
+    for k in np.unique(pictures.labels):
+        rows = np.flatnonzero(pictures.labels == k)
+        rank[rows] = np.arange(len(rows))
+    return pictures.pixels[np.lexsort((pictures.labels, rank))[:count]]
+
+
+def _sheet(cells: Pixels) -> Pixels:
+    """Cells [rows, columns, H, W, C] -> one picture, white between them."""
+    padded = np.pad(cells, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
+    rows, columns, height, width, channels = padded.shape
+    return padded.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
+
+
+def _beside(sheets: list[Pixels]) -> Pixels:
+    height = max(len(sheet) for sheet in sheets)
+    filled = [np.pad(s, ((0, height - len(s)), (0, 4 * GAP), (0, 0)), constant_values=255) for s in sheets]
+    return np.concatenate(filled, 1)
 
 
 def _leak(z_u: np.ndarray, label: np.ndarray, classes: int) -> float:

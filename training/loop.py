@@ -1,9 +1,7 @@
-"""When to step, log, look, save and stop. Knows time and files; leaves what a step is to step.py.
+"""When to step, log, look, save and stop. Knows time; leaves what a step is to step.py, and what is written where to runfolder.py.
 
 Every draw is a function of (seed, stage, step): the rows of a batch, the augmentation, the noise. So a run that was cut and
 resumed from its checkpoint goes on bit for bit like the unbroken one, and no random state has to be saved.
-
-Longer than 250 lines because run, look and resume keep one state.
 """
 
 from __future__ import annotations
@@ -16,20 +14,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from model.posterior import DiagonalGaussian
 from model.vae_gan import VaeGan
-from training import checkpoint
-from training.codes import ACTIONS, Codes, check_actions, encode, to_tensor
-from training.config import Config, Stage
+from training import checkpoint, watch
+from training.batches import DROPOUT, NOISE, batches, seed_of
+from training.codes import ACTIONS, Codes, check_actions, encode
+from training.config import Config, ConfigError, Stage
 from training.data import Pictures
-from training.look import look
+from training.look import look, picture
+from training.processes import ALONE, Team
+from training.runfolder import BEST, LAST, RunFolder, manifest, now
+from training.schedule import follow, set_rates
 from training.step import Batch, check_terms, make_optimizers, set_modes, step
-
-LAST = "last.pt"
 
 
 class Stopped(Exception):
@@ -46,66 +43,102 @@ def build(config: Config, pictures: Pictures) -> VaeGan:
 class Trainer:
     """Runs the stages of a configuration over training pictures, in a run folder that can be resumed.
 
-    `report` is called with a dict of figures at every log interval (cli.py prints it as the progress line).
+    `report` is called with a dict of figures at every log interval (cli.py prints it as the progress line), `warn` with a
+    sentence. Only the first process of a `team` calls them, looks and writes; all read the checkpoint, so all need the folder.
     """
 
     def __init__(
-        self, config: Config, train: Pictures, validation: Pictures, folder: Path, report: Callable[[dict[str, Any]], None]
+        self,
+        config: Config,
+        train: Pictures,
+        validation: Pictures,
+        folder: Path,
+        report: Callable[[dict[str, Any]], None],
+        warn: Callable[[str], None] = lambda text: None,
+        team: Team = ALONE,
     ) -> None:
         check_terms(config)
         check_actions(config)
-        self.config, self.train, self.validation, self.folder, self.report = config, train, validation, folder, report
-        self.model = build(config, train)
+        _check_share(config, team)
+        self.config, self.train, self.validation, self.path = config, train, validation, folder
+        self.report, self.warn, self.team = report, warn, team
+        self.folder = RunFolder(folder) if team.first else None
+        self.data = manifest(train, validation)
+        self.model = build(config, train).to(team.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub forgets it
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.stage_index, self.step_index, self.seconds = 0, 0, 0.0
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.seen: dict[str, float] = {}
+        self.best: float | None = None
+        self.warned: set[str] = set()  # kinds, in this stage
+        self.unlogged: list[str] = []  # warnings
         self.stopping = False  # set from outside: finish the step, save, raise Stopped
 
     # ---------------------------------------------------------------------------------------------------- the run
 
-    def run(self, save_every_s: float = 60.0, log_every_s: float = 2.0) -> VaeGan:
-        """Train to the end (or on from the checkpoint in the folder) and return the averaged model in evaluation mode."""
+    def run(self, save_every_s: float = 60.0, log_every_s: float = 2.0, keep_every: int = 0) -> VaeGan:
+        """Train to the end (or on from the checkpoint in the folder) and return the averaged model in evaluation mode.
+
+        `keep_every` N > 0 keeps a checkpoint of every Nth step of the run.
+        """
         self._resume()
-        while self.stage_index < len(self.config.stage):
-            self._run_stage(self.config.stage[self.stage_index], save_every_s, log_every_s)
-            self.stage_index, self.step_index, self.optimizers = self.stage_index + 1, 0, {}
-            self._save()
+        self.team.any(False)  # nobody steps, and so writes, before all have read
+        if self.stage_index == len(self.config.stage):
+            return self.average.eval()
+        try:
+            if self.folder:
+                self.folder.describe(self.config, self.data, self.team)
+                self.folder.open(self.stage_index + 1, self.step_index, self.global_step)
+            while self.stage_index < len(self.config.stage):
+                self._run_stage(self.config.stage[self.stage_index], save_every_s, log_every_s, keep_every)
+                self.stage_index, self.step_index, self.optimizers, self.best = self.stage_index + 1, 0, {}, None
+                self._save(LAST)
+            if self.folder:
+                self.folder.film()
+        finally:
+            if self.folder:
+                self.folder.close()
         return self.average.eval()
 
-    def _run_stage(self, stage: Stage, save_every_s: float, log_every_s: float) -> None:
+    def _run_stage(self, stage: Stage, save_every_s: float, log_every_s: float, keep_every: int) -> None:
         total = self.steps(stage)
         if self.step_index == 0:
             self._act(stage.before)
         set_modes(self.model, stage)
         self.optimizers = self.optimizers or make_optimizers(self.model, stage)
-        codes = self._cached_codes() if _has_frozen_encoder(stage) else None
-        batches = self._batches(stage, codes)
-        bf16 = self.config.precision == "bf16"
-        started, saved, logged, begin = time.monotonic(), time.monotonic(), time.monotonic(), self.step_index
-        per_look = max(1, min(total, len(self.train) // stage.batch))
+        drawn = self._batches(stage, self._codes() if _has_frozen_encoder(stage) else None)
+        self.warned, begin, per_look = set(), self.step_index, max(1, min(total, len(self.train) // stage.batch))
+        started = saved = logged = time.monotonic()
         while self.step_index < total:
-            self._set_rate(stage, self.step_index / total)
-            generator = torch.Generator().manual_seed(self._seed(3))
-            losses = step(self.model, stage, batches, self.optimizers, generator, bf16)
-            self._average(stage.ema)
-            self.step_index += 1
-            now = time.monotonic()
+            losses = self._step(stage, total, drawn)
+            moment = time.monotonic()
             if self.step_index % per_look == 0 or self.step_index == total:
-                self.seen = look(self.average, self.validation)
-            if now - logged >= log_every_s or self.step_index in (1, total):
-                rate = (self.step_index - begin) * stage.batch / max(now - started, 1e-9)
-                self._log(stage, total, rate, losses)
-                logged = now
-            if now - saved >= save_every_s or self.stopping:
-                self.seconds += now - saved
-                self._save()
-                saved = now
-            if self.stopping:
+                self._look(stage, total)
+            if moment - logged >= log_every_s or self.step_index in (1, total):
+                self._log(stage, total, (self.step_index - begin) * stage.batch / max(moment - started, 1e-9), losses)
+                logged = moment
+            stopping = self.team.any(self.stopping)
+            if moment - saved >= save_every_s or stopping:
+                self.seconds += moment - saved
+                self._save(LAST)
+                saved = moment
+            if keep_every and self.global_step % keep_every == 0:
+                self._save(f"step-{self.global_step:08d}.pt")
+            if stopping:
                 raise Stopped
         self.seconds += time.monotonic() - saved
         self._settle(stage)
+
+    def _step(self, stage: Stage, total: int, drawn: Iterator[Batch]) -> dict[str, float]:
+        place = (self.config.seed, self.stage_index, self.step_index)
+        set_rates(self.optimizers, stage, self.step_index / total)
+        torch.manual_seed(seed_of(*place, DROPOUT, self.team.rank))  # dropout draws from torch's own generator
+        generator = torch.Generator(self.team.device).manual_seed(seed_of(*place, NOISE))
+        losses = step(self.model, stage, drawn, self.optimizers, generator, self.config.precision == "bf16", self.team)
+        follow(self.average, self.model, stage.ema, self.step_index)
+        self.step_index += 1
+        return losses
 
     def _settle(self, stage: Stage) -> None:
         """The averaged weights become the weights; then what is measured on the training codes."""
@@ -115,83 +148,54 @@ class Trainer:
 
     def _act(self, actions: tuple[str, ...]) -> None:
         if actions:
-            codes = self._cached_codes()
+            codes = self._codes()
             for action in actions:
                 ACTIONS[action](self.model, codes)
+            self.team.average([value for value in self.model.state_dict().values() if value.is_floating_point()])
             self.average.load_state_dict(self.model.state_dict())
 
     def steps(self, stage: Stage) -> int:
         """Steps of a stage: epochs count the pictures of its last update."""
         return math.ceil(stage.epochs * len(self.train) / stage.batch)
 
-    # ---------------------------------------------------------------------------------------------------- batches
-
-    def _seed(self, purpose: int) -> int:
-        entropy = (self.config.seed, self.stage_index, self.step_index, purpose)
-        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+    @property
+    def global_step(self) -> int:
+        """Steps taken since the beginning of the first stage."""
+        return sum(self.steps(stage) for stage in self.config.stage[: self.stage_index]) + self.step_index
 
     def _batches(self, stage: Stage, codes: Codes | None) -> Iterator[Batch]:
-        """Batches from the current step on; the rows of draw d are a function of (seed, stage, d)."""
-        draw = self.step_index * stage.batches_per_step
-        epoch, order = -1, np.empty((0, stage.batch), np.int64)
-        while True:
-            if not len(order) or draw // len(order) != epoch:
-                per_epoch = max(1, len(self.train) // stage.batch)
-                epoch = draw // per_epoch
-                order = self._epoch_rows(stage, epoch)
-            rows = order[draw % len(order)]
-            draw += 1
-            yield self._batch(stage, rows, codes)
+        return batches(self.train, stage, (self.config.seed, self.stage_index), self.step_index, codes, self.team)
 
-    def _epoch_rows(self, stage: Stage, epoch: int) -> np.ndarray:
-        """Row indices of all batches of an epoch: [batches, B]."""
-        rng = np.random.default_rng((self.config.seed, self.stage_index, epoch))
-        labels, per_epoch = self.train.labels, max(1, len(self.train) // stage.batch)
-        if not stage.pictures_per_class:
-            return np.resize(rng.permutation(len(labels)), (per_epoch, stage.batch))
-        by_class = [np.flatnonzero(labels == k) for k in range(len(self.train.class_names))]
-        groups = max(1, stage.batch // stage.pictures_per_class)
-        chosen = np.stack([rng.permutation(np.resize(rng.permutation(len(by_class)), groups)) for _ in range(per_epoch)])
-        return np.stack([np.concatenate([rng.choice(by_class[k], stage.pictures_per_class) for k in row]) for row in chosen])
-
-    def _batch(self, stage: Stage, rows: np.ndarray, codes: Codes | None) -> Batch:
-        x = to_tensor(self.train.pixels[rows])
-        if stage.flip or stage.shift:
-            x = augment(x, stage, np.random.default_rng(self._seed(2)))
-        label = torch.from_numpy(self.train.labels[rows])
-        if codes is None:
-            return Batch(x, label)
-        index = torch.from_numpy(rows)
-        z_s = None if stage.moved & {"encoder_s"} else codes.z_s[index]
-        q = None if "encoder_u" in stage.moved else DiagonalGaussian(codes.q.mean[index], codes.q.log_var[index])
-        return Batch(x, label, z_s, q)
-
-    def _cached_codes(self) -> Codes:
+    def _codes(self) -> Codes:
         return encode(self.model, self.train.pixels, self.train.labels)
 
-    # -------------------------------------------------------------------------------------- averages, rates, files
+    # ------------------------------------------------------------------------------------------- what is written
 
-    def _average(self, decay: float) -> None:
-        """Exponential average of parameters and BatchNorm buffers; without a decay a plain copy."""
-        with torch.no_grad():
-            for mean, value in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
-                if decay and mean.is_floating_point():
-                    mean.lerp_(value, 1 - min(decay, (self.step_index + 1) / (self.step_index + 10)))
-                else:
-                    mean.copy_(value)
-
-    def _set_rate(self, stage: Stage, done: float) -> None:
-        factor = {
-            "constant": lambda: 1.0,
-            "cosine": lambda: 0.5 * (1 + math.cos(math.pi * done)),
-            "one-cycle": lambda: 0.04 + 0.96 * done / 0.25 if done < 0.25 else 0.5 * (1 + math.cos(math.pi * (done - 0.25) / 0.75)),
-        }[stage.schedule]()
-        for part, optimizer in self.optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = stage.lr[part] * factor
+    def _look(self, stage: Stage, total: int) -> None:
+        """Figures, a sheet of pictures, warnings, and the checkpoint of the best look of the stage."""
+        if not self.folder:
+            return
+        seen = look(self.average, self.validation)
+        self.seen = seen.figures
+        self.folder.look(picture(self.average, self.validation), self.stage_index + 1, self.step_index)
+        judged = watch.criterion(stage)
+        score = self.seen[judged[0]] * (1 if judged[1] else -1) if judged else 0.0
+        if self.best is None or score > self.best or not judged:
+            self.best = score
+            self._save(BEST)
+        if 2 * self.step_index < total:  # what is young is poor
+            return
+        for kind, text in watch.warnings(self.config, self.stage_index, self.seen["variety"], seen.style_variance).items():
+            if kind not in self.warned:
+                self.warned.add(kind)
+                self.unlogged.append(text)
+                self.warn(text)
 
     def _log(self, stage: Stage, total: int, rate: float, losses: dict[str, float]) -> None:
+        if not self.folder:
+            return
         figures = {
+            "time": now(),
             "stage": stage.name,
             "stage_number": self.stage_index + 1,
             "stages": len(self.config.stage),
@@ -201,35 +205,41 @@ class Trainer:
             "eta_s": round((total - self.step_index) * stage.batch / max(rate, 1e-9)),
             **{f"loss_{k}": round(v, 5) for k, v in losses.items()},
             **self.seen,
+            **({"warnings": self.unlogged} if self.unlogged else {}),
         }
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(figures) + "\n")
+        self.unlogged = []
+        self.folder.log(figures, self.global_step)
         self.report(figures)
 
-    def _save(self) -> None:
-        checkpoint.save(
-            self.folder / LAST,
-            {
-                "config": json.dumps(self.config.to_dict()),
-                "stage": self.stage_index,
-                "step": self.step_index,
-                "seconds": self.seconds,
-                "model": self.model.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizers": {part: optimizer.state_dict() for part, optimizer in self.optimizers.items()},
-            },
-        )
+    def _save(self, name: str) -> None:
+        if not self.folder:
+            return
+        state = {
+            "config": json.dumps(self.config.to_dict()),
+            "data": json.dumps(self.data["sha256"]),
+            "stage": self.stage_index,
+            "step": self.step_index,
+            "seconds": self.seconds,
+            "best": self.best,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": {part: optimizer.state_dict() for part, optimizer in self.optimizers.items()},
+        }
+        checkpoint.save(self.path / name, state)
 
     def _resume(self) -> None:
-        path = self.folder / LAST
+        path = self.path / LAST
         if not path.exists():
             return
         state = checkpoint.load(path)
         if json.loads(state["config"]) != json.loads(json.dumps(self.config.to_dict())):
             raise checkpoint.CheckpointError("the run folder holds a checkpoint of another configuration: give another folder")
+        if json.loads(state["data"]) != self.data["sha256"]:
+            raise checkpoint.CheckpointError("the run folder holds a checkpoint of other pictures: give their data set, or another folder")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.stage_index, self.step_index, self.seconds = state["stage"], state["step"], state["seconds"]
+        self.best = state["best"]
         if state["optimizers"]:
             self.optimizers = make_optimizers(self.model, self.config.stage[self.stage_index])
             for part, values in state["optimizers"].items():
@@ -241,16 +251,7 @@ def _has_frozen_encoder(stage: Stage) -> bool:
     return not {"encoder_s", "encoder_u"} <= stage.moved and not (stage.flip or stage.shift)
 
 
-def augment(x: Tensor, stage: Stage, rng: np.random.Generator) -> Tensor:
-    """Mirror half of the pictures and move each by up to `shift` pixels; borders repeat. x [B, C, H, W]."""
-    if stage.flip:
-        mirror = torch.from_numpy(rng.random(len(x)) < 0.5)
-        x = torch.where(mirror[:, None, None, None], x.flip(3), x)
-    if stage.shift:
-        height, width = x.shape[2:]
-        padded = torch.nn.functional.pad(x, (stage.shift,) * 4, mode="replicate")
-        dy, dx = (torch.from_numpy(rng.integers(0, 2 * stage.shift + 1, len(x))) for _ in range(2))
-        rows = dy[:, None] + torch.arange(height)
-        columns = dx[:, None] + torch.arange(width)
-        x = padded[torch.arange(len(x))[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return x
+def _check_share(config: Config, team: Team) -> None:
+    for stage in config.stage:
+        if stage.batch % team.size or stage.batch // team.size < 2:
+            raise ConfigError(f"stage {stage.name!r}: batch must be a multiple of the {team.size} processes, at least 2 rows for each")

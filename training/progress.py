@@ -32,6 +32,11 @@ class ProgressLine:
         else:
             print(line, file=sys.stderr, flush=True)
 
+    def warn(self, text: str) -> None:
+        """Say a sentence below the line, which goes on below it."""
+        self.end()
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
     def end(self) -> None:
         """Leave the line as it stands; what is said next begins below it."""
         if self.width:

@@ -26,6 +26,7 @@ from model.flow import ClassFlow
 from model.posterior import DiagonalGaussian
 from model.vae_gan import VaeGan
 from training.config import Config, ConfigError, Stage, nearest
+from training.processes import ALONE, Team
 
 KINDS = ("rec", "swap", "smp")  # what G draws: reconstructions, swaps, samples
 
@@ -50,14 +51,27 @@ class Batch:
 class Forward:
     """One forward pass: every tensor is computed at most once, when a loss first asks for it."""
 
-    def __init__(self, model: VaeGan, stage: Stage, batch: Batch, fakes: frozenset[str], generator: torch.Generator, bf16: bool) -> None:
+    def __init__(
+        self,
+        model: VaeGan,
+        stage: Stage,
+        batch: Batch,
+        fakes: frozenset[str],
+        generator: torch.Generator,
+        bf16: bool,
+        team: Team = ALONE,
+    ) -> None:
         self.model, self.stage, self.batch, self.fakes, self.generator, self.bf16 = model, stage, batch, fakes, generator, bf16
-        self.x, self.label = batch.x, batch.label
+        self.x, self.label, self.team = batch.x, batch.label, team
 
     def run(self, network: nn.Module, *inputs: Tensor) -> Any:
         """A convolutional network under bf16 autocast where asked for; codes, flow and losses stay float32."""
         with torch.autocast(self.x.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             return network(*inputs)
+
+    def noise(self, dim: int, kind: Callable[..., Tensor] = torch.randn) -> Tensor:
+        """Noise [B, dim] for this process's rows, drawn for the whole batch: a row's noise is the same however many share it."""
+        return self.team.share(kind(len(self.label) * self.team.size, dim, generator=self.generator, device=self.x.device))
 
     # -- what the encoders say
 
@@ -81,7 +95,8 @@ class Forward:
     @cached_property
     def code(self) -> Tensor:
         """A draw of E_u's code e (z_u itself where there is no flow)."""
-        return self.q.sample(self.generator, self.stage.style_noise)
+        whole = DiagonalGaussian(*(value.repeat(self.team.size, 1) for value in (self.q.mean, self.q.log_var)))
+        return self.team.share(whole.sample(self.generator, self.stage.style_noise))  # as `noise`
 
     @cached_property
     def class_code(self) -> Tensor:
@@ -91,18 +106,19 @@ class Forward:
             z_s = z_s[self.partners]
         if self.stage.class_noise:
             deviation = (0.5 * self.model.prior.log_vars[self.label]).exp().detach()
-            z_s = z_s + self.stage.class_noise * deviation * torch.randn(z_s.shape, generator=self.generator)
+            z_s = z_s + self.stage.class_noise * deviation * self.noise(z_s.shape[1])
         return z_s
 
     @cached_property
     def partners(self) -> Tensor:
-        """For each row another row of the same class, at random (itself where it is alone): [B]."""
-        keys = self.label.double() + torch.rand(len(self.label), generator=self.generator, dtype=torch.float64)
+        """For each row another row of the same class, at random (itself where it is alone), of this process's rows: [B]."""
+        device = self.label.device
+        keys = self.label.double() + torch.rand(len(self.label), generator=self.generator, dtype=torch.float64, device=device)
         order = keys.argsort()
         sorted_label = self.label[order]
         counts = torch.bincount(sorted_label)
         starts = counts.cumsum(0) - counts
-        position = torch.arange(len(order)) - starts[sorted_label]
+        position = torch.arange(len(order), device=device) - starts[sorted_label]
         following = starts[sorted_label] + (position + 1) % counts[sorted_label]
         partners = torch.empty_like(order)
         partners[order] = order[following]
@@ -114,7 +130,10 @@ class Forward:
     def swap_codes(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """z_s of a, code of b brought to the class of a, label of a, z_u of b (before f^-1)."""
         rows = math.ceil(len(self.label) * self.stage.swap_share)
-        a = self.partners[:rows] if self.stage.pairs == "class" else torch.randperm(len(self.label), generator=self.generator)[:rows]
+        if self.stage.pairs == "class":
+            a = self.partners[:rows]
+        else:
+            a = torch.randperm(len(self.label), generator=self.generator, device=self.x.device)[:rows]
         z_s, code = self.class_code[a] if not self.stage.class_exchange else self.z_s.detach()[a], self.code[:rows]
         if not self.stage.through_flow:
             return z_s, code, self.label[a], code
@@ -125,14 +144,15 @@ class Forward:
     @cached_property
     def sample_codes(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """z_s, code, label, z_u of samples: classes by their frequency, z_s and z_u from the stage's sampler."""
-        rows = math.ceil(len(self.label) * self.stage.sample_share)
+        rows = math.ceil(len(self.label) * self.stage.sample_share) * self.team.size
         with torch.no_grad():
             label = torch.multinomial(self.model.prior.log_weights.exp(), rows, replacement=True, generator=self.generator)
             if self.stage.sampler == "fitted":
                 z_s, z_u = self.model.fitted.sample(label, self.generator)
             else:
                 z_s = self.model.prior.sample(label, self.generator)
-                z_u = torch.randn(rows, self.code.shape[1], generator=self.generator)
+                z_u = torch.randn(rows, self.code.shape[1], generator=self.generator, device=self.x.device)
+            label, z_s, z_u = (self.team.share(drawn) for drawn in (label, z_s, z_u))
             code = self.model.code_from_style(z_u, z_s) if self.stage.through_flow else z_u
         return z_s, code, label, z_u
 
@@ -190,9 +210,8 @@ class Forward:
     @cached_property
     def flow_codes(self) -> Tensor:
         """Codes for the flow's likelihood: noise of the posterior deviation times U^3 (none ... full, mostly little)."""
-        share = torch.rand(len(self.q.mean), 1, generator=self.generator) ** 3
-        noise = torch.randn(self.q.mean.shape, generator=self.generator)
-        return self.q.mean + share * (0.5 * self.q.log_var).exp() * noise
+        share = self.noise(1, torch.rand) ** 3
+        return self.q.mean + share * (0.5 * self.q.log_var).exp() * self.noise(self.q.mean.shape[1])
 
 
 # ------------------------------------------------------------------------------------------------------------ losses
@@ -226,13 +245,7 @@ TERMS: dict[str, Callable[[Forward], Tensor]] = {
     **{f"gen_{kind}": partial(_generator, kind) for kind in KINDS},
 }
 
-_REMEDY = {
-    "anchor": "model.log_var_bounds",
-    "likelihood": "model.log_var_bounds",
-    "flow_nll": "lr.flow",
-    "kl_sum": "lr.encoder_u",
-    "class": "lr.encoder_s",
-}
+_REMEDY = {"anchor": "model.log_var_bounds", "likelihood": "model.log_var_bounds"}
 
 
 def check_terms(config: Config) -> None:
@@ -273,8 +286,12 @@ def step(
     optimizers: dict[str, torch.optim.Optimizer],
     generator: torch.Generator,
     bf16: bool = False,
+    team: Team = ALONE,
 ) -> dict[str, float]:
-    """One step: the stage's updates in written order. Returns the value of every loss it used. Raises Diverged."""
+    """One step: the stage's updates in written order. Returns the value of every loss it used, mean over the processes.
+
+    Raises Diverged.
+    """
     seen: dict[str, float] = {}
     for update in stage.update:
         terms = sorted({term for weights in update.move.values() for term in weights})
@@ -282,18 +299,27 @@ def step(
         if any(term.startswith("cycle") for term in terms):
             fakes |= {"swap", "smp"}
         for _ in range(update.repeat):
-            forward = Forward(model, stage, next(batches), fakes, generator, bf16)
+            forward = Forward(model, stage, next(batches), fakes, generator, bf16, team)
             values = {term: TERMS[term](forward) for term in terms}
-            for term, value in values.items():
-                seen[term] = float(value.detach())
-                if not math.isfinite(seen[term]):
-                    raise Diverged(
-                        f"{term} is not finite in stage {stage.name!r}: try a smaller {_REMEDY.get(term, 'lr of the parts it moves')}"
-                    )
+            found = torch.stack([value.detach() for value in values.values()])
+            team.average([found])  # before the check, so that all stop where one diverges
+            seen |= dict(zip(values, found.tolist(), strict=True))
+            _check_finite(seen, stage)
             _take_gradients(model, update.move, values)
+            team.average([p.grad for part in update.move for p in getattr(model, part).parameters() if p.grad is not None])
             for part in update.move:
                 optimizers[part].step()
+    team.average([buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))])
     return seen
+
+
+def _check_finite(seen: Mapping[str, float], stage: Stage) -> None:
+    for term, value in seen.items():
+        if not math.isfinite(value):
+            moved = sorted({part for update in stage.update for part, weights in update.move.items() if term in weights})
+            keys = " or ".join(f"lr.{part} (now {stage.lr[part]:g})" for part in moved)
+            bounds = f", or narrower {_REMEDY[term]}" if term in _REMEDY else ""
+            raise Diverged(f'{term} is not finite in stage {stage.name!r}: try a smaller {keys}{bounds}, or precision = "fp32"')
 
 
 def _take_gradients(model: VaeGan, move: Mapping[str, Mapping[str, float]], values: dict[str, Tensor]) -> None:

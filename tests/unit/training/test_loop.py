@@ -13,9 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.batches import augment
 from training.checkpoint import CheckpointError
 from training.config import Config, read
-from training.loop import LAST, Stopped, Trainer, augment, build
+from training.loop import Stopped, Trainer, build
+from training.runfolder import LAST
 
 STEPS = 5  # of each stage
 
