@@ -14,7 +14,6 @@ import io
 import json
 import logging
 import shutil
-import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -265,18 +264,3 @@ def _examples(folder: Path, held: Pictures) -> None:
             pixels = held.pixels[row]
             Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(folder / f"{order:02d}-{label}-{n}.png")
             order += 1
-
-
-def revision() -> str:
-    """Short git revision of the working folder, with a plus sign when it has changes; "unknown" outside a repository."""
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],  # noqa: S607 - whichever git the user has
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return found.stdout.strip()
