@@ -39,6 +39,7 @@ def model(x) -> VaeGan:
     model = VaeGan(SIZES, torch.full((CLASSES,), 1 / CLASSES), channels=1, height=8, width=8)
     for coupling in model.flow.couplings:
         torch.nn.init.normal_(coupling.last.weight, std=0.3)
+        torch.nn.init.normal_(coupling.condition.weight)
     with torch.no_grad():
         for _ in range(3):
             model.decoder(model.encoder_s(x), model.encoder_u(x).sample())

@@ -43,6 +43,7 @@ def make_model(stage: Stage) -> VaeGan:
     torch.nn.init.normal_(model.prior.raw_log_vars, std=0.3)
     for coupling in model.flow.couplings if model.flow else ():
         torch.nn.init.normal_(coupling.last.weight, std=0.3)
+        torch.nn.init.normal_(coupling.condition.weight)
     return model
 
 
@@ -203,8 +204,11 @@ def test_the_noise_on_the_class_code_is_measured_in_deviations_of_the_class(shar
 
 
 def test_swaps_of_a_served_stage_are_what_the_service_decodes():
-    forward = forward_of(SERVED, make_model(SERVED).eval())
+    model, batch = make_model(SERVED).eval(), next(endless_batches())
+    scattered = model.prior.means.detach()[batch.label.roll(1)] + 0.1 * torch.rand(ROWS, 4)  # some are misread
+    forward = forward_of(SERVED, model, Batch(batch.x, batch.label, z_s=scattered))
     z_s, code, label, z_u = forward.swap_codes
+    assert len(forward.read.unique()) == CLASSES
     rows = len(z_s)
     assert rows == ROWS * SERVED.swap_share
     style = forward.model.style_from_code(forward.q, forward.read).mean[:rows]
