@@ -28,7 +28,7 @@ def lines(series: Mapping[str, tuple[str, Points]], *, width: int = 260, height:
     left, right, low, high = xs.min(), max(xs.max(), xs.min() + 1e-9), ys.min(), ys.max()
     if low == high:
         low, high = low - 0.5, high + 0.5
-    top, bottom, start, end = 8, height - (22 if ticks else 8), 44, width - 6
+    top, bottom, start, end = 8, height - (22 if ticks else 8), 52, width - 6
 
     def at(x: float, y: float) -> str:
         return f"{start + (x - left) / (right - left) * (end - start):.1f} {bottom - (y - low) / (high - low) * (bottom - top):.1f}"
@@ -50,9 +50,9 @@ def lines(series: Mapping[str, tuple[str, Points]], *, width: int = 260, height:
 
 def dots(points: Array, labels: NDArray[np.int64], names: Sequence[str], *, marked: bool, size: int = 360) -> str:
     """Points [N, 2] in the colour of their class; `marked` writes the number of each class at its centre."""
-    spread = np.abs(points - np.median(points, 0))
-    reach = max(float(np.quantile(spread, 0.995)), 1e-9)  # the farthest few must not shrink the rest
-    places = np.clip((points - np.median(points, 0)) / reach, -1, 1) * (size / 2 - 8) + size / 2
+    low, high = np.quantile(points, (0.005, 0.995), axis=0)  # the farthest few must not shrink the rest
+    reach = max(float((high - low).max()) / 2, 1e-9)
+    places = np.clip((points - (low + high) / 2) / reach, -1, 1) * (size / 2 - 8) + size / 2
     parts = []
     for k, name in enumerate(names):
         mine = places[labels == k]

@@ -76,6 +76,9 @@ HEADLINES = (
     ("class_consistency", "of newly drawn pictures show the class that was asked for"),
 )
 
+# what the column "compare with" holds, by the name of its value
+REAL_WORDS = {"chance": "chance", "judge_accuracy": "judge on real", "inpainting_psnr_mean": "mean fill", "one": "ideal"}
+
 TERMS = {
     "class": "reading the class right",
     "likelihood": "class codes lie close to the middle of their class",
@@ -119,13 +122,14 @@ class Exhibit:
 def render(exhibits: Sequence[Exhibit], lines: Sequence[Line], baselines: Sequence[Mapping[str, Any]]) -> str:
     """The page. `lines` hold a value per exhibit and then one per baseline, whose evaluation.json `baselines` are."""
     room = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    room.filters |= {"uri": uri, "pretty": _pretty}
+    room.filters |= {"uri": uri, "pretty": _pretty, "bar": lambda bar: str(bar).replace(">=", "≥").replace("<=", "≤")}
     return room.get_template("report.html").render(
         exhibits=exhibits,
         baselines=[_title(baseline["bundle"]) for baseline in baselines],
         groups=list(_groups(lines)),
         headlines=_headlines(lines),
         value=_value,
+        real_word=lambda line: REAL_WORDS.get(line.measure.real, "real pictures"),
         clouds=_clouds,
         confused=_confused,
         bars=any(line.bar for line in lines),
