@@ -1,4 +1,4 @@
-"""`twofold-train train|judge|export|evaluate`: words to calls. Knows every room's door and nothing of what is inside.
+"""`twofold-train init|train|judge|export|evaluate|report`: words to calls. Knows every room's door and nothing of what is inside.
 
 Talk goes to stderr, a bar only on a terminal (plain lines elsewhere). Exit codes: 0 ok, 1 ours, 2 usage or bad input,
 5 a proof failed, 130 interrupted. Heavy imports happen inside the commands.
@@ -10,12 +10,17 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from training.config import DataConfig
+    from training.data import Pictures
     from training.loop import Trainer
+
+
+DATA = "folder of pictures with a sub-folder for each class, folder of Parquet files, .npz file, or the id of a data set on the hub"
 
 
 class UsageError(Exception):
@@ -31,6 +36,7 @@ def train(args: argparse.Namespace) -> int:
     from training.loop import Stopped, Trainer
     from training.processes import join
     from training.progress import ProgressLine
+    from training.runfolder import LAST
 
     overrides = dict(item.split("=", 1) if "=" in item else (item, "") for item in args.set)
     config = read(args.config, overrides)
@@ -38,6 +44,14 @@ def train(args: argparse.Namespace) -> int:
     with join(args.device) as team:
         say = _say if team.first else _hush
         kept, held = load_for(config.data, args.data)
+        if args.dry_run:
+            from training.dryrun import dry_run
+
+            _show(config.data, args.data, kept, held, say)
+            print(dry_run(config, kept, held, args.out, say))
+            return 0
+        if not (args.out / LAST).exists() and team.first:
+            _show(config.data, args.data, kept, held, say)
         progress = ProgressLine()
         trainer = Trainer(config, kept, held, args.out, progress, progress.warn, team)
         _save_on_signals(trainer)
@@ -53,11 +67,21 @@ def train(args: argparse.Namespace) -> int:
     return 0
 
 
+def init(args: argparse.Namespace) -> int:
+    from training.init import Wish
+    from training.init import init as write_config
+
+    _threads(args.threads)
+    write_config(Wish(args.data, args.out, args.minutes, args.size), _say)
+    return 0
+
+
 def judge(args: argparse.Namespace) -> int:
+    from training.config import read
     from training.judge import train_judge
 
     _threads(args.threads)
-    train_judge(args.data, args.out, log=_say)
+    train_judge(args.data, args.out, log=_say, like=read(args.config).data if args.config else None)
     return 0
 
 
@@ -148,6 +172,14 @@ def _check_same_data(run: Path, described: dict[str, Any]) -> None:
         raise DataError("the run was trained on other pictures than these: give the data set it began with")
 
 
+def _show(asked: DataConfig, data: Path, train: Pictures, validation: Pictures, say: Callable[[str], object]) -> None:
+    """What a person should know of the pictures before any training."""
+    from training.survey import survey, test_split
+
+    for line in survey(train, validation, test_split(asked, data)):
+        say(line)
+
+
 def _threads(count: int) -> None:
     import torch
 
@@ -183,17 +215,25 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=run)
         return sub
 
+    sub = command("init", init, "look at a data set and write a configuration that fits it and the time at hand")
+    sub.add_argument("data", type=Path, metavar="DIR", help=DATA)
+    sub.add_argument("--out", type=Path, default=Path("twofold.toml"), help="file to write (twofold.toml)")
+    sub.add_argument("--minutes", type=float, default=20.0, help="time that training may take on this machine (20)")
+    sub.add_argument("--size", type=int, default=0, help="pixels a side, e.g. 64 (0: as the pictures are)")
+    sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     sub = command("train", train, "train a configuration on a data set; takes up a run that was stopped")
     sub.add_argument("config", help="a TOML file, or a preset: fashion, paper, tiny")
-    sub.add_argument("--data", type=Path, required=True, help="folder of Parquet files in the Hugging Face layout")
+    sub.add_argument("--data", type=Path, required=True, help=DATA)
     sub.add_argument("--out", type=Path, required=True, help="run folder")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, dotted: --set stage.0.epochs=2")
+    sub.add_argument("--dry-run", action="store_true", help="print configuration, parameters, memory and time, write OUT/batch.png")
     sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     sub.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
     sub.add_argument("--keep-every", type=int, default=0, metavar="N", help="keep a checkpoint of every Nth step (0: last and best only)")
     sub = command("judge", judge, "train the independent judge that scores pictures")
-    sub.add_argument("--data", type=Path, required=True)
+    sub.add_argument("--data", type=Path, required=True, help=DATA)
     sub.add_argument("--out", type=Path, required=True)
+    sub.add_argument("--config", help="configuration whose size and preprocessing the pictures get (default: as they are)")
     sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     sub = command("export", export, "make a bundle of a finished run, proved against torch")
     sub.add_argument("run", type=Path, metavar="RUN", help="run folder")

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.contract import Pixels
-from training.data import DataError, Pictures, batches, load, split_validation
+from training.config import DataConfig
+from training.data import DataError, Pictures, batches, load, shape_for, split_validation
 
 WEIGHTS, CARD = "judge.pt", "judge.json"
 EVAL_ROWS = 500
@@ -96,16 +97,24 @@ class Judge:
         return float((self.look(pictures.pixels)[0] == pictures.labels).mean())
 
 
-def train_judge(data: Path, out: Path, config: JudgeConfig | None = None, log: Callable[[str], object] = print) -> dict[str, Any]:
+def train_judge(
+    data: Path,
+    out: Path,
+    config: JudgeConfig | None = None,
+    log: Callable[[str], object] = print,
+    like: DataConfig | None = None,
+) -> dict[str, Any]:
     """Train on the training split of `data` without its validation rows, write judge.pt and judge.json into `out`.
 
-    Accuracy is measured on the validation rows and, once, on the test split. Returns the card. Raises DataError.
+    Pictures have the size and preprocessing that `like` asks for. Accuracy is measured on the validation rows and, once, on the
+    test split. Returns the card. Raises DataError.
     """
     config, started = config or JudgeConfig(), time.monotonic()
-    train, validation = split_validation_rows(load(data), config.validation_rows)
+    asked = shape_for(like, data) if like else ()
+    train, validation = split_validation_rows(load(data, "train", *asked), config.validation_rows)
     network = _fit(train, validation, config, log)
     seconds = time.monotonic() - started
-    test = load(data, "test")
+    test = load(data, "test", *asked)
     shape = list(train.pixels.shape[1:])
     judge = Judge(network, {})
     card: dict[str, Any] = {
