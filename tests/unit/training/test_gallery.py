@@ -1,0 +1,131 @@
+"""The room that shows: what it picks, what it draws, and what it marks as lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from service.client import Local
+from tests import toy
+from tests.pictures import write_pictures
+from training import gallery
+from training.data import load
+from training.judge import JudgeConfig, load_judge, train_judge
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory) -> gallery.Scene:
+    root = tmp_path_factory.mktemp("gallery")
+    data = write_pictures(root, train=400, test=120)
+    train_judge(data, root / "judge", JudgeConfig(widths=(4, 8, 8), epochs=6, batch=16), log=lambda line: None)
+    model, held = Local(toy.make_bundle(root / "bundle")), load(data, "test")
+    return gallery.Scene(model, load_judge(root / "judge"), held, model.encode(held.pixels), held.pixels.mean(0).round().astype(np.uint8))
+
+
+def pixels(row: gallery.Row) -> np.ndarray:
+    return np.stack([picture.pixels for picture in row.pictures])
+
+
+def test_a_row_of_samples_is_a_class_and_a_column_is_one_style(scene):
+    grid = gallery.samples(scene)
+    assert [row.title for row in grid.rows] == list(toy.CLASS_NAMES)
+    codes = [scene.model.encode(pixels(row)) for row in grid.rows]
+    for k, code in enumerate(codes):
+        assert (code.class_log_prob.argmax(1) == k).all()
+        assert code.z_u_mean == pytest.approx(codes[0].z_u_mean, abs=0.4)
+    assert np.ptp(codes[0].z_u_mean, axis=0).min() > 1
+
+
+def test_on_the_diagonal_of_the_swap_matrix_stands_the_reconstruction(scene):
+    grid = gallery.swap_matrix(scene)
+    assert len(grid.head) == len(grid.rows) == 4
+    for i, row in enumerate(grid.rows):
+        assert (row.head.pixels == grid.head[i].pixels).all()
+        again = scene.model.encode(row.head.pixels[None])
+        assert (row.pictures[i].pixels == scene.model.decode(again.z_s, again.z_u_mean)[0]).all()
+    assert grid.kept > 0.9
+
+
+class CopiesTheStyleSource:
+    """Swaps that are the style source, untouched."""
+
+    def __init__(self, model: Local) -> None:
+        self.encode, self.decode, self.sample = model.encode, model.decode, model.sample
+
+    def swap(self, class_from, style_from):
+        return style_from
+
+
+def test_a_swap_that_lost_its_class_is_marked_and_named(scene):
+    grid = gallery.swap_matrix(replace(scene, model=CopiesTheStyleSource(scene.model)))
+    for i, row in enumerate(grid.rows):
+        for j, picture in enumerate(row.pictures):
+            assert picture.bad == (i != j)
+            assert picture.caption == ("" if i == j else grid.head[j].caption)
+    assert grid.kept == 0.25
+
+
+def test_lost_swaps_are_all_lost_and_counted(scene):
+    class Shifted:
+        """Judges every picture to be of the next class."""
+
+        def look(self, pictures):
+            seen, features = scene.judge.look(pictures)
+            return (seen + 1) % 4, features
+
+    grid, share = gallery.lost_swaps(replace(scene, judge=Shifted()))
+    assert share > 0.9
+    assert all(picture.bad for picture in grid.rows[2].pictures)
+    assert gallery.lost_swaps(scene)[1] < 0.1
+
+
+def test_reconstructions_go_from_the_best_to_the_worst(scene):
+    rows = gallery.reconstructions(scene).rows
+    assert [row.title.split(":")[0] for row in rows] == ["best", "best", "middle", "middle", "worst", "worst"]
+    decibels = [float(picture.caption.split()[0]) for row in rows[1::2] for picture in row.pictures]
+    assert decibels == sorted(decibels, reverse=True)
+
+
+def test_a_path_leads_from_one_picture_to_the_other(scene):
+    both, class_only, style_only = gallery.paths(scene, pairs=1)
+    start, end = both.title.removesuffix(": class and style").split(" to ")
+    assert (both.frames[0].caption, both.frames[-1].caption) == (start, end)
+    assert class_only.frames[-1].caption == end
+    assert {frame.caption for frame in style_only.frames} == {start}
+    assert both.posterior.shape == (gallery.FRAMES, 4)
+    assert both.posterior.sum(1) == pytest.approx(1)
+
+
+def test_the_confusion_counts_every_picture_once(scene):
+    counts = gallery.confusion(scene)
+    assert (counts.sum(1) == np.bincount(scene.held.labels)).all()
+    assert np.trace(counts) / counts.sum() == pytest.approx(1, abs=0.02)
+
+
+def test_the_projection_shows_the_directions_that_vary_most():
+    codes = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32) * [5, 0.1, 3, 0.1]
+    points, share = gallery.projection(codes)
+    assert share == pytest.approx(1, abs=0.01)
+    assert abs(np.corrcoef(points[:, 0], codes[:, 0])[0, 1]) == pytest.approx(1, abs=0.01)
+    assert abs(np.corrcoef(points[:, 1], codes[:, 2])[0, 1]) == pytest.approx(1, abs=0.01)
+
+
+def test_a_code_of_one_dimension_can_be_projected():
+    points, share = gallery.projection(np.arange(5, dtype=np.float32)[:, None])
+    assert points.shape == (5, 2)
+    assert share == pytest.approx(1)
+
+
+def test_the_strangest_pictures_are_the_least_dense(scene):
+    shown = pixels(gallery.strangest(scene).rows[0])
+    density = scene.model.encode(shown).log_density
+    assert density.max() <= np.sort(scene.codes.log_density)[gallery.SHOWN - 1] + 1e-4
+
+
+def test_a_hole_is_filled_and_the_rest_is_real(scene):
+    real, cut, filled = (pixels(row) for row in gallery.holes(scene).rows)
+    same = (real == filled).all(-1)
+    assert same.mean() >= 0.75
+    assert np.abs(real - filled.astype(float)).mean() < np.abs(real - cut.astype(float)).mean()
