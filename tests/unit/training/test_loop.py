@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from training.batches import augment
 from training.checkpoint import CheckpointError
-from training.config import Config, read
+from training.config import Config, Update, read
 from training.loop import Stopped, Trainer, build
 from training.runfolder import LAST
 
@@ -95,6 +96,21 @@ def test_the_same_seed_gives_the_same_losses_bit_for_bit_and_another_seed_does_n
     assert digest(again.trainer) == digest(unbroken.trainer)
     other = start(dataclasses.replace(config, seed=1), until=kill_at("class encoder", 2))
     assert losses(other.figures)[0] != losses(unbroken.figures)[0]
+
+
+def test_every_step_draws_noise_of_its_own(start, config, few):
+    """Nothing moves, and each batch is all pictures: the samples alone make the loss another one, beyond rounding."""
+    still = dataclasses.replace(
+        config.stage[1],
+        update=(Update({"decoder": {"gen_smp": 1.0}}),),
+        lr={"decoder": 0.0},
+        batch=len(few),
+        epochs=3,
+        style_noise=0.0,
+        class_noise=0.0,
+    )
+    found = [line["loss_gen_smp"] for line in start(dataclasses.replace(config, stage=(still,))).figures]
+    assert min(abs(a - b) for a, b in itertools.combinations(found, 2)) > 1e-4
 
 
 def stop_at(stage: str, step: int):
