@@ -173,8 +173,9 @@ class Forward:
 
     @cached_property
     def fake_scores(self) -> dict[str, Tensor]:
-        """D on each kind, with gradient to the picture."""
-        return {kind: self.run(self.model.critic, self.drawn[kind], self.label_of(kind)).float() for kind in self.fakes}
+        """D on each kind, with gradient to the picture. In a fixed order: every call moves the spectral norm's estimate."""
+        kinds = sorted(self.fakes)
+        return {kind: self.run(self.model.critic, self.drawn[kind], self.label_of(kind)).float() for kind in kinds}
 
     @cached_property
     def critic_scores(self) -> dict[str, Tensor]:
