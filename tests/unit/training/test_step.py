@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def state_of(model: VaeGan) -> dict[str, dict[str, torch.Tensor]]:
     return {name: {k: v.clone() for k, v in part.state_dict().items()} for name, part in model.named_children()}
 
 
-def forward_of(stage: Stage, model: VaeGan | None = None, batch: Batch | None = None, kinds: frozenset[str] = frozenset(KINDS)) -> Forward:
+def forward_of(stage: Stage, model: VaeGan | None = None, batch: Batch | None = None, kinds: Collection[str] = KINDS) -> Forward:
     """A forward pass on which every loss can be asked for, with every part open to gradients."""
     generator = torch.Generator().manual_seed(1)
     return Forward(model or make_model(stage), stage, batch or next(endless_batches()), kinds, generator, bf16=False)
@@ -183,6 +183,12 @@ def test_the_partner_of_a_picture_is_another_picture_of_its_class():
         assert torch.equal(label[forward.partners], label)
         assert sorted(forward.partners.tolist()) == list(range(8))
         assert [i for i, j in enumerate(forward.partners.tolist()) if i == j] == [3]  # the only one of its class
+
+
+def test_scores_do_not_depend_on_the_order_in_which_a_set_holds_the_kinds():
+    """It differs from process to process, and each call of D in training moves its spectral norm."""
+    scores = [forward_of(PAPER, kinds=order).fake_scores for order in (KINDS, KINDS[::-1])]
+    assert all(torch.equal(scores[0][kind], scores[1][kind]) for kind in KINDS)
 
 
 def test_exchange_gives_g_the_class_code_of_the_partner():
