@@ -1,0 +1,78 @@
+"""kill -9 at random moments: a training run that is taken up again ends with the same bits as one that was never broken.
+
+KILLS says how often (`make kill-test`: 20); the moments are drawn from a fixed seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.trainee import learned
+
+ROOT = Path(__file__).parents[2]
+KILLS = int(os.environ.get("KILLS", "4"))
+LONGEST_WAIT_S = 0.06  # after the chosen line: into the next step, or the save, or the end of a stage
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.trainee", str(folder), *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def finish(folder: Path, *options: str) -> list[str]:
+    with start(folder, *options) as process:
+        lines = process.communicate(timeout=120)[0].splitlines()
+    assert process.returncode == 0
+    return lines
+
+
+def kill_after(folder: Path, lines: int, wait_s: float, *options: str) -> bool:
+    """Start, read so many lines, wait, kill -9. False when the run was over before."""
+    with start(folder, *options) as process:
+        assert process.stdout is not None
+        for _ in range(lines):
+            if not process.stdout.readline():
+                break
+        time.sleep(wait_s)
+        process.send_signal(signal.SIGKILL)
+        process.stdout.read()
+    return process.returncode == -signal.SIGKILL
+
+
+def told(folder: Path) -> list[dict]:
+    """What a run has logged, without what depends on the clock."""
+    clock = {"time", "images_per_s", "eta_s", "class_accuracy", "leak", "style_moved", "psnr_db", "variety", "warnings"}
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key not in clock} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    finish(folder, "--epochs=2")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("save_every_s", [0.0, 0.15])
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(unbroken, tmp_path, save_every_s):
+    options, rng, kills = ("--epochs=2", f"--save-every-s={save_every_s}"), random.Random(20190616), 0
+    for _ in range(KILLS // 2):
+        kills += kill_after(tmp_path, rng.randrange(0, 14), rng.uniform(0, LONGEST_WAIT_S), *options)
+    assert kills
+    finish(tmp_path, *options)
+    assert learned(tmp_path) == learned(unbroken)
+    assert learned(tmp_path, "best.pt") == learned(unbroken, "best.pt")
+    assert told(tmp_path) == told(unbroken)
+    sheets = {file.name: file.read_bytes() for file in (tmp_path / "looks").iterdir()}
+    assert sheets == {file.name: file.read_bytes() for file in (unbroken / "looks").iterdir()}
+    assert not list(tmp_path.glob("*.part"))

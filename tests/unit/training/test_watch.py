@@ -1,0 +1,69 @@
+"""What goes wrong without an error is said, with the line of the configuration to try."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from training.config import read
+from training.watch import criterion, warnings
+
+FASHION, PAPER = read("fashion"), read("paper")
+CLASS_ENCODER, CODES, FLOW, SERVED = range(4)
+ALIVE = np.full(16, 0.9, np.float32)
+DEAD = np.where(np.isin(np.arange(16), (3, 7)), 0.01, 0.9).astype(np.float32)
+
+
+def test_a_healthy_model_is_not_warned_of():
+    assert [warnings(FASHION, i, 0.9, ALIVE) for i in range(4)] == [{}] * 4
+
+
+def test_samples_that_hardly_differ_name_the_weight_that_pushes_them_together():
+    assert "stage.1.update.0.move.decoder.gen_swap (now 15)" in warnings(FASHION, CODES, 0.29, ALIVE)["variety"]
+    assert "stage.3.update.0.move.decoder.gen_smp (now 10)" in warnings(FASHION, SERVED, 0.29, ALIVE)["variety"]
+    assert "stage.0.update.1.move.decoder.gen_smp (now 1)" in warnings(PAPER, 0, 0.0, ALIVE)["variety"]
+    assert warnings(FASHION, SERVED, 0.31, ALIVE) == {}
+
+
+def test_dead_style_dimensions_are_counted_and_name_the_weight_that_silences_them():
+    found = warnings(FASHION, CODES, 0.9, DEAD)["style"]
+    assert "dimensions 3, 7 are dead" in found
+    assert "stage.1.update.0.move.encoder_u.kl_sum (now 1)" in found
+    assert "stage.0.update.1.move.encoder_u.kl_mean (now 1)" in warnings(PAPER, 0, 0.9, DEAD)["style"]
+
+
+def test_a_later_stage_names_the_stage_that_moved_the_part_last():
+    assert "stage.1.update.0.move.encoder_u.kl_sum" in warnings(FASHION, FLOW, 0.9, DEAD)["style"]
+
+
+def test_what_has_not_been_trained_yet_is_not_warned_of():
+    assert warnings(FASHION, CLASS_ENCODER, 0.0, DEAD) == {}
+
+
+def test_a_part_without_a_weight_to_blame_names_its_rate():
+    update = dataclasses.replace(FASHION.stage[1].update[0], move={"decoder": {"recon_sse": 1.0}})
+    stage = dataclasses.replace(FASHION.stage[1], update=(update,))
+    assert "stage.0.lr.decoder (now 0.0008)" in warnings(dataclasses.replace(FASHION, stage=(stage,)), 0, 0.1, ALIVE)["variety"]
+
+
+def test_every_key_that_is_named_can_be_set():
+    for index, found in enumerate([warnings(FASHION, i, 0.0, DEAD) for i in range(4)]):
+        for text in found.values():
+            key = next(word for word in text.split() if word.startswith("stage."))
+            assert read("fashion", {key: "0.5"}) != FASHION, index
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        (FASHION.stage[0], ("class_accuracy", True)),
+        (FASHION.stage[1], ("psnr_db", True)),
+        (FASHION.stage[2], ("leak", False)),
+        (FASHION.stage[3], ("psnr_db", True)),
+        (dataclasses.replace(FASHION.stage[0], update=()), None),
+    ],
+)
+def test_a_stage_is_judged_by_what_it_moves(stage, expected):
+    assert criterion(stage) == expected
