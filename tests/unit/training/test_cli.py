@@ -1,0 +1,280 @@
+"""The command line: what it says, with which exit code it ends, and that a signal costs nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tests.pictures import write_pictures
+from tests.toy import make_bundle
+from training import checkpoint
+from training.cli import main
+from training.judge import JudgeConfig, train_judge
+from training.runfolder import CONFIG, DATA, LAST
+
+SMALL = """
+name = "small"
+precision = "fp32"
+[data]
+validation_rows = 20
+[model]
+dim_s = 3
+dim_u = 2
+encoder_s_widths = [4, 6]
+encoder_u_widths = [4, 6]
+decoder_hidden = 8
+decoder_widths = [6, 4]
+critic_widths = [4, 4]
+flow_layers = 0
+[[stage]]
+name = "class encoder"
+epochs = 4
+batch = 20
+lr = { encoder_s = 4e-3, prior = 4e-3 }
+ema = 0.9
+after = ["refit"]
+[[stage.update]]
+move.encoder_s = { class = 1.0, likelihood = 0.1 }
+move.prior = { class = 1.0, likelihood = 0.1, anchor = 0.1 }
+[[stage]]
+name = "codes"
+epochs = 6
+batch = 20
+lr = { encoder_u = 2e-3, decoder = 2e-3 }
+ema = 0.9
+class_code = "detached"
+[[stage.update]]
+move.encoder_u = { recon_sse = 1.0, kl_sum = 1.0 }
+move.decoder = { recon_sse = 1.0 }
+"""
+STEPS = (4 * 9, 6 * 9)  # of the stages: epochs of 180 pictures
+
+
+class Watched(io.StringIO):
+    """A stderr that sends signals to this process when a text is first said."""
+
+    def __init__(self, text: str, *signals: int) -> None:
+        super().__init__()
+        self.text, self.signals = text, list(signals)
+
+    def write(self, said: str) -> int:
+        if self.text in said:
+            while self.signals:
+                os.kill(os.getpid(), self.signals.pop(0))
+        return super().write(said)
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A configuration, its data, and a finished run of them."""
+    root = tmp_path_factory.mktemp("cli")
+    (root / "small.toml").write_text(SMALL)
+    found = SimpleNamespace(config=root / "small.toml", data=write_pictures(root / "data", train=200, test=40), run=root / "run")
+    assert quietly(train(found, found.run)) == (0, "")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """The signal handlers of the test run come back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+def train(places, out, *options):
+    return ["train", str(places.config), "--data", str(places.data), "--out", str(out), "--device", "cpu", "--threads", "1", *options]
+
+
+def quietly(arguments):
+    """(exit code, stdout)"""
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()) as out:
+        return main(arguments), out.getvalue()
+
+
+def refusal(arguments, code=2):
+    """The one line that it is refused with."""
+    with contextlib.redirect_stderr(io.StringIO()) as err:
+        assert main(arguments) == code
+    (line,) = err.getvalue().splitlines()
+    assert line.startswith("twofold-train: ")
+    return line.removeprefix("twofold-train: ")
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    state = checkpoint.load(run / LAST)
+    return {f"{kind}.{name}": value for kind in ("model", "average") for name, value in state[kind].items()}
+
+
+# ------------------------------------------------------------------------------------------------------------------ runs
+
+
+def test_a_run_says_its_stages_in_plain_lines_and_what_comes_next(places, tmp_path, capsys):
+    assert main(train(places, tmp_path / "run")) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "\r" not in said.err
+    assert f"[1/2 class encoder] 1/{STEPS[0]} | " in said.err
+    assert f"[2/2 codes] {STEPS[1]}/{STEPS[1]} | " in said.err
+    assert said.err.splitlines()[-1].startswith("trained small in ")
+    assert f"next: twofold-train export {tmp_path / 'run'} --data {places.data} --out BUNDLE" in said.err
+    assert json.loads((tmp_path / "run" / CONFIG).read_text())["stage"][1]["epochs"] == 6
+    described = json.loads((tmp_path / "run" / DATA).read_text())
+    assert (described["train_rows"], described["validation_rows"], described["classes"]) == (180, 20, 4)
+
+
+@pytest.mark.parametrize(("number", "at"), [(signal.SIGTERM, 1), (signal.SIGINT, STEPS[0])], ids=["in a stage", "at its end"])
+def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_tensors(places, tmp_path, number, at):
+    with contextlib.redirect_stderr(Watched(f"[1/2 class encoder] {at}/", number)) as said:
+        assert main(train(places, tmp_path)) == 130
+    assert said.getvalue().endswith("stopped and saved: the same command goes on from here\n")
+    state = checkpoint.load(tmp_path / LAST)
+    assert (state["stage"], state["step"]) == (0, at)
+    assert quietly(train(places, tmp_path))[0] == 0
+    unbroken, resumed = weights(places.run), weights(tmp_path)
+    assert unbroken.keys() == resumed.keys()
+    assert [name for name in unbroken if not torch.equal(unbroken[name], resumed[name])] == []
+
+
+def test_a_second_ctrl_c_stops_at_once(places, tmp_path):
+    with contextlib.redirect_stderr(Watched("[1/2 class encoder] 1/", signal.SIGINT, signal.SIGINT)):
+        assert main(train(places, tmp_path)) == 130
+    assert not (tmp_path / LAST).exists()
+
+
+def test_a_finished_run_is_not_trained_again(places):
+    before = (places.run / LAST).read_bytes()
+    assert quietly(train(places, places.run))[0] == 0
+    assert (places.run / LAST).read_bytes() == before
+
+
+# -------------------------------------------------------------------------------------------------------------- refusals
+
+
+def test_an_unknown_preset_names_the_nearest(places, tmp_path):
+    assert "did you mean 'tiny'" in refusal(["train", "tinny", "--data", str(places.data), "--out", str(tmp_path)])
+
+
+def test_an_unknown_key_names_the_nearest(places, tmp_path):
+    assert "unknown key 'stage.0.epoch' (did you mean 'epochs'?)" in refusal(train(places, tmp_path, "--set", "stage.0.epoch=2"))
+
+
+def test_missing_data_says_what_to_give(places, tmp_path):
+    refusal(["train", str(places.config), "--data", str(tmp_path / "nothing"), "--out", str(tmp_path)])
+
+
+def test_a_folder_with_a_run_of_another_configuration_is_refused_and_left_as_it_is(places):
+    before = {path.name: path.read_bytes() for path in places.run.iterdir() if path.is_file()}
+    assert "another configuration" in refusal(train(places, places.run, "--set", "seed=1"))
+    assert {path.name: path.read_bytes() for path in places.run.iterdir() if path.is_file()} == before
+
+
+def test_a_run_that_diverges_ends_with_5_and_names_the_key_to_change(places, tmp_path):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert main(train(places, tmp_path, "--set", "stage.1.lr.decoder=1e30", "--set", "stage.1.lr.encoder_u=1e30")) == 5
+    last = said.getvalue().splitlines()[-1]
+    assert last.startswith("twofold-train: ")
+    assert "is not finite in stage 'codes'" in last
+
+
+def test_options_that_no_command_has_are_usage_errors(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["train", "tiny"])
+    assert left.value.code == 2
+    assert "--data" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------------- export
+
+
+def export(run, data, out):
+    return ["export", str(run), "--data", str(data), "--out", str(out)]
+
+
+def test_a_run_that_is_not_finished_is_not_exported(places, tmp_path):
+    state = checkpoint.load(places.run / LAST)
+    checkpoint.save(tmp_path / LAST, {**state, "stage": 1, "step": 3})
+    assert "not finished" in refusal(export(tmp_path, places.data, tmp_path / "bundle"))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_folder_without_a_run_is_not_exported(places, tmp_path):
+    assert refusal(export(tmp_path, places.data, tmp_path / "bundle")) == "last.pt: no such checkpoint"
+
+
+def test_a_run_is_exported_with_its_own_pictures_only(places, tmp_path):
+    other = write_pictures(tmp_path / "other", train=200, test=40, seed=1)
+    assert "trained on other pictures" in refusal(export(places.run, other, tmp_path / "bundle"))
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.slow
+def test_a_model_that_fails_its_proof_ends_with_5_and_writes_nothing(places, tmp_path):
+    run = shutil.copytree(places.run, tmp_path / "run")
+    state = checkpoint.load(run / LAST)
+    state["average"]["encoder_u.head.bias"][0] = torch.nan
+    checkpoint.save(run / LAST, state)
+    assert "differs from torch" in refusal(export(run, places.data, tmp_path / "bundle"), code=5)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+# -------------------------------------------------------------------------------------------------------------- evaluate
+
+
+@pytest.fixture(scope="module")
+def measured(places, tmp_path_factory):
+    """A toy bundle, a judge, the arguments that measure it, and what a first evaluation wrote and printed."""
+    root = tmp_path_factory.mktemp("measured")
+    judge = JudgeConfig(widths=(4, 4, 4), epochs=1, batch=20)
+    train_judge(places.data, root / "judge", judge, log=lambda line: None)
+    bundle = make_bundle(root / "toy")
+    arguments = ["evaluate", str(bundle), "--data", str(places.data), "--judge", str(root / "judge"), "--quick"]
+    code, printed = quietly(arguments)
+    assert code == 0
+    return SimpleNamespace(arguments=arguments, out=root / "toy.test.json", printed=printed, root=root)
+
+
+def test_an_evaluation_prints_a_table_and_is_written_beside_the_bundle(measured):
+    assert measured.printed.startswith("| measure | real | toy (quick) |")
+    assert json.loads(measured.out.read_text())["quick"] is True
+
+
+def test_two_models_of_one_name_have_a_column_each(measured, tmp_path):
+    other = json.loads(measured.out.read_text())
+    other["bundle"]["model_hash"] = "abcdef01" + "0" * 56
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    code, printed = quietly([*measured.arguments, "--out", str(tmp_path / "e.json"), "--beside", str(tmp_path / "other.json")])
+    assert code == 0
+    assert printed.startswith("| measure | real | toy (quick) | toy@abcdef01 (quick) |")
+
+
+def test_a_quick_evaluation_cannot_be_recorded_and_is_not_even_begun(measured, tmp_path):
+    line = refusal([*measured.arguments, "--record", "--out", str(tmp_path / "e.json")])
+    assert "--quick makes none" in line
+    assert not (tmp_path / "e.json").exists()
+
+
+@pytest.mark.parametrize("content", [None, "not JSON", "[]", '{"bundle": {"name": "x"}}'])
+def test_what_evaluate_did_not_write_cannot_stand_beside_it(measured, tmp_path, content):
+    if content is not None:
+        (tmp_path / "other.json").write_text(content)
+    line = refusal([*measured.arguments, "--beside", str(tmp_path / "other.json")])
+    assert line == "--beside: other.json is not what evaluate writes"
+
+
+def test_an_evaluation_on_other_data_cannot_stand_beside_it(measured, tmp_path):
+    other = json.loads(measured.out.read_text())
+    (tmp_path / "other.json").write_text(json.dumps({**other, "split": "validation"}))
+    with contextlib.redirect_stderr(io.StringIO()) as err:
+        assert main([*measured.arguments, "--out", str(tmp_path / "e.json"), "--beside", str(tmp_path / "other.json")]) == 2
+    assert "comparable only on the same data, split and judge" in err.getvalue().splitlines()[-1]
