@@ -25,6 +25,7 @@ def hue(k: int, classes: int) -> str:
 def lines(series: Mapping[str, tuple[str, Points]], *, width: int = 260, height: int = 96, ticks: Mapping[float, str] | None = None) -> str:
     """{name: (colour, points)} on common axes from the least to the greatest value; `ticks` {x: word} are marks across the chart."""
     xs, ys = (np.array([p[i] for _, points in series.values() for p in points], float) for i in range(2))
+    xs = np.append(xs, list(ticks or ()))
     left, right, low, high = xs.min(), max(xs.max(), xs.min() + 1e-9), ys.min(), ys.max()
     if low == high:
         low, high = low - 0.5, high + 0.5

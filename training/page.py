@@ -79,6 +79,16 @@ HEADLINES = (
 # what the column "compare with" holds, by the name of its value
 REAL_WORDS = {"chance": "chance", "judge_accuracy": "judge on real", "inpainting_psnr_mean": "mean fill", "one": "ideal"}
 
+PARTS = {
+    "encoder_s": "class encoder",
+    "encoder_u": "style encoder",
+    "decoder": "decoder",
+    "prior": "middle and spread of the classes",
+    "flow": "flow, which frees the style of the class",
+    "critic": "critic, which tells drawn from real",
+    "classifier": "classifier that looks for the class in the style",
+}
+
 TERMS = {
     "class": "reading the class right",
     "likelihood": "class codes lie close to the middle of their class",
@@ -127,8 +137,9 @@ def render(exhibits: Sequence[Exhibit], lines: Sequence[Line], baselines: Sequen
         exhibits=exhibits,
         baselines=[_title(baseline["bundle"]) for baseline in baselines],
         groups=list(_groups(lines)),
-        headlines=_headlines(lines),
+        headlines=_headlines(lines, len(exhibits)),
         value=_value,
+        parts=PARTS,
         real_word=lambda line: REAL_WORDS.get(line.measure.real, "real pictures"),
         clouds=_clouds,
         confused=_confused,
@@ -171,8 +182,9 @@ def _groups(lines: Sequence[Line]) -> Iterator[tuple[str, str, list[Line]]]:
             yield title, text, found
 
 
-def _headlines(lines: Sequence[Line]) -> list[tuple[Line, str]]:
-    by_key = {line.measure.key: line for line in lines}
+def _headlines(lines: Sequence[Line], models: int) -> list[tuple[Line, str]]:
+    """The headlines that every model was measured for."""
+    by_key = {line.measure.key: line for line in lines if None not in line.values[:models]}
     return [(by_key[key], text) for key, text in HEADLINES if key in by_key]
 
 

@@ -21,9 +21,10 @@ from training.data import DataError
 from training.evaluate import evaluate, open_model, pictures
 from training.judge import load_judge
 from training.measures import Line
+from training.runfolder import ENVIRONMENT, LOG
 
 PAGE, FIGURES = "report.html", "report.json"
-BUNDLE, JUDGE, EVALUATION, LOG, ENVIRONMENT = "bundle", "judge", "evaluation.json", "log.jsonl", "environment.json"  # inside a run folder
+BUNDLE, EVALUATION = "bundle", "evaluation.json"  # inside a run folder
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,12 @@ def test_a_line_runs_over_the_whole_chart():
     assert y0 > y1  # upwards
 
 
+def test_a_mark_before_the_first_point_stays_on_the_chart():
+    text = charts.lines({"late": ("red", [(0.5, 1.0), (1, 2.0)])}, ticks={0: "start"})
+    axis, mark = (float(re.search(rf'class="{kind}" d="M([\d.]+) ', text)[1]) for kind in ("axis", "tick"))
+    assert mark == axis
+
+
 @pytest.mark.parametrize("points", [[(3, 2.0)], [(0, 2.0), (1, 2.0)]])
 def test_one_point_or_a_constant_still_draws(points):
     assert "nan" not in charts.lines({"flat": ("red", points)})

@@ -147,6 +147,7 @@ def test_two_models_stand_side_by_side_and_a_baseline_in_the_table(places, tmp_p
     path = report.report(found, places.data, places.judge, tmp_path / "out", [tmp_path / "base.json"], log=quiet)
     page = Page(path.read_text(encoding="utf-8"))
     assert "toy beside other" in page.words
+    assert page.words.count(contract.read_card(other).id) > 10  # in the table and over each of its pictures
     assert "No log of the training lies beside this bundle." in page.words
     line = next(line for line in json.loads(path.with_name("report.json").read_text())["measures"] if line["key"] == "class_accuracy")
     assert (line["values"][1], line["baselines"]) == (0.777, [0.555])
