@@ -34,7 +34,7 @@ def server(illustrated):
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not the session: while Playwright is open its event loop runs, and no other test gets one
 def chromium():
     found = shutil.which("chromium")
     assert found, "there is no chromium: make system-deps"
