@@ -65,16 +65,20 @@ def small_card(name: str = "small") -> dict[str, object]:
 
 
 def lived_in(model: VaeGan, pictures: Pictures) -> VaeGan:
-    """BatchNorm has statistics and a scale of its own, the couplings bend, codes are whitened, folded and fitted."""
+    """Codes and pictures spread out, BatchNorm has statistics and a scale of its own, the couplings bend, codes are whitened and fitted."""
     torch.manual_seed(1)
     with torch.no_grad():
-        for part in model.modules():
-            if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
-                part.weight.uniform_(0.5, 1.5)
-                part.bias.normal_(std=0.2)
-            elif isinstance(part, Coupling):
-                part.last.weight.normal_(std=0.05)
-                part.condition.weight.normal_()
+        for part in (model.encoder_s, model.encoder_u, model.decoder):
+            for layer in part.modules():
+                if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                    nn.init.kaiming_normal_(layer.weight)
+                elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+                    layer.weight.uniform_(0.5, 1.5)
+                    layer.bias.normal_(std=0.2)
+                    layer.momentum = None  # the plain mean of what it sees below
+        for coupling in (part for part in model.modules() if isinstance(part, Coupling)):
+            coupling.last.weight.normal_(std=0.05)
+            coupling.condition.weight.normal_()
         model.train()
         for start in range(0, 192, 64):
             x = to_tensor(pictures.pixels[start : start + 64])
