@@ -5,7 +5,7 @@ Knows the model and pixels in memory; knows nothing of losses or of time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from model.contract import Pixels
 from model.posterior import DiagonalGaussian
 from model.vae_gan import VaeGan
 from training.config import Config, ConfigError, nearest
+
+PIECE = 100  # pictures that go through the networks at once: more would not fit a processor's cache
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def to_tensor(pixels: Pixels, device: torch.device | str = "cpu") -> Tensor:
     return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
 
 
-def encode(model: VaeGan, pixels: Pixels, labels: NDArray[np.int64], chunk: int = 500) -> Codes:
+def encode(model: VaeGan, pixels: Pixels, labels: NDArray[np.int64], chunk: int = PIECE) -> Codes:
     """Encode everything in evaluation mode and float32, on the model's device (its modes are left as they were)."""
     device = next(model.parameters()).device
     modes = [(module, module.training) for module in model.modules()]
@@ -70,6 +72,14 @@ def fold(model: VaeGan, codes: Codes) -> None:
 
 
 ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {"refit": refit, "whiten": whiten, "fold": fold}
+
+
+def act(model: VaeGan, actions: Sequence[str], codes: Callable[[], Codes]) -> None:
+    """Do the named actions in their order; the codes are made once, and only if there is anything to do."""
+    if actions:
+        found = codes()
+        for action in actions:
+            ACTIONS[action](model, found)
 
 
 def check_actions(config: Config) -> None:

@@ -5,6 +5,7 @@ The figures that are published come from evaluate.py, on the exported bundle.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from model.contract import Pixels
 from model.vae_gan import VaeGan
-from training.codes import to_tensor
+from training.codes import PIECE, encode, to_tensor
 from training.data import Pictures
 from training.metrics import brightness, class_table, pearson, psnr, standardise, within_class_variance
 
@@ -43,11 +44,12 @@ def look(model: VaeGan, validation: Pictures) -> Seen:
     pictures = validation.take(rows)
     x, label = to_tensor(pictures.pixels, _device(model)), pictures.labels
     model.eval()
-    z_s, q, read = model.codes(x)
+    codes = encode(model, pictures.pixels, label)
+    z_s, q, read = codes.z_s, codes.q, codes.read
     z_u = model.style_from_code(q, read).mean
-    swapped = _pixels(model.decode(z_s, z_u.roll(1, 0)))
-    error = (model.decoder(z_s, q.mean) - x).square().mean((1, 2, 3))
-    drawn = _pixels(model.decode(*_samples(model, torch.from_numpy(label).to(x.device))))
+    swapped = _pixels(_in_pieces(model.decode, z_s, z_u.roll(1, 0)))
+    error = (_in_pieces(model.decoder, z_s, q.mean) - x).square().mean((1, 2, 3))
+    drawn = _pixels(_in_pieces(model.decode, *_samples(model, codes.label)))
     real = within_class_variance(pictures.pixels, label)
     figures = {
         "class_accuracy": float((read.cpu().numpy() == label).mean()),
@@ -82,6 +84,11 @@ def picture(model: VaeGan, validation: Pictures) -> Pixels:
     matrix = np.concatenate([np.concatenate([corner, shown])[None], np.concatenate([shown[:, None], swaps], 1)])
     pairs = np.stack([shown, _pixels(model.decoder(codes, q.mean))], 1)
     return _beside([_sheet(block) for block in (samples, matrix, pairs)])
+
+
+def _in_pieces(network: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """The network over rows, a few at a time: all at once would not fit a processor's cache."""
+    return torch.cat([network(*piece) for piece in zip(*(rows.split(PIECE) for rows in inputs), strict=True)])
 
 
 def _device(model: VaeGan) -> torch.device:

@@ -19,7 +19,7 @@ import torch
 from model.vae_gan import VaeGan
 from training import checkpoint, watch
 from training.batches import DROPOUT, NOISE, batches, seed_of
-from training.codes import ACTIONS, Codes, check_actions, encode
+from training.codes import Codes, act, check_actions, encode
 from training.config import Config, ConfigError, Stage
 from training.data import Pictures
 from training.look import look, picture
@@ -27,6 +27,8 @@ from training.processes import ALONE, Team
 from training.runfolder import BEST, LAST, RunFolder, manifest, now
 from training.schedule import follow, set_rates
 from training.step import Batch, check_terms, make_optimizers, set_modes, step
+
+LOOKS = 15  # of a stage, at most
 
 
 class Stopped(Exception):
@@ -108,7 +110,7 @@ class Trainer:
         set_modes(self.model, stage)
         self.optimizers = self.optimizers or make_optimizers(self.model, stage)
         drawn = self._batches(stage, self._codes() if _has_frozen_encoder(stage) else None)
-        self.warned, begin, per_look = set(), self.step_index, max(1, min(total, len(self.train) // stage.batch))
+        self.warned, begin, per_look = set(), self.step_index, self.steps_per_look(stage)
         started = saved = logged = time.monotonic()
         while self.step_index < total:
             losses = self._step(stage, total, drawn)
@@ -147,16 +149,18 @@ class Trainer:
         self._act(stage.after)
 
     def _act(self, actions: tuple[str, ...]) -> None:
+        act(self.model, actions, self._codes)
         if actions:
-            codes = self._codes()
-            for action in actions:
-                ACTIONS[action](self.model, codes)
             self.team.average([value for value in self.model.state_dict().values() if value.is_floating_point()])
             self.average.load_state_dict(self.model.state_dict())
 
     def steps(self, stage: Stage) -> int:
         """Steps of a stage: epochs count the pictures of its last update."""
         return math.ceil(stage.epochs * len(self.train) / stage.batch)
+
+    def steps_per_look(self, stage: Stage) -> int:
+        """An epoch, or more where a stage is so long that looks would cost more than they tell."""
+        return max(1, len(self.train) // stage.batch, math.ceil(self.steps(stage) / LOOKS))
 
     @property
     def global_step(self) -> int:
