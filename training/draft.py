@@ -36,13 +36,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds: of an epoch of each stage, looks included, and of everything that happens once."""
+    """Seconds: of an epoch of each stage, and of everything that does not depend on their number."""
 
     epoch_s: Mapping[str, float]
     once_s: float
-
-    def eta_s(self, epochs: Mapping[str, float]) -> float:
-        return self.once_s + sum(self.epoch_s[stage] * epochs[stage] for stage in STAGES)
 
 
 def batch(facts: Facts, stage: str) -> int:

@@ -29,8 +29,8 @@ def dry_run(config: Config, train: Pictures, validation: Pictures, out: Path, sa
     say("parameters: " + ", ".join(f"{part} {count:,}" for part, count in counts.items()) + f"; together {sum(counts.values()):,}")
     measured = rehearse(config, train, validation, steps)
     say(f"memory: {measured.peak_bytes / 1e9:.1f} GB at the peak of {steps} steps of each stage, pictures included")
-    for stage, step_s, epoch_s in zip(config.stage, measured.step_s, measured.epoch_s(config, len(train)), strict=True):
-        say(f"{stage.name}: {stage.epochs:g} epochs, {clock(stage.epochs * epoch_s)} ({stage.batch / step_s:,.0f} pictures/s)")
+    for stage, step_s, seconds in zip(config.stage, measured.step_s, measured.stage_s(config, len(train)), strict=True):
+        say(f"{stage.name}: {stage.epochs:g} epochs, {clock(seconds)} ({stage.batch / step_s:,.0f} pictures/s)")
     say(f"time: about {clock(measured.eta_s(config, len(train)))} in all, as busy as this machine is now")
     return json.dumps(config.to_dict(), indent=2)
 

@@ -15,7 +15,8 @@ import numpy as np
 from training import draft
 from training.config import Config, ConfigError, DataConfig, from_dict
 from training.data import Pictures, load_for, nearest_size
-from training.rehearse import STEPS, clock, rehearse
+from training.loop import LOOKS
+from training.rehearse import STEPS, Rehearsal, clock, rehearse
 from training.survey import survey, test_split
 
 LOOKED_AT = 500  # pictures that decide background and grey or RGB
@@ -48,9 +49,9 @@ def init(wish: Wish, say: Callable[[str], object], steps: int = STEPS) -> Config
     say(f"measuring {steps} steps of each stage on this machine")
     trial = _config(facts, dict.fromkeys(draft.STAGES, 1.0))
     measured = rehearse(trial, train, validation, steps)
-    cost = draft.Cost(dict(zip(draft.STAGES, measured.epoch_s(trial, len(train)), strict=True)), measured.once_s(trial, len(train)))
-    epochs = draft.lengths(facts, cost, wish.minutes * 60 * (1 - SPARE))
-    time = f"about {clock(cost.eta_s(epochs))} of {wish.minutes:g} min asked for"
+    epochs = draft.lengths(facts, _cost(trial, measured, len(train)), wish.minutes * 60 * (1 - SPARE))
+    config = _config(facts, epochs)
+    time = f"about {clock(measured.eta_s(config, len(train)))} of {wish.minutes:g} min asked for"
     eta = f"{time}, measured in {steps} steps of each stage on this machine"
     header = f"Written by `twofold-train init` for {len(train.class_names)} classes and {len(train):,} training pictures: {eta}."
     wish.out.write_text(draft.text(facts, epochs, header), encoding="utf-8")
@@ -58,7 +59,7 @@ def init(wish: Wish, say: Callable[[str], object], steps: int = STEPS) -> Config
     if epochs["codes"] < FEW_EPOCHS:
         say(f"warning: only {epochs['codes']:g} epochs of the codes fit: give more --minutes, or a smaller --size than {facts.width}")
     say(f"next: twofold-train train {wish.out} --data {wish.data} --out RUN")
-    return _config(facts, epochs)
+    return config
 
 
 def _facts(train: Pictures, data: DataConfig) -> draft.Facts:
@@ -70,6 +71,11 @@ def _facts(train: Pictures, data: DataConfig) -> draft.Facts:
 
 def _config(facts: draft.Facts, epochs: dict[str, float]) -> Config:
     return from_dict(tomllib.loads(draft.text(facts, epochs, "")))
+
+
+def _cost(trial: Config, measured: Rehearsal, rows: int) -> draft.Cost:
+    epoch_s = {stage.name: rows / stage.batch * s for stage, s in zip(trial.stage, measured.step_s, strict=True)}
+    return draft.Cost(epoch_s, measured.once_s(trial, rows) + len(epoch_s) * LOOKS * measured.look_s)
 
 
 def _shape(wish: Wish) -> DataConfig:

@@ -5,6 +5,7 @@ Writes nothing. The figures are those of the moment: a machine that is busy now 
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -18,8 +19,8 @@ from training.batches import batches
 from training.codes import ACTIONS, Codes, encode
 from training.config import Config, Stage
 from training.data import Pictures
-from training.look import look
-from training.loop import build
+from training.look import look, picture
+from training.loop import LOOKS, build
 from training.step import check_terms, make_optimizers, set_modes, step
 
 STEPS = 20
@@ -36,19 +37,21 @@ class Rehearsal:
     encode_s: float
     peak_bytes: int
 
-    def epoch_s(self, config: Config, rows: int) -> tuple[float, ...]:
-        """Seconds of an epoch of each stage over so many training pictures, with the look at its end."""
-        return tuple(rows / stage.batch * s + self.look_s for stage, s in zip(config.stage, self.step_s, strict=True))
+    def stage_s(self, config: Config, rows: int) -> tuple[float, ...]:
+        """Seconds of each stage over so many training pictures, looks included."""
+        return tuple(
+            stage.epochs * rows / stage.batch * s + min(math.ceil(stage.epochs), LOOKS) * self.look_s
+            for stage, s in zip(config.stage, self.step_s, strict=True)
+        )
 
     def once_s(self, config: Config, rows: int) -> float:
-        """Seconds of everything that is not an epoch: encoding all pictures for the actions and the frozen encoders."""
+        """Seconds that do not depend on the steps: encoding all pictures for the actions and the frozen encoders."""
         passes = sum(bool(stage.before) + bool(stage.after) + _plain(stage) for stage in config.stage)
         return passes * rows * self.encode_s
 
     def eta_s(self, config: Config, rows: int) -> float:
         """Seconds of the whole run."""
-        epochs = sum(stage.epochs * s for stage, s in zip(config.stage, self.epoch_s(config, rows), strict=True))
-        return self.once_s(config, rows) + epochs
+        return self.once_s(config, rows) + sum(self.stage_s(config, rows))
 
 
 def rehearse(config: Config, train: Pictures, validation: Pictures, steps: int = STEPS) -> Rehearsal:
@@ -68,6 +71,7 @@ def rehearse(config: Config, train: Pictures, validation: Pictures, steps: int =
         _act(model, stage.after, sample)
     since = time.monotonic()
     look(model, validation)
+    picture(model, validation)
     look_s = time.monotonic() - since
     unit = 1 if sys.platform == "darwin" else 1024
     return Rehearsal(tuple(step_s), look_s, encode_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
