@@ -1,4 +1,4 @@
-"""`twofold-train init|train|judge|export|evaluate|report`: words to calls. Knows every room's door and nothing of what is inside.
+"""`twofold-train init|train|judge|export|evaluate|report|push`: words to calls. Knows every room's door and nothing of what is inside.
 
 Talk goes to stderr, a bar only on a terminal (plain lines elsewhere). Exit codes: 0 ok, 1 ours, 2 usage or bad input,
 5 a proof failed, 130 interrupted. Heavy imports happen inside the commands.
@@ -34,6 +34,7 @@ def train(args: argparse.Namespace) -> int:
     from training.config import read
     from training.data import load_for
     from training.loop import Stopped, Trainer
+    from training.memory import keep_memory
     from training.processes import join
     from training.progress import ProgressLine
     from training.runfolder import LAST
@@ -41,6 +42,7 @@ def train(args: argparse.Namespace) -> int:
     overrides = dict(item.split("=", 1) if "=" in item else (item, "") for item in args.set)
     config = read(args.config, overrides)
     _threads(args.threads)
+    keep_memory()
     with join(args.device) as team:
         say = _say if team.first else _hush
         kept, held = load_for(config.data, args.data)
@@ -87,21 +89,25 @@ def judge(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     from training import checkpoint
+    from training.codes import act, encode
     from training.config import from_dict
     from training.data import load_for, preprocessing_of
     from training.export import export as write_bundle
     from training.loop import build
     from training.runfolder import LAST, manifest, revision
 
-    state = checkpoint.load(args.run / LAST)
+    name = args.checkpoint or LAST
+    state = checkpoint.load(args.run / name)
     config = from_dict(json.loads(state["config"]))
-    if state["stage"] < len(config.stage):
-        raise checkpoint.CheckpointError("the run is not finished: train on, then export")
+    if state["stage"] < len(config.stage) - (name != LAST):
+        raise checkpoint.CheckpointError(f"{name}: the run is not finished: train on, then export")
     kept, held = load_for(config.data, args.data)
     described = manifest(kept, held)
     _check_same_data(args.run, described)
     model = build(config, kept)
     model.load_state_dict(state["average"])
+    if state["stage"] < len(config.stage):  # from within the last stage: what its end would have done
+        act(model, config.stage[-1].after, lambda: encode(model, kept.pixels, kept.labels))
     settings = config.to_dict()
     card = {
         "name": args.name or config.name,
@@ -162,6 +168,13 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
+def push(args: argparse.Namespace) -> int:
+    from training.hub import push as upload
+
+    print(upload(args.bundle, args.name, args.private))
+    return 0
+
+
 def _check_same_data(run: Path, described: dict[str, Any]) -> None:
     """Raises DataError when the run folder describes other pictures than these: classes, weights and codes would not be its own."""
     from training.data import DataError
@@ -174,9 +187,9 @@ def _check_same_data(run: Path, described: dict[str, Any]) -> None:
 
 def _show(asked: DataConfig, data: Path, train: Pictures, validation: Pictures, say: Callable[[str], object]) -> None:
     """What a person should know of the pictures before any training."""
-    from training.survey import survey, test_split
+    from training.survey import survey, find_test_split
 
-    for line in survey(train, validation, test_split(asked, data)):
+    for line in survey(train, validation, find_test_split(asked, data)):
         say(line)
 
 
@@ -239,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("run", type=Path, metavar="RUN", help="run folder")
     sub.add_argument("--data", type=Path, required=True, help="the data set the run was trained on")
     sub.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaced if it is there")
+    sub.add_argument("--checkpoint", metavar="FILE", help="another checkpoint of the last stage in RUN, as best.pt (default: last.pt)")
     sub.add_argument("--name", help="name of the model (default: that of the configuration)")
     sub = command("evaluate", evaluate, "measure an exported bundle as it is served; prints a table")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
@@ -259,6 +273,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--beside", type=Path, action="append", default=[], metavar="JSON", help="evaluation of a baseline, for the table")
     sub.add_argument("--out", type=Path, help="folder for report.html and report.json (default: RUN/report, or beside a bundle)")
+    sub = command("push", push, "put a bundle on a hub as it is; prints the name by which `twofold serve --bundle` takes it")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sub.add_argument("name", metavar="USER/NAME", help="the repository; made if it isn't there")
+    sub.add_argument("--private", action="store_true", help="if the repository is made: for you alone")
     return parser
 
 
@@ -273,8 +291,9 @@ def main(argv: list[str] | None = None) -> int:
         from training.checkpoint import CheckpointError
         from training.config import ConfigError
         from training.data import DataError
+        from training.hub import PushError
 
-        if isinstance(error, UsageError | ConfigError | DataError | CheckpointError | ContractError):
+        if isinstance(error, UsageError | ConfigError | DataError | CheckpointError | ContractError | PushError):
             print(f"twofold-train: {error}", file=sys.stderr)
             return 2
         from training.export import ExportError

@@ -106,8 +106,8 @@ def dim_u(facts: Facts) -> int:
 
 
 def _ema(steps: float) -> str:
-    """Decay of the average: over 500 steps, or an eighth of a short stage."""
-    return f"{1 - max(1 / 500, min(0.1, 8 / max(1.0, steps))):.4g}"
+    """Decay of the average: over 500 steps, or a sixth of a short stage."""
+    return f"{1 - max(1 / 500, min(0.1, 6 / max(1.0, steps))):.4g}"
 
 
 def _widths(facts: Facts, sides: list[int]) -> str:

@@ -17,7 +17,7 @@ from training.config import Config, ConfigError, DataConfig, from_dict
 from training.data import Pictures, load_for, nearest_size
 from training.loop import LOOKS
 from training.rehearse import STEPS, Rehearsal, clock, rehearse
-from training.survey import survey, test_split
+from training.survey import survey, find_test_split
 
 LOOKED_AT = 500  # pictures that decide background and grey or RGB
 ALMOST = 12  # levels: a border this near to black or white is black or white
@@ -43,7 +43,7 @@ def init(wish: Wish, say: Callable[[str], object], steps: int = STEPS) -> Config
         raise ConfigError("minutes must be more than 0")
     data = _shape(wish)
     train, validation = load_for(data, wish.data)
-    for line in survey(train, validation, test_split(data, wish.data)):
+    for line in survey(train, validation, find_test_split(data, wish.data)):
         say(line)
     facts = _facts(train, data)
     say(f"measuring {steps} steps of each stage on this machine")

@@ -25,7 +25,7 @@ def survey(train: Pictures, validation: Pictures, test: Pictures | None) -> list
     return [*_table(train, validation, test), *_files(train, test), *(f"warning: {text}" for text in warnings(train, validation, test))]
 
 
-def test_split(config: DataConfig, path: Path) -> Pictures | None:
+def find_test_split(config: DataConfig, path: Path) -> Pictures | None:
     """The test split at the size of the training pictures, to be counted and compared; None where there is none to be had."""
     try:
         return load(path, "test", *shape_for(config, path))

@@ -50,18 +50,16 @@ def open_hub(repository: str, split: str) -> Rows:
 
 
 def _why(repository: str, split: str, error: Exception) -> str:
-    chain: list[str] = []
-    cause: BaseException | None = error
-    while cause is not None and len(chain) < 8:
-        chain.append(type(cause).__name__)
-        cause = cause.__cause__ or cause.__context__
-    if any(kind in ("OfflineModeIsEnabled", "LocalEntryNotFoundError") for kind in chain):
-        return f"{repository} is not in the cache and offline mode is on: unset HF_HUB_OFFLINE, or give a folder"
-    if any("Connect" in kind or "Timeout" in kind or "Proxy" in kind for kind in chain):
-        return f"the hub cannot be reached for {repository}: check the network, or give a folder of pictures or Parquet files"
-    if "DatasetNotFoundError" in chain:
+    """A sentence for a person: the library's own kinds say little (offline and unreachable are both a ConnectionError)."""
+    import datasets
+
+    if isinstance(error, datasets.exceptions.DatasetNotFoundError):
         return f"no path and no data set on the hub is called {repository}"
-    return f"{repository} cannot be loaded from the hub ({chain[0]}): does it have a split {split!r} of pictures?"
+    if isinstance(error, OSError) and datasets.config.HF_HUB_OFFLINE:
+        return f"{repository} is not in the cache and offline mode is on: unset HF_HUB_OFFLINE, or give a folder"
+    if isinstance(error, OSError):
+        return f"the hub cannot be reached for {repository}: check the network, or give a folder of pictures or Parquet files"
+    return f"{repository} cannot be loaded from the hub ({type(error).__name__}): does it have a split {split!r} of pictures?"
 
 
 def _rows(name: str, table: Any, files: Any) -> Rows:

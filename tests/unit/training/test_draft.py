@@ -1,0 +1,92 @@
+"""The drafted configuration is the recipe of fashion.toml, cut to the pictures and to the time."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model.vae_gan import VaeGan
+from training import draft
+from training.codes import check_actions
+from training.config import Config, from_dict, read
+from training.draft import STAGES, Cost, Facts
+from training.step import check_terms
+
+FASHION = Facts("zalando-datasets/fashion_mnist", 28, 28, 1, (0,), 10, 55_000, 5500)
+ONE = dict.fromkeys(STAGES, 1.0)
+
+
+def config_of(facts: Facts, epochs: dict[str, float] = ONE) -> Config:
+    return from_dict(tomllib.loads(draft.text(facts, epochs, "first line\nsecond line")))
+
+
+def test_for_pictures_like_fashion_it_is_fashions_recipe():
+    epochs = {"class encoder": 14.0, "codes": 9.0, "flow": 60.0, "served": 7.0}
+    drafted, known = config_of(FASHION, epochs), read("fashion")
+    stages = [replace(stage, flip=known.stage[i].flip) for i, stage in enumerate(drafted.stage)]
+    assert tuple(stages) == known.stage
+    assert drafted.model == known.model
+
+
+@pytest.mark.parametrize("classes", [2, 10, 26, 500])
+@pytest.mark.parametrize(("height", "width", "channels"), [(28, 28, 1), (32, 32, 3), (40, 48, 1), (64, 64, 1), (96, 128, 3), (128, 128, 3)])
+def test_every_draft_can_be_built_and_names_what_exists(classes, height, width, channels):
+    facts = Facts("mine", height, width, channels, (255,) * channels, classes, 40 * classes, 40)
+    config = config_of(facts)
+    check_terms(config)
+    check_actions(config)
+    model = VaeGan(config.model, torch.full((classes,), 1 / classes), channels, height, width)
+    assert (config.data.height, config.data.width, config.data.channels) == (height, width, channels)
+    assert model.eval().decode(torch.zeros(1, config.model.dim_s), torch.zeros(1, config.model.dim_u)).shape == (1, channels, height, width)
+
+
+def test_many_classes_get_batches_by_class_and_the_exchange():
+    few, many = (config_of(replace(FASHION, classes=k)).stage[1] for k in (20, 21))
+    assert (few.pictures_per_class, few.class_exchange, few.class_noise) == (0, False, 1.0)
+    assert (many.pictures_per_class, many.class_exchange, many.class_noise) == (4, True, 0.4)
+
+
+def test_few_pictures_get_small_batches_and_few_style_dimensions():
+    config = config_of(replace(FASHION, rows=200, fewest=20))
+    assert [stage.batch for stage in config.stage] == [16, 16, 16, 16]
+    assert config.model.dim_u == 4
+
+
+def test_a_sum_over_more_pixels_weighs_less():
+    small, large = (config_of(replace(FASHION, height=s, width=s)).stage[1].update[0].move["decoder"]["recon_sse"] for s in (28, 56))
+    assert large == pytest.approx(small / 4)
+
+
+@pytest.mark.parametrize("name", ['a "quoted" \\ name', "été", "x" * 200, "..", "line\nbreak"])
+def test_any_name_of_a_folder_makes_a_valid_file_and_a_valid_card_name(name):
+    config = config_of(replace(FASHION, name=name))
+    assert config.data.origin == "".join(c for c in name if c.isprintable())
+    assert 1 <= len(config.name) <= 64
+    assert set(config.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+def test_the_stages_share_the_time():
+    cost = Cost(dict.fromkeys(STAGES, 10.0), 50.0)
+    epochs = draft.lengths(FASHION, cost, 650.0)
+    assert sum(epochs.values()) * 10 == pytest.approx(600, rel=0.03)
+    assert [round(epochs[stage] * 10 / 600, 2) for stage in STAGES] == pytest.approx([draft.SHARES[s] for s in STAGES], abs=0.02)
+
+
+def test_what_one_stage_cannot_use_goes_to_the_others():
+    cost = Cost({**dict.fromkeys(STAGES, 10.0), "flow": 0.1}, 0.0)
+    epochs = draft.lengths(FASHION, cost, 600.0)
+    assert epochs["flow"] == draft.ENOUGH["flow"][0]
+    assert sum(epochs[s] * cost.epoch_s[s] for s in STAGES) == pytest.approx(600, rel=0.03)
+
+
+def test_no_stage_is_longer_than_it_can_use():
+    epochs = draft.lengths(FASHION, Cost(dict.fromkeys(STAGES, 1e-6), 0.0), 3600.0)
+    assert epochs == {stage: float(draft.ENOUGH[stage][0]) for stage in STAGES}
+
+
+def test_a_budget_below_the_fixed_costs_leaves_a_valid_configuration():
+    config = config_of(FASHION, draft.lengths(FASHION, Cost(ONE, 100.0), 1.0))
+    assert all(stage.epochs > 0 for stage in config.stage)

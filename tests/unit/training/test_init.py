@@ -1,0 +1,113 @@
+"""From a folder to a configuration, and from a configuration to what it will cost, with two real steps of each stage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training import cli
+from training.config import ConfigError, DataConfig, read
+from training.data import load_for
+from training.dryrun import dry_run, sheet
+from training.init import Wish, init
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Three classes of 20 RGB pictures without colour, 30x30, on a border of level 250."""
+    root, rng = tmp_path_factory.mktemp("data") / "My Shapes", np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        (root / name).mkdir(parents=True)
+        for i in range(20):
+            picture = np.full((30, 30), 250, np.uint8)
+            picture[5:25, 5:25] = rng.integers(0, 256, (20, 20))
+            Image.fromarray(picture).convert("RGB").save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def written(folder, tmp_path_factory) -> tuple[Path, list[str]]:
+    out, said = tmp_path_factory.mktemp("out") / "twofold.toml", []
+    init(Wish(folder, out, minutes=1), said.append, steps=2)
+    return out, said
+
+
+def test_init_finds_the_size_the_mode_and_the_background(written):
+    config = read(written[0])
+    assert (config.data.height, config.data.width, config.data.channels, config.data.background) == (28, 28, 1, (255,))
+    assert config.name == "my-shapes"
+
+
+def test_init_shows_the_pictures_and_names_the_next_command(folder, written):
+    out, said = written
+    assert said[0].split() == ["class", "train", "validation", "test"]
+    assert "warning: 3 of 3 classes have fewer than 50 pictures to learn from: a, b, c" in said
+    assert any("measured in 2 steps of each stage on this machine" in line for line in said)
+    assert said[-1] == f"next: twofold-train train {out} --data {folder} --out RUN"
+
+
+def test_the_file_says_what_it_was_made_for(written):
+    lines = written[0].read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# Written by `twofold-train init` for 3 classes and 48 training pictures: about ")
+    assert "of 1 min asked for" in lines[0]
+
+
+def test_init_overwrites_nothing(folder, written):
+    before = written[0].read_bytes()
+    with pytest.raises(ConfigError, match="is there already"):
+        init(Wish(folder, written[0]), print, steps=1)
+    assert written[0].read_bytes() == before
+
+
+@pytest.mark.parametrize(("wish", "words"), [({"size": 30}, "try 28"), ({"size": 500}, "try 128"), ({"minutes": 0.0}, "more than 0")])
+def test_a_wish_that_cannot_be_met_is_refused(folder, tmp_path, wish, words):
+    with pytest.raises(ConfigError, match=words):
+        init(Wish(folder, tmp_path / "t.toml", **wish), print, steps=1)
+    assert not (tmp_path / "t.toml").exists()
+
+
+def test_a_dry_run_shows_a_batch_and_what_the_run_will_cost(folder, tmp_path, written):
+    config = read(written[0])
+    said: list[str] = []
+    text = dry_run(config, *load_for(config.data, folder), tmp_path / "run", said.append, steps=1)
+    assert json.loads(text) == json.loads(json.dumps(config.to_dict()))
+    with Image.open(tmp_path / "run" / "batch.png") as picture:
+        assert (picture.mode, picture.size) == ("L", (16 * 30 + 2, 30 + 2))  # one row of 16 pictures
+        assert picture.getpixel((2, 2)) == 250
+    assert any(line.startswith("parameters: encoder_s ") for line in said)
+    assert [line.split(":")[0] for line in said[3:7]] == [stage.name for stage in config.stage]
+    assert said[-1].startswith("time: about ")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["batch.png"]
+
+
+def test_a_sheet_holds_every_picture_in_reading_order():
+    pixels = np.arange(18, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 5, 3), np.uint8)
+    found = np.asarray(sheet(pixels))
+    assert found.shape == (2 + 2 * 6, 2 + 16 * 7, 3)
+    assert found[2::6, 2::7][:2, :16, 0].tolist() == [list(range(16)), [16, 17, *[128] * 14]]
+
+
+def test_train_with_dry_run_trains_nothing_and_prints_the_configuration(tmp_path, capsys):
+    argv = ["train", "tiny", "--data", str(ROOT / "tests/data/fashion-sample"), "--out", str(tmp_path / "run"), "--dry-run"]
+    assert cli.main([*argv, "--set", "stage.0.epochs=3", "--device", "cpu"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["stage"][0]["epochs"] == 3.0
+    assert "memory: " in shown.err
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_a_bad_data_folder_ends_init_with_one_line_and_2(tmp_path, capsys):
+    assert cli.main(["init", str(tmp_path), "--out", str(tmp_path / "t.toml")]) == 2
+    assert capsys.readouterr().err.startswith("twofold-train: no train-*.parquet in the data folder, and no sub-folder")
+
+
+def test_a_judge_takes_size_and_background_of_a_configuration(folder, tmp_path, written):
+    assert cli.main(["judge", "--data", str(folder), "--out", str(tmp_path / "judge"), "--config", str(written[0])]) == 0
+    assert json.loads((tmp_path / "judge" / "judge.json").read_text())["shape"] == [28, 28, 1]
+    assert load_for(DataConfig(), folder)[0].pixels.shape[1:] == (28, 28, 3)
