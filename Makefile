@@ -14,10 +14,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test browser-test check format train export bench image system-deps clean
+.PHONY: help serve test kill-test browser-test check format train export bench bench-training image system-deps clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 serve: .venv/.serve ## serve the embedded model on HOST:PORT (127.0.0.1:8000)
 	$(BIN)/twofold serve --host $(HOST) --port $(PORT)
@@ -27,6 +27,9 @@ test: .venv/.dev $(if $(findstring not browser,$(PYTEST_ARGS)),,system-deps) ## 
 	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+kill-test: .venv/.dev ## kill -9 a training run at 20 random moments: it must end with the same bits
+	KILLS=20 $(BIN)/python -m pytest tests/safety/test_training_kills.py $(PYTEST_ARGS)
 
 browser-test: .venv/.dev system-deps ## the page in a real headless Chromium
 	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
@@ -54,6 +57,9 @@ export: .venv/.train ## make BUNDLE from RUN
 
 bench: .venv/.dev ## cold start, latency, throughput and memory of the service on this machine
 	$(BIN)/python -m tests.bench.service
+
+bench-training: .venv/.dev ## images/s and a profile of a training step, against a plain fp32 loop
+	$(BIN)/python -m tests.bench.training
 
 image: ## build the service's container image with docker or buildah
 	@if command -v docker >/dev/null; then docker build --file docker/service.Dockerfile --tag $(IMAGE) .; \

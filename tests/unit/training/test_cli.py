@@ -208,6 +208,19 @@ def test_a_run_that_is_not_finished_is_not_exported(places, tmp_path):
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
+def test_the_best_checkpoint_of_the_last_stage_is_exported_on_request(places, tmp_path):
+    assert checkpoint.load(places.run / "best.pt")["stage"] == 1  # within the last of the two stages
+    assert quietly([*export(places.run, places.data, tmp_path / "bundle"), "--checkpoint=best.pt"])[0] == 0
+    assert (tmp_path / "bundle" / "card.json").exists()
+
+
+def test_a_checkpoint_of_an_earlier_stage_is_not_exported(places, tmp_path):
+    checkpoint.save(tmp_path / "early.pt", {**checkpoint.load(places.run / LAST), "stage": 0, "step": 3})
+    said = refusal([*export(tmp_path, places.data, tmp_path / "bundle"), "--checkpoint=early.pt"])
+    assert said == "early.pt: the run is not finished: train on, then export"
+
+
 def test_a_folder_without_a_run_is_not_exported(places, tmp_path):
     assert refusal(export(tmp_path, places.data, tmp_path / "bundle")) == "last.pt: no such checkpoint"
 

@@ -33,9 +33,7 @@ def train(folder: Path, processes: int, *options: str) -> list[dict]:
     shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1", "WORLD_SIZE": str(processes)}
     command = [sys.executable, "-m", "tests.trainee", str(folder), *options]
     started = [
-        subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        )
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(processes)
     ]
     said = [process.communicate(timeout=200)[0].splitlines() for process in started]
