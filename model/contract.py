@@ -44,6 +44,7 @@ CARD, ENCODER, DECODER, PRIOR, GOLDEN, SUMS = (
 REQUIRED = (CARD, ENCODER, DECODER, PRIOR, GOLDEN)
 HASHED = (DECODER, ENCODER, PRIOR)  # the files that decide what the model answers
 CALIBRATION, DIRECTIONS, MAP, EXAMPLES, MODEL_CARD = "calibration.json", "directions.npz", "map.npz", "examples", "README.md"
+HUB_FILE = ".gitattributes"  # a hub adds it to every repository; no part of the bundle, nothing reads it
 
 GOLDEN_ATOL = 2e-3  # codes, on any provider; pixels may differ by one grey level
 GOLDEN_RTOL = 2e-3
@@ -336,7 +337,8 @@ def model_hash(sums: Mapping[str, str]) -> str:
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+    names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+    return sorted(name for name in names if name != HUB_FILE)
 
 
 def write_sums(folder: Path) -> None:

@@ -19,10 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from model import contract
 from model.contract import BundleFiles, Card, ContractError, Dims, Floats, Golden, Pixels, Prior, TensorSpec
-from service import codes
+from service import codes, hub
 from service.batcher import Batcher, Timings
 from service.engine import Encoded, Engine
 from service.errors import Invalid, NotFound
+from service.hub import HubError
 from service.settings import Settings
 
 DEFAULT_BUNDLE = Path(contract.__file__).parent / "pretrained" / "fashion-mnist"
@@ -200,13 +201,14 @@ class Registry:
 
     @classmethod
     def open(cls, settings: Settings, on_batch: OnBatch = lambda rows: None) -> Registry:
-        """Load every bundle of the settings, or the embedded one. Raises ContractError that begins with the folder's name."""
+        """Load every bundle of the settings, or the embedded one. Raises ContractError that begins with the bundle's name."""
         models = []
-        for folder in settings.bundle or (DEFAULT_BUNDLE,):
+        for bundle in settings.bundle or (DEFAULT_BUNDLE,):
+            on_hub = hub.is_on_hub(bundle)
             try:
-                models.append(load(folder, settings, on_batch))
-            except ContractError as error:
-                raise ContractError(f"bundle {folder.name}: {error}") from error
+                models.append(load(hub.fetch(bundle) if on_hub else bundle, settings, on_batch))
+            except (ContractError, HubError) as error:
+                raise ContractError(f"bundle {bundle if on_hub else bundle.name}: {error}") from error
         return cls(models)
 
     def get(self, name: str | None = None) -> Model:

@@ -27,7 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     serving.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     serving.add_argument("--port", type=int, help="TCP port to listen on (default 8000; 0 takes a free one)")
     serving.add_argument(
-        "--bundle", type=Path, action="append", metavar="PATH", help="a bundle folder; repeatable, the first is the default"
+        "--bundle",
+        type=Path,
+        action="append",
+        metavar="BUNDLE",
+        help="a bundle folder, or hf:USER/NAME[@REVISION] on a hub; repeatable, the first is the default",
     )
     arguments = parser.parse_args(argv)
     return _serve(arguments)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -33,7 +34,9 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8000, "TCP port to listen on; 0 takes a free one", 0, 65535)
-    bundle: tuple[Path, ...] = _setting((), "bundle folders, the first is the default; empty serves the embedded one")
+    bundle: tuple[Path, ...] = _setting(
+        (), "bundle folders or hf:USER/NAME[@REVISION], the first is the default; empty serves the embedded one"
+    )
     max_body_bytes: int = _setting(8 * 2**20, "largest request body", 1024, 2**30)
     max_picture_bytes: int = _setting(4 * 2**20, "largest encoded picture", 1024, 2**30)
     max_pixels: int = _setting(4_200_000, "largest picture in pixels, checked before decoding", 1, 10**9)
@@ -77,9 +80,10 @@ class Settings:
 
 
 def _parse(name: str, text: str, kind: type) -> Any:
-    """The value of one variable. A tuple of paths is separated as PATH is."""
+    """The value of one variable. A tuple of paths is separated as PATH is; the colon of hf:USER/NAME separates nothing."""
     if kind is tuple:
-        return tuple(Path(part) for part in text.split(os.pathsep) if part)
+        parts = re.split(rf"(?<!^hf){os.pathsep}(?<!{os.pathsep}hf{os.pathsep})", text)
+        return tuple(Path(part) for part in parts if part)
     if kind is bool:
         if text.lower() not in _WORDS:
             raise SettingsError(f"{name} must be one of {', '.join(_WORDS)}")

@@ -33,6 +33,7 @@ from model.prior import FittedDensity
 from model.vae_gan import VaeGan
 from training.data import Pictures
 from training.files import replace_folder
+from training.modelcard import model_card
 
 GOLDEN_ROWS = 16
 PARITY_ROWS = 256
@@ -183,6 +184,7 @@ def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any]) -> Pa
         hashes = {name: contract.file_sha256(beside / name) for name in contract.HASHED}
         full = Card(class_names=held.class_names, dims=dims, model_hash=contract.model_hash(hashes), **card)
         (beside / contract.CARD).write_text(full.to_json(), encoding="utf-8")
+        (beside / contract.MODEL_CARD).write_text(model_card(full), encoding="utf-8")
         contract.write_sums(beside)
         contract.open_bundle(beside)
         replace_folder(beside, out)

@@ -6,7 +6,6 @@ The model hash does not cover the card, so a measured bundle is the same model. 
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from model import contract
 from model.contract import Card, ContractError
 from training.files import replace_folder
 from training.measures import table
+from training.modelcard import model_card
 
 
 def record(bundle: Path, evaluations: Mapping[str, Mapping[str, Any]]) -> Card:
@@ -45,39 +45,3 @@ def record(bundle: Path, evaluations: Mapping[str, Mapping[str, Any]]) -> Card:
         shutil.rmtree(beside, ignore_errors=True)
         raise
     return card
-
-
-def model_card(card: Card, figures: str) -> str:
-    """Markdown with Hugging Face front matter."""
-    data, dims = card.data, card.dims
-    licence = str(data.get("licence", "unknown"))
-    shape = f"{dims.height}x{dims.width} {'grey' if dims.channels == 1 else 'RGB'}"
-    has_flow = card.training.get("model", {}).get("flow_layers", 0) > 0
-    method = "Zheng & Sun, CVPR 2019" + (", with a conditional flow\nthat makes z_u independent of the class" if has_flow else "")
-    return f"""---
-library_name: twofold
-pipeline_tag: image-to-image
-tags: [disentanglement, vae-gan, onnx]
-datasets: [{json.dumps(str(data.get("origin") or data.get("name", "unknown")))}]
----
-
-# {card.name}
-
-A class/style model for {shape} pictures of {dims.classes} classes. An encoder takes a picture apart into a class code z_s
-({dims.dim_s} numbers) and a style code z_u ({dims.dim_u} numbers); a decoder draws a picture from any pair of codes. Method: {method}.
-
-* Classes: {", ".join(card.class_names)}
-* Model hash: `{card.model_hash}` ({card.precision}, contract version {card.contract_version}, trained at revision {card.revision})
-* Data: {data.get("origin") or data.get("name", "unknown")}, licence {licence}; {data.get("train_rows", "?")} training pictures,
-  {data.get("validation_rows", "?")} of the training split held back for choosing
-
-## Figures
-
-Measured on the exported bundle, through the code that serves it (`x` marks a missed bar):
-
-{figures}
-## Limits
-
-It knows {shape} pictures like those it was trained on; anything else is encoded as the nearest thing it knows (`typicality` in the
-answer of `/encode` tells how usual a picture is). A style code holds what varies *within* classes of this data set, nothing more.
-"""

@@ -20,6 +20,11 @@ def test_every_variable_is_read_as_its_type():
     assert (found.port, found.deadline_s, found.recipe, found.bundle) == (9000, 2.5, False, (Path("/a"), Path("/b")))
 
 
+def test_the_colon_of_a_bundle_on_a_hub_separates_nothing():
+    found = Settings.from_env({"TWOFOLD_BUNDLE": "hf:somebody/toy:/a:hf:somebody/other@v1:/xhf:/b"})
+    assert [str(path) for path in found.bundle] == ["hf:somebody/toy", "/a", "hf:somebody/other@v1", "/xhf", "/b"]
+
+
 def test_the_command_line_wins_over_the_environment():
     assert Settings.from_env({"TWOFOLD_PORT": "9000"}, port=9001).port == 9001
 

@@ -9,7 +9,8 @@ import pytest
 
 from model import contract
 from model.contract import ContractError
-from training.record import model_card, record
+from training.modelcard import model_card
+from training.record import record
 
 
 @pytest.fixture
@@ -95,7 +96,16 @@ def test_only_a_model_with_a_flow_claims_one(bundle):
     assert "conditional flow" in model_card(with_flow, "")
 
 
-def test_an_origin_with_quotes_cannot_break_the_front_matter(bundle):
-    card = dataclasses.replace(contract.read_card(bundle), data={"origin": 'a "b"\n---\nc: d'})
-    front = model_card(card, "").split("\n---\n")[0]
-    assert 'datasets: ["a \\"b\\"\\n---\\nc: d"]' in front
+@pytest.mark.parametrize(
+    ("origin", "line"), [("somebody/shapes", ['datasets: ["somebody/shapes"]']), ("my photos", []), ('a "b"\n---\nc: d', [])]
+)
+def test_only_the_id_of_a_data_set_on_the_hub_stands_in_the_front_matter(bundle, origin, line):
+    card = dataclasses.replace(contract.read_card(bundle), data={"origin": origin})
+    front = model_card(card).split("\n---\n")[0].splitlines()
+    assert front[:4] == ["---", "library_name: twofold", "pipeline_tag: image-to-image", "tags: [disentanglement, vae-gan, onnx]"]
+    assert front[4:] == line
+
+
+def test_a_bundle_without_figures_says_how_to_get_them(bundle):
+    assert "\n## Figures\n\nNot measured yet" in model_card(contract.read_card(bundle))
+    assert "Not measured yet" not in model_card(contract.read_card(bundle), "| class accuracy | 0.9 |\n")
