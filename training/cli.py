@@ -2,6 +2,8 @@
 
 Talk goes to stderr, a bar only on a terminal (plain lines elsewhere). Exit codes: 0 ok, 1 ours, 2 usage or bad input,
 5 a proof failed, 130 interrupted. Heavy imports happen inside the commands.
+
+Longer than 250 lines because every command and every option stands on this page.
 """
 
 from __future__ import annotations
@@ -187,7 +189,7 @@ def _check_same_data(run: Path, described: dict[str, Any]) -> None:
 
 def _show(asked: DataConfig, data: Path, train: Pictures, validation: Pictures, say: Callable[[str], object]) -> None:
     """What a person should know of the pictures before any training."""
-    from training.survey import survey, find_test_split
+    from training.survey import find_test_split, survey
 
     for line in survey(train, validation, find_test_split(asked, data)):
         say(line)

@@ -17,7 +17,7 @@ from training.config import Config, ConfigError, DataConfig, from_dict
 from training.data import Pictures, load_for, nearest_size
 from training.loop import LOOKS
 from training.rehearse import STEPS, Rehearsal, clock, rehearse
-from training.survey import survey, find_test_split
+from training.survey import find_test_split, survey
 
 LOOKED_AT = 500  # pictures that decide background and grey or RGB
 ALMOST = 12  # levels: a border this near to black or white is black or white

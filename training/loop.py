@@ -2,6 +2,8 @@
 
 Every draw is a function of (seed, stage, step): the rows of a batch, the augmentation, the noise. So a run that was cut and
 resumed from its checkpoint goes on bit for bit like the unbroken one, and no random state has to be saved.
+
+Longer than 250 lines because run, look and resume keep one state.
 """
 
 from __future__ import annotations

@@ -299,7 +299,7 @@ def test_a_hub_id_that_is_not_in_the_cache_says_that_offline_mode_is_on(tmp_path
 
 @pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_said_so(tmp_path):
-    online = {name: "0" for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")}
+    online = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"), "0")
     assert "the hub cannot be reached" in ask_hub(tmp_path, "zalando-datasets/fashion_mnist", HF_ENDPOINT="http://127.0.0.1:9", **online)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from training.config import DataConfig
 from training.data import Pictures, Seen
-from training.survey import survey, find_test_split, warnings
+from training.survey import find_test_split, survey, warnings
 
 
 def pictures(*counts: int, seed: int = 0, names: tuple[str, ...] = (), seen: Seen | None = None) -> Pictures:
