@@ -17,4 +17,4 @@ def keep_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all([mallopt(parameter, value) == 1 for parameter, value in _KEEP])
+    return mallopt is not None and all(mallopt(parameter, value) == 1 for parameter, value in _KEEP)

@@ -4,7 +4,9 @@ With several processes every batch is divided: each takes its share of the rows,
 and so are BatchNorm's running figures (each process normalises by its own rows). So all hold the same model bit for bit, and
 one of them, the first, writes.
 
-The processes are started from outside, by `accelerate launch` or `torchrun`, which say so in the environment.
+The processes are started from outside, and Accelerate joins them:
+
+    torchrun --nproc-per-node 2 -m training.cli train fashion --data DATA --out RUN
 """
 
 from __future__ import annotations
