@@ -5,6 +5,7 @@ Puts data.py, survey.py, draft.py and rehearse.py together; what follows from wh
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -49,7 +50,7 @@ def init(wish: Wish, say: Callable[[str], object], steps: int = STEPS) -> Config
     say(f"measuring {steps} steps of each stage on this machine")
     trial = _config(facts, dict.fromkeys(draft.STAGES, 1.0))
     measured = rehearse(trial, train, validation, steps)
-    epochs = draft.lengths(facts, _cost(trial, measured, len(train)), wish.minutes * 60 * (1 - SPARE))
+    epochs = lengths(facts, trial, measured, wish.minutes * 60 * (1 - SPARE))
     config = _config(facts, epochs)
     time = f"about {clock(measured.eta_s(config, len(train)))} of {wish.minutes:g} min asked for"
     eta = f"{time}, measured in {steps} steps of each stage on this machine"
@@ -73,9 +74,13 @@ def _config(facts: draft.Facts, epochs: dict[str, float]) -> Config:
     return from_dict(tomllib.loads(draft.text(facts, epochs, "")))
 
 
-def _cost(trial: Config, measured: Rehearsal, rows: int) -> draft.Cost:
-    epoch_s = {stage.name: rows / stage.batch * s for stage, s in zip(trial.stage, measured.step_s, strict=True)}
-    return draft.Cost(epoch_s, measured.once_s(trial, rows) + len(epoch_s) * LOOKS * measured.look_s)
+def lengths(facts: draft.Facts, trial: Config, measured: Rehearsal, budget_s: float) -> dict[str, float]:
+    """Epochs of each stage: first as if looks cost nothing, then with the looks that so many epochs would take."""
+    epoch_s = {stage.name: facts.rows / stage.batch * s for stage, s in zip(trial.stage, measured.step_s, strict=True)}
+    once_s = measured.once_s(trial, facts.rows)
+    most = draft.lengths(facts, draft.Cost(epoch_s, once_s), budget_s)
+    looks = sum(min(math.ceil(epochs), LOOKS) for epochs in most.values())
+    return draft.lengths(facts, draft.Cost(epoch_s, once_s + looks * measured.look_s), budget_s)
 
 
 def _shape(wish: Wish) -> DataConfig:

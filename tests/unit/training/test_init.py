@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,13 @@ import pytest
 from PIL import Image
 
 from training import cli
-from training.config import ConfigError, DataConfig, read
+from training.config import ConfigError, DataConfig, from_dict, read
 from training.data import load_for
+from training.draft import STAGES, Facts, text
 from training.dryrun import dry_run, sheet
-from training.init import Wish, init
+from training.init import Wish, init, lengths
+from training.loop import LOOKS
+from training.rehearse import Rehearsal
 
 ROOT = Path(__file__).parents[3]
 
@@ -111,3 +116,14 @@ def test_a_judge_takes_size_and_background_of_a_configuration(folder, tmp_path, 
     assert cli.main(["judge", "--data", str(folder), "--out", str(tmp_path / "judge"), "--config", str(written[0])]) == 0
     assert json.loads((tmp_path / "judge" / "judge.json").read_text())["shape"] == [28, 28, 1]
     assert load_for(DataConfig(), folder)[0].pixels.shape[1:] == (28, 28, 3)
+
+
+def test_looks_are_paid_for_out_of_the_time():
+    facts = Facts("mine", 28, 28, 1, (0,), 10, 12_800, 1280)
+    trial = from_dict(tomllib.loads(text(facts, dict.fromkeys(STAGES, 1.0), "")))
+    step_s = tuple(10.0 * stage.batch / facts.rows for stage in trial.stage)  # an epoch of any stage takes 10 s
+    for budget_s in (60.0, 600.0):
+        for look_s in (0.0, 1.0):
+            epochs = lengths(facts, trial, Rehearsal(step_s, look_s, 0.0, 0), budget_s)
+            looks = sum(min(math.ceil(e), LOOKS) for e in epochs.values())
+            assert 0.6 * budget_s < 10 * sum(epochs.values()) + look_s * looks <= budget_s
