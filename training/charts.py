@@ -36,8 +36,8 @@ def lines(series: Mapping[str, tuple[str, Points]], *, width: int = 260, height:
 
     parts = [
         f'<path class="axis" d="M{start} {top}V{bottom}H{end}"/>',
-        f'<text x="{start - 4}" y="{top + 5}" text-anchor="end">{high:.3g}</text>',
-        f'<text x="{start - 4}" y="{bottom}" text-anchor="end">{low:.3g}</text>',
+        f'<text x="{start - 4}" y="{top + 5}" text-anchor="end">{_number(high)}</text>',
+        f'<text x="{start - 4}" y="{bottom}" text-anchor="end">{_number(low)}</text>',
     ]
     for x, word in (ticks or {}).items():
         place = at(x, low).split()[0]
@@ -88,12 +88,11 @@ def heat(counts: NDArray[np.int64], names: Sequence[str]) -> str:
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     cell, left, top = (30, 118, 22) if size <= LETTERED else (max(6, 360 // size), 118, 22)
     parts = []
-    step = 1 if cell >= 12 else -(-12 // cell)
-    for k in range(0, size, step):
-        parts.append(
-            f'<text x="{left - 6}" y="{top + cell * k + cell / 2 + 4:.0f}" text-anchor="end">{escape(_short(names[k]))} {k}</text>'
-        )
-        parts.append(f'<text x="{left + cell * k + cell / 2:.0f}" y="{top - 7}" text-anchor="middle">{k}</text>')
+    fine = "" if size <= LETTERED else ' class="fine"'
+    for k in range(0, size, -(-12 // cell)):
+        x, y = left + cell * k + cell / 2, top + cell * k + cell / 2 + 4
+        parts.append(f'<text{fine} x="{left - 6}" y="{y:.0f}" text-anchor="end">{escape(_short(names[k]))} {k}</text>')
+        parts.append(f'<text{fine} x="{x:.0f}" y="{top - 7}" text-anchor="middle">{k}</text>')
     for i, j in zip(*np.nonzero(counts), strict=True):
         x, y, part = left + cell * j, top + cell * i, share[i, j]
         kind = "right" if i == j else "wrong"
@@ -104,6 +103,10 @@ def heat(counts: NDArray[np.int64], names: Sequence[str]) -> str:
             tone = ' class="on"' if part > 0.55 else ""
             parts.append(f'<text{tone} x="{x + cell / 2:.0f}" y="{y + cell / 2 + 4:.0f}" text-anchor="middle">{100 * part:.0f}</text>')
     return _svg(left + cell * size + 2, top + cell * size + 2, "how often each class is read as each other", parts)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _short(name: str) -> str:
