@@ -7,6 +7,8 @@ CONFIG ?= fashion
 RUN ?= runs/fashion
 BUNDLE ?= $(RUN)/bundle
 IMAGE ?= twofold:0.1.0
+TRAINING_IMAGE ?= twofold-training:0.1.0
+BUILD_ARGS ?=
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
@@ -14,7 +16,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test kill-test browser-test check format train export bench bench-training image system-deps clean
+.PHONY: help serve test kill-test browser-test check format train export bench bench-training image training-image system-deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -61,10 +63,16 @@ bench: .venv/.dev ## cold start, latency, throughput and memory of the service o
 bench-training: .venv/.dev ## images/s and a profile of a training step, against a plain fp32 loop
 	$(BIN)/python -m tests.bench.training
 
+image: DOCKERFILE := docker/service.Dockerfile
+image: TAG := $(IMAGE)
 image: ## build the service's container image with docker or buildah
-	@if command -v docker >/dev/null; then docker build --file docker/service.Dockerfile --tag $(IMAGE) .; \
-	elif command -v buildah >/dev/null; then buildah bud --format docker --layers --file docker/service.Dockerfile --tag $(IMAGE) .; \
-	else echo "make image needs docker or buildah" >&2; exit 1; fi
+training-image: DOCKERFILE := docker/training.Dockerfile
+training-image: TAG := $(TRAINING_IMAGE)
+training-image: ## build the training's container image; BUILD_ARGS adds options, see docker/training.Dockerfile
+image training-image:
+	@if command -v docker >/dev/null; then docker build $(BUILD_ARGS) --file $(DOCKERFILE) --tag $(TAG) .; \
+	elif command -v buildah >/dev/null; then buildah bud --format docker --layers $(BUILD_ARGS) --file $(DOCKERFILE) --tag $(TAG) .; \
+	else echo "make $@ needs docker or buildah" >&2; exit 1; fi
 
 system-deps: # Chromium for the browser tests: found, or installed where this is Debian and we are root
 	@if command -v chromium >/dev/null; then :; \

@@ -18,8 +18,9 @@ TOKEN = "hf_" + "x" * 34
 
 @dataclass
 class Hub:
-    """One repository: the files of its one branch, and of every commit."""
+    """One repository, named when it is created: the files of its one branch, and of every commit."""
 
+    name: str = ""
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -33,7 +34,7 @@ class Hub:
 
     @property
     def head(self) -> str:
-        return list(self.commits)[-1]
+        return next(reversed(self.commits), "")
 
 
 class _Door(BaseHTTPRequestHandler):
@@ -71,10 +72,11 @@ class _Door(BaseHTTPRequestHandler):
 
     def _create(self, asked: dict[str, Any]) -> None:
         self.hub.created.append(asked)
+        self.hub.name = f"{asked['organization']}/{asked['name']}"
         if not self.hub.commits:
             self.hub.files[".gitattributes"] = b"*.onnx filter=lfs diff=lfs merge=lfs -text\n"  # as the real one does
             self.hub.commit()
-        self._answer({"url": f"{self.hub.url}/{asked['organization']}/{asked['name']}"})
+        self._answer({"url": f"{self.hub.url}/{self.hub.name}"})
 
     def _commit(self, lines: list[dict[str, Any]]) -> None:
         for line in lines:
@@ -86,13 +88,13 @@ class _Door(BaseHTTPRequestHandler):
             else:
                 self.hub.files[value["path"]] = base64.b64decode(value["content"])
         oid = self.hub.commit()
-        self._answer({"success": True, "commitUrl": f"{self.hub.url}/somebody/toy/commit/{oid}", "commitOid": oid})
+        self._answer({"success": True, "commitUrl": f"{self.hub.url}/{self.hub.name}/commit/{oid}", "commitOid": oid})
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         wanted = re.search(r"/(?:revision|tree|resolve)/([^/]+)", path)
-        oid = self.hub.head if self.hub.commits and (not wanted or wanted[1] == "main") else wanted and wanted[1]
-        if "somebody/toy" not in path or not self.hub.commits:
+        oid = wanted[1] if wanted and wanted[1] != "main" else self.hub.head
+        if not self.hub.name or self.hub.name not in path:
             self._answer({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         elif oid not in self.hub.commits:
             self._answer({"error": "Invalid rev id"}, 404, {"X-Error-Code": "RevisionNotFound"})
@@ -107,7 +109,7 @@ class _Door(BaseHTTPRequestHandler):
             self._answer(content, headers={"ETag": f'"{hashlib.sha256(content).hexdigest()[:40]}"', "X-Repo-Commit": oid})
         else:
             siblings = [{"rfilename": name} for name in self.hub.commits[oid]]
-            self._answer({"id": "somebody/toy", "modelId": "somebody/toy", "sha": oid, "siblings": siblings})
+            self._answer({"id": self.hub.name, "modelId": self.hub.name, "sha": oid, "siblings": siblings})
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -115,7 +117,7 @@ class _Door(BaseHTTPRequestHandler):
 
 @contextmanager
 def hub_server() -> Iterator[Hub]:
-    """A hub that knows somebody/toy, and TOKEN as the token that may write; gone afterwards."""
+    """A hub without a repository, and with TOKEN as the token that may write; gone afterwards."""
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Door", (_Door,), {"hub": hub}))
     server.daemon_threads = True
