@@ -28,11 +28,12 @@ def fetch(bundle: Path) -> Path:
     if not match or ".." in bundle.as_posix():
         raise HubError("write it as hf:USER/NAME or hf:USER/NAME@REVISION")
     try:
-        from huggingface_hub import constants, errors, snapshot_download, utils
+        from huggingface_hub import constants, errors, snapshot_download
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise HubError("this needs huggingface_hub: pip install 'twofold[hub]'") from error
     if not sys.stderr.isatty():
-        utils.disable_progress_bars()
+        disable_progress_bars()
     try:
         return Path(snapshot_download(match[1], revision=match[2]))
     except errors.RevisionNotFoundError as error:

@@ -20,10 +20,11 @@ def push(bundle: Path, name: str, private: bool = False, api: Any = None) -> str
     Raises ContractError before anything is sent, PushError when the hub refuses or cannot be reached.
     """
     card = contract.open_bundle(bundle).card
-    from huggingface_hub import HfApi, constants, errors, utils
+    from huggingface_hub import HfApi, constants, errors
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
-        utils.disable_progress_bars()
+        disable_progress_bars()
     api = api or HfApi()
     try:
         api.create_repo(name, private=private, exist_ok=True)
