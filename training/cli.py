@@ -74,8 +74,10 @@ def train(args: argparse.Namespace) -> int:
 def init(args: argparse.Namespace) -> int:
     from training.init import Wish
     from training.init import init as write_config
+    from training.memory import keep_memory
 
     _threads(args.threads)
+    keep_memory()  # as `train` will
     write_config(Wish(args.data, args.out, args.minutes, args.size), _say)
     return 0
 
