@@ -120,8 +120,8 @@ def _widths(facts: Facts, sides: list[int]) -> str:
     large = max(facts.height, facts.width) > 32
     critic = {2: [32, 64, 96], 3: [16, 32, 64, 96], 4: [12, 24, 48, 96, 96]}[max(2, len(sides) - 2)] if large else [32, 64, 96]
     lines = {
-        "encoder_s_widths": ladder(128, 96, 48, 24, 12, 8),
-        "encoder_u_widths": ladder(96, 64, 32, 16, 12, 8),
+        "encoder_s_widths": ladder(128, 96, 48, 24, 8, 8),
+        "encoder_u_widths": ladder(96, 64, 32, 16, 8, 8),
         "decoder_hidden": 256 if large else 128,
         "decoder_widths": ladder(80, 56, 32, 16, 8, 8, factor=1.5 if large else 1.0)[::-1],
         "critic_widths": critic,
