@@ -97,9 +97,9 @@ class Trainer:
             while self.stage_index < len(self.config.stage):
                 self._run_stage(self.config.stage[self.stage_index], save_every_s, log_every_s, keep_every)
                 self.stage_index, self.step_index, self.optimizers, self.best = self.stage_index + 1, 0, {}, None
+                if self.folder and self.stage_index == len(self.config.stage):
+                    self.folder.film()  # before the checkpoint that says the run is over: a run that is killed here makes it again
                 self._save(LAST)
-            if self.folder:
-                self.folder.film()
         finally:
             if self.folder:
                 self.folder.close()
