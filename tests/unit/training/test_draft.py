@@ -24,8 +24,8 @@ def config_of(facts: Facts, epochs: dict[str, float] = ONE) -> Config:
 
 
 def test_for_pictures_like_fashion_it_is_fashions_recipe():
-    epochs = {"class encoder": 14.0, "codes": 9.0, "flow": 60.0, "served": 7.0}
-    drafted, known = config_of(FASHION, epochs), read("fashion")
+    known = read("fashion")
+    drafted = config_of(FASHION, {stage.name: stage.epochs for stage in known.stage})
     stages = [replace(stage, flip=known.stage[i].flip) for i, stage in enumerate(drafted.stage)]
     assert tuple(stages) == known.stage
     assert drafted.model == known.model
