@@ -16,7 +16,7 @@ from service.hub import HubError, fetch, is_on_hub
 from tests.serving import serving
 
 ROOT = Path(__file__).parents[3]
-COMMIT = "356a192b7913b04c54574d18c28d46e6395428ab"
+COMMIT = "0123456789" * 4
 NOBODY = "http://127.0.0.1:9"  # the discard port: a connection is refused
 
 
