@@ -281,7 +281,7 @@ $("theme").addEventListener("click", () => {
 // ----------------------------------------------------------------------------------------------------------------- start
 
 nameTheme();
-$("seed").value = "42";
+$("seed").value = "6";
 $("seed").addEventListener("input", drawStrip);
 $("dice").addEventListener("click", rollSeed);
 $("spread").addEventListener("input", () => {
