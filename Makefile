@@ -24,9 +24,10 @@ help: ## this list
 serve: .venv/.serve ## serve the embedded model on HOST:PORT (127.0.0.1:8000)
 	$(BIN)/twofold serve --host $(HOST) --port $(PORT)
 
+# One thread each: the networks of the tests are too small for more, and two threads on a busy machine wait for one another.
 test: .venv/.dev $(if $(findstring not browser,$(PYTEST_ARGS)),,system-deps) ## every test, with branch coverage; PYTEST_ARGS adds to it
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
