@@ -127,7 +127,11 @@ def parse_json(body: bytes) -> dict[str, Any]:
     """Strict JSON: UTF-8, one object, no duplicate key, no NaN or Infinity. Raises Malformed or Invalid."""
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
-    except (ValueError, RecursionError):  # also undecodable bytes, and integers of thousands of digits
+    except RecursionError:  # how deep it may be depends on the stack; what is answered must not
+        if body.count(b"[") == body.count(b"]") and body.count(b"{") == body.count(b"}"):
+            raise Invalid("The body is nested too deeply.") from None
+        raise Malformed("The body is not JSON.") from None
+    except ValueError:  # also undecodable bytes, and integers of thousands of digits
         raise Malformed("The body is not JSON.") from None
     if not isinstance(value, dict):
         raise Invalid("The body must be a JSON object.")

@@ -22,7 +22,7 @@ def test_a_healthy_model_is_not_warned_of():
 
 def test_samples_that_hardly_differ_name_the_weight_that_pushes_them_together():
     assert "stage.1.update.0.move.decoder.gen_swap (now 15)" in warnings(FASHION, CODES, 0.29, ALIVE)["variety"]
-    assert "stage.3.update.0.move.decoder.gen_smp (now 10)" in warnings(FASHION, SERVED, 0.29, ALIVE)["variety"]
+    assert "stage.3.update.0.move.decoder.gen_smp (now 20)" in warnings(FASHION, SERVED, 0.29, ALIVE)["variety"]
     assert "stage.0.update.1.move.decoder.gen_smp (now 1)" in warnings(PAPER, 0, 0.0, ALIVE)["variety"]
     assert warnings(FASHION, SERVED, 0.31, ALIVE) == {}
 
