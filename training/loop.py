@@ -38,10 +38,16 @@ class Stopped(Exception):
 
 
 def build(config: Config, pictures: Pictures) -> VaeGan:
-    """The untrained model of a configuration for pictures of this size; the same parameters for the same seed."""
+    """The untrained model of a configuration for pictures of this size; the same parameters for the same seed.
+
+    Raises ConfigError when the widths of the configuration are not for pictures of this size.
+    """
     torch.manual_seed(config.seed)
     height, width, channels = pictures.pixels.shape[1:]
-    return VaeGan(config.model, torch.from_numpy(pictures.class_weights), channels, height, width)
+    try:
+        return VaeGan(config.model, torch.from_numpy(pictures.class_weights), channels, height, width)
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from error
 
 
 class Trainer:

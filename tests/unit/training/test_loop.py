@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from training.batches import augment
 from training.checkpoint import CheckpointError
-from training.config import Config, Update, read
+from training.config import Config, ConfigError, Update, read
 from training.loop import Stopped, Trainer, build
 from training.runfolder import LAST
 
@@ -81,6 +81,12 @@ def losses(figures: list[dict]) -> list[dict]:
 
 
 # ------------------------------------------------------------------------------------------------------ reproducibility
+
+
+def test_widths_for_pictures_of_another_size_are_refused_saying_how_many_are_needed(few, config):
+    large = dataclasses.replace(few, pixels=np.zeros((len(few), 64, 64, 1), np.uint8))
+    with pytest.raises(ConfigError, match="64x64 pictures need 5 widths, not 3"):
+        build(config, large)
 
 
 def test_every_stage_is_run_in_order_to_its_last_step(unbroken, config):
