@@ -92,10 +92,6 @@ class FittedPrior(nn.Module):
         z_s = self.means[label] + (self.scale_tril[label] @ noise_s[..., None])[..., 0]
         return z_s, self.z_u_mean + noise_u @ self.z_u_scale_tril.T
 
-    def log_density(self, z_s: Tensor, z_u: Tensor, log_weights: Tensor) -> Tensor:
-        """log sum_k pi_k N(z_s; fit_k) + log N(z_u; fit): [B], nats."""
-        return FittedDensity(self, log_weights)(z_s, z_u)
-
 
 class FittedDensity(nn.Module):
     """The log-density of a FittedPrior as it is now, with its matrices inverted beforehand (an exported graph cannot)."""
@@ -117,7 +113,7 @@ class FittedDensity(nn.Module):
         self.register_buffer("inverse_u", torch.linalg.inv(fitted.z_u_scale_tril))
 
     def forward(self, z_s: Tensor, z_u: Tensor) -> Tensor:
-        """z_s [B, D_s], z_u [B, D_u] -> [B], nats."""
+        """z_s [B, D_s], z_u [B, D_u] -> log sum_k pi_k N(z_s; fit_k) + log N(z_u; fit): [B], nats."""
         away = (self.inverses_s @ (z_s[:, None, :] - self.means)[..., None])[..., 0]
         log_joint = self.offsets - 0.5 * away.square().sum(-1)
         return log_joint.logsumexp(-1) - 0.5 * ((z_u - self.z_u_mean) @ self.inverse_u.T).square().sum(-1)

@@ -27,9 +27,9 @@ class ConfigError(Exception):
 class DataConfig:
     """How pictures become pixels, and how many training rows are held back for validation."""
 
-    height: int = 0  # 0: as the first picture
+    height: int = 0  # 0: as most pictures
     width: int = 0
-    channels: int = 0  # 1 grey, 3 RGB, 0: as the first picture
+    channels: int = 0  # 1 grey, 3 RGB, 0: as most pictures
     background: tuple[int, ...] = (255,)  # what shows through transparency; one level, or one per channel
     filter: str = "lanczos"
     crop: str = "center"

@@ -216,7 +216,7 @@ def split_validation(pictures: Pictures, rows: int = 5000, seed: int = VALIDATIO
     return pictures.take(kept), pictures.take(held)
 
 
-def batches(labels: NDArray[np.int64], batch: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+def shuffled_rows(labels: NDArray[np.int64], batch: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     """Endless shuffled row batches [B], reshuffled each epoch; the last short batch of an epoch is dropped."""
     while True:
         order = rng.permutation(len(labels))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from model.contract import Pixels
 from training.config import DataConfig
-from training.data import DataError, Pictures, batches, load, shape_for, split_validation
+from training.data import DataError, Pictures, load, shape_for, shuffled_rows, split_validation
 
 WEIGHTS, CARD = "judge.pt", "judge.json"
 EVAL_ROWS = 500
@@ -147,7 +147,7 @@ def _fit(train: Pictures, validation: Pictures, config: JudgeConfig, log: Callab
         steps = len(train) // batch
         optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=max(steps * config.epochs, 2))
-        order = batches(train.labels, batch, np.random.default_rng(config.seed))
+        order = shuffled_rows(train.labels, batch, np.random.default_rng(config.seed))
         pixels, labels = torch.from_numpy(train.pixels), torch.from_numpy(train.labels)
         for epoch in range(config.epochs):
             network.train()

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from model import contract
+from model.prior import FittedDensity
 from service.client import Local
 from service.engine import Engine
 from training.codes import to_tensor
@@ -72,7 +73,7 @@ def test_real_pictures_have_the_codes_that_torch_gives_them(exported, local):
     found = local.encode(PICTURES)
     with torch.no_grad():
         z_s, q, class_log_prob = exported.model.read(to_tensor(pixels))
-        log_density = exported.model.fitted.log_density(z_s, q.mean, exported.model.prior.log_weights)
+        log_density = FittedDensity(exported.model.fitted, exported.model.prior.log_weights)(z_s, q.mean)
     wanted = {"z_s": z_s, "z_u_mean": q.mean, "z_u_log_var": q.log_var, "class_log_prob": class_log_prob, "log_density": log_density}
     for name, want in wanted.items():
         atol = PARITY_ATOL * (1 if name in ("z_s", "z_u_mean") else 10) * max(1.0, float(want.abs().max()))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
-from model.prior import ClassPrior, FittedPrior
+from model.prior import ClassPrior, FittedDensity, FittedPrior
 
 
 def learned(seed: int, classes: int, dim_s: int) -> ClassPrior:
@@ -104,7 +104,7 @@ def test_the_log_density_is_the_mixture_of_the_fitted_gaussians_times_that_of_th
     z_s, z_u = 3 * torch.randn(6, 3, generator=torch.Generator().manual_seed(2)), torch.randn(6, 2)
     classes = MixtureSameFamily(Categorical(weights), MultivariateNormal(fitted.means, scale_tril=fitted.scale_tril))
     wanted = classes.log_prob(z_s) + MultivariateNormal(fitted.z_u_mean, scale_tril=fitted.z_u_scale_tril).log_prob(z_u)
-    assert torch.allclose(fitted.log_density(z_s, z_u, weights.log()), wanted, rtol=1e-3, atol=1e-3)
+    assert torch.allclose(FittedDensity(fitted, weights.log())(z_s, z_u), wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_a_class_with_fewer_rows_than_dimensions_is_fitted_by_its_diagonal():

@@ -10,6 +10,7 @@ import torch
 from model.decoder import Decoder
 from model.encoders import LOG_VAR_LIMITS, ClassEncoder, StyleEncoder
 from model.posterior import DiagonalGaussian
+from model.prior import FittedDensity
 from model.vae_gan import Sizes, VaeGan
 
 ROWS, CLASSES = 8, 4
@@ -65,7 +66,7 @@ def calls(model: VaeGan):
         "critic": lambda x, z_s, z_u, label: model.critic(x, label),
         "classifier": lambda x, z_s, z_u, label: model.classifier(z_u),
         "read": lambda x, z_s, z_u, label: model.read(x),
-        "log_density": lambda x, z_s, z_u, label: model.fitted.log_density(z_s, z_u, model.prior.log_weights),
+        "log_density": lambda x, z_s, z_u, label: FittedDensity(model.fitted, model.prior.log_weights)(z_s, z_u),
         "decode": lambda x, z_s, z_u, label: model.decode(z_s, z_u),
     }
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from model.contract import Dims, Preprocessing
 from training.config import DataConfig
-from training.data import DataError, Pictures, batches, load, load_for, split_validation
+from training.data import DataError, Pictures, load, load_for, shuffled_rows, split_validation
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -179,7 +179,7 @@ def test_a_class_that_would_be_left_without_pictures_is_refused(counts):
 
 
 def test_batches_show_every_row_once_before_any_row_twice():
-    drawn = batches(np.zeros(10, np.int64), 3, np.random.default_rng(0))
+    drawn = shuffled_rows(np.zeros(10, np.int64), 3, np.random.default_rng(0))
     epochs = [np.concatenate([next(drawn) for _ in range(3)]).tolist() for _ in range(2)]
     assert all(len(set(epoch)) == 9 for epoch in epochs)
     assert epochs[0] != epochs[1]
