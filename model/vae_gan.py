@@ -41,7 +41,17 @@ class Sizes:
             raise ValueError("log_var_bounds must be two numbers, the lower one first")
 
 
-PARTS = ("encoder_s", "prior", "encoder_u", "decoder", "flow", "critic", "classifier")
+# The parts, and the sizes that decide the shape of each.
+SIZES_OF = {
+    "encoder_s": ("dim_s", "encoder_s_widths", "dropout"),
+    "prior": ("dim_s", "prior_radius", "log_var_bounds"),
+    "encoder_u": ("dim_u", "encoder_u_widths"),
+    "decoder": ("dim_s", "dim_u", "decoder_hidden", "decoder_widths"),
+    "flow": ("dim_u", "flow_layers", "flow_hidden"),
+    "critic": ("critic_widths",),
+    "classifier": ("dim_u", "classifier_hidden"),
+}
+PARTS = tuple(SIZES_OF)
 
 
 class VaeGan(nn.Module):

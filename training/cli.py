@@ -57,7 +57,7 @@ def train(args: argparse.Namespace) -> int:
         if not (args.out / LAST).exists() and team.first:
             _show(config.data, args.data, kept, held, say)
         progress = ProgressLine()
-        trainer = Trainer(config, kept, held, args.out, progress, progress.warn, team)
+        trainer = Trainer(config, kept, held, args.out, progress, progress.warn, team, args.start)
         _save_on_signals(trainer)
         try:
             trainer.run(keep_every=args.keep_every)
@@ -243,6 +243,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--data", type=Path, required=True, help=DATA)
     sub.add_argument("--out", type=Path, required=True, help="run folder")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, dotted: --set stage.0.epochs=2")
+    sub.add_argument(
+        "--start", type=Path, metavar="RUN", help="begin after the stages that RUN's configuration has in common with this one"
+    )
     sub.add_argument("--dry-run", action="store_true", help="print configuration, parameters, memory and time, write OUT/batch.png")
     sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     sub.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")

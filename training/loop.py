@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from model.vae_gan import VaeGan
+from model.vae_gan import SIZES_OF, VaeGan
 from training import checkpoint, watch
 from training.batches import DROPOUT, NOISE, batches, seed_of
 from training.codes import Codes, act, check_actions, encode
-from training.config import Config, ConfigError, Stage
+from training.config import Config, ConfigError, Stage, from_dict
 from training.data import Pictures
 from training.look import look, picture
 from training.processes import ALONE, Team
@@ -55,6 +55,7 @@ class Trainer:
 
     `report` is called with a dict of figures at every log interval (cli.py prints it as the progress line), `warn` with a
     sentence. Only the first process of a `team` calls them, looks and writes; all read the checkpoint, so all need the folder.
+    `start` is another run folder: a new run begins after the stages that both configurations have in common.
     """
 
     def __init__(
@@ -66,12 +67,13 @@ class Trainer:
         report: Callable[[dict[str, Any]], None],
         warn: Callable[[str], None] = lambda text: None,
         team: Team = ALONE,
+        start: Path | None = None,
     ) -> None:
         check_terms(config)
         check_actions(config)
         _check_share(config, team)
         self.config, self.train, self.validation, self.path = config, train, validation, folder
-        self.report, self.warn, self.team = report, warn, team
+        self.report, self.warn, self.team, self.start = report, warn, team, start
         self.folder = RunFolder(folder) if team.first else None
         self.data = manifest(train, validation)
         self.model = build(config, train).to(team.device)
@@ -103,6 +105,7 @@ class Trainer:
             while self.stage_index < len(self.config.stage):
                 self._run_stage(self.config.stage[self.stage_index], save_every_s, log_every_s, keep_every)
                 self.stage_index, self.step_index, self.optimizers, self.best = self.stage_index + 1, 0, {}, None
+                self._save(stage_file(self.stage_index))
                 if self.folder and self.stage_index == len(self.config.stage):
                     self.folder.film()  # before the checkpoint that says the run is over: a run that is killed here makes it again
                 self._save(LAST)
@@ -242,9 +245,11 @@ class Trainer:
     def _resume(self) -> None:
         path = self.path / LAST
         if not path.exists():
+            if self.start:
+                self._begin_after(self.start)
             return
         state = checkpoint.load(path)
-        if json.loads(state["config"]) != json.loads(json.dumps(self.config.to_dict())):
+        if from_dict(json.loads(state["config"])) != self.config:
             raise checkpoint.CheckpointError("the run folder holds a checkpoint of another configuration: give another folder")
         if json.loads(state["data"]) != self.data["sha256"]:
             raise checkpoint.CheckpointError("the run folder holds a checkpoint of other pictures: give their data set, or another folder")
@@ -256,6 +261,43 @@ class Trainer:
             self.optimizers = make_optimizers(self.model, self.config.stage[self.stage_index])
             for part, values in state["optimizers"].items():
                 self.optimizers[part].load_state_dict(values)
+
+    def _begin_after(self, other: Path) -> None:
+        """Take over what the stages that another run's configuration shares with this one have trained there.
+
+        Parts that those stages do not move are as this configuration builds them, so their sizes may differ.
+        """
+        theirs = from_dict(json.loads(checkpoint.load(other / LAST)["config"]))
+        done = shared_stages(self.config, theirs)
+        if not done:
+            raise ConfigError("the two configurations have no first stage in common (seed, data, precision and sizes count too)")
+        state = checkpoint.load(other / stage_file(done))
+        if json.loads(state["data"]) != self.data["sha256"]:
+            raise checkpoint.CheckpointError("the other run was trained on other pictures than these")
+        moved = frozenset[str]().union(*(stage.moved for stage in self.config.stage[:done]))
+        for name, part in self.model.named_children():
+            if name in moved or name == "fitted":
+                part.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state["average"].items() if k.startswith(f"{name}.")})
+        self.average.load_state_dict(self.model.state_dict())
+        self.stage_index, self.seconds = done, state["seconds"]
+
+
+def stage_file(done: int) -> str:
+    """The checkpoint from the end of the stage that was number `done`, counted from 1."""
+    return f"stage-{done}.pt"
+
+
+def shared_stages(config: Config, other: Config) -> int:
+    """How many stages two configurations begin with in common: the same losses on parts of the same sizes, seed and pictures."""
+    if (config.seed, config.precision, config.data) != (other.seed, other.precision, other.data):
+        return 0
+    shared = 0
+    for mine, theirs in zip(config.stage, other.stage, strict=False):
+        sizes = {key for part in mine.moved for key in SIZES_OF[part]}
+        if mine != theirs or any(getattr(config.model, key) != getattr(other.model, key) for key in sizes):
+            break
+        shared += 1
+    return shared
 
 
 def _has_frozen_encoder(stage: Stage) -> bool:

@@ -6,7 +6,8 @@
     log.jsonl         a line per log interval: time (UTC), stage, step, images/s, losses, the last look; warnings
     scalars/          the same for TensorBoard
     looks/            a sheet of samples, swaps and reconstructions per look (fixed codes); film.webp of them when the run ends
-    last.pt           where the run goes on; best.pt: the best look of the stage by watch.criterion; step-NNNNNNNN.pt: every Nth step
+    last.pt           where the run goes on; best.pt: the best look of the stage by watch.criterion;
+                      stage-N.pt: the end of each stage; step-NNNNNNNN.pt: every Nth step
 
 Knows files; knows nothing of models and of when anything is written.
 """

@@ -43,7 +43,7 @@ def validation(sample):
 def start(few, validation, tmp_path_factory):
     """Run a configuration in a fresh folder, or again in a given one; `until` sees each step's figures and may end the run."""
 
-    def run(config: Config, folder=None, until=lambda trainer, figures: None) -> SimpleNamespace:
+    def run(config: Config, folder=None, until=lambda trainer, figures: None, after=None) -> SimpleNamespace:
         folder = folder or tmp_path_factory.mktemp("run")
         figures: list[dict] = []
 
@@ -51,7 +51,7 @@ def start(few, validation, tmp_path_factory):
             figures.append(line)
             until(trainer, line)
 
-        trainer = Trainer(config, few, validation, folder, report)
+        trainer = Trainer(config, few, validation, folder, report, start=after)
         ended = None
         try:
             trainer.run(save_every_s=0, log_every_s=0)
@@ -295,3 +295,30 @@ def test_shifts_reach_every_offset(config):
     x[:, 0, 3, 3] = 1
     moved = augment(x, stage_with(config, flip=False, shift=1), np.random.default_rng(0))
     assert {tuple(place) for place in (moved[:, 0] == 1).nonzero()[:, 1:].tolist()} == {(i, j) for i in (2, 3, 4) for j in (2, 3, 4)}
+
+
+# ----------------------------------------------------------------------------------------------- stages that runs share
+
+
+def with_stage(config: Config, number: int, **changes) -> Config:
+    stages = [dataclasses.replace(stage, **changes) if i == number else stage for i, stage in enumerate(config.stage)]
+    return dataclasses.replace(config, stage=tuple(stages))
+
+
+def test_a_run_that_begins_after_the_stages_it_shares_ends_with_the_bits_of_a_run_of_its_own(start, config, unbroken):
+    other = with_stage(config, 3, sample_share=0.25)
+    own, shared = start(other), start(other, after=unbroken.folder)
+    assert {line["stage"] for line in shared.figures} == {"served"}
+    assert digest(shared.trainer) == digest(own.trainer)
+
+
+def test_parts_that_no_shared_stage_moves_may_have_other_sizes(start, config, unbroken):
+    other = dataclasses.replace(config, model=dataclasses.replace(config.model, flow_hidden=8))
+    shared = start(other, after=unbroken.folder)
+    assert [line["stage"] for line in shared.figures if line["step"] == 1] == ["flow", "served"]
+
+
+@pytest.mark.parametrize(("change", "value"), [("seed", 1), ("precision", "bf16")])
+def test_configurations_without_a_common_first_stage_share_nothing(start, config, unbroken, change, value):
+    with pytest.raises(ConfigError, match="no first stage in common"):
+        start(dataclasses.replace(config, **{change: value}), after=unbroken.folder)
