@@ -1,4 +1,4 @@
-"""`twofold-train init|train|judge|export|evaluate|report|push`: words to calls. Knows every room's door and nothing of what is inside.
+"""`twofold-train`: words to calls, a function per command. Knows every room's door and nothing of what is inside.
 
 Talk goes to stderr, a bar only on a terminal (plain lines elsewhere). Exit codes: 0 ok, 1 ours, 2 usage or bad input,
 5 a proof failed, 130 interrupted. Heavy imports happen inside the commands.
@@ -172,6 +172,14 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
+def figures(args: argparse.Namespace) -> int:
+    from training.figures import figures as draw_all
+
+    for path in draw_all(args.bundle, args.data, args.out, args.seed, log=_say):
+        print(path)
+    return 0
+
+
 def push(args: argparse.Namespace) -> int:
     from training.hub import push as upload
 
@@ -280,6 +288,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--beside", type=Path, action="append", default=[], metavar="JSON", help="evaluation of a baseline, for the table")
     sub.add_argument("--out", type=Path, help="folder for report.html and report.json (default: RUN/report, or beside a bundle)")
+    sub = command("figures", figures, "the paper's experiments as pictures of a bundle: styles, exchange, interpolation, inpainting, codes")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sub.add_argument("--data", type=Path, required=True)
+    sub.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
+    sub.add_argument("--seed", type=int, default=0, help="of the styles and pictures that are shown (0)")
     sub = command("push", push, "put a bundle on a hub as it is; prints the name by which `twofold serve --bundle` takes it")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("name", metavar="USER/NAME", help="the repository; made if it isn't there")

@@ -1,0 +1,106 @@
+"""The paper's experiments as pictures: what stands in which row and column, and what is drawn around it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model import contract
+from service.client import Local
+from tests import toy
+from tests.pictures import write_pictures
+from training import figures
+from training.data import load
+
+HEIGHT, WIDTH = 8, 8
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return toy.make_bundle(tmp_path_factory.mktemp("figures") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("figures-data"), train=40, test=60)
+
+
+@pytest.fixture(scope="module")
+def material(bundle, data) -> figures.Material:
+    model, held = Local(bundle), load(data, "test")
+    mean = held.pixels.mean(0).round().astype(np.uint8)
+    return figures.Material(model, contract.open_bundle(bundle).prior, held, model.encode(held.pixels), mean)
+
+
+@pytest.fixture
+def sheets(monkeypatch):
+    """Every sheet that is drawn, in order."""
+    found: list[figures.Sheet] = []
+    draw = figures.draw
+    monkeypatch.setattr(figures, "draw", lambda sheet: (found.append(sheet), draw(sheet))[1])
+    return found
+
+
+def test_a_column_is_one_style_and_a_row_is_one_class(material, sheets):
+    figures.styles(material)
+    (sheet,) = sheets
+    assert list(sheet.row_titles) == list(toy.CLASS_NAMES)
+    read = [material.model.encode(row) for row in sheet.cells]
+    for k, codes in enumerate(read):
+        assert (codes.class_log_prob.argmax(1) == k).all()
+        assert codes.z_u_mean == pytest.approx(read[0].z_u_mean, abs=0.4)
+
+
+def test_the_exchange_matrix_has_reconstructions_on_its_diagonal_and_the_originals_as_heads(material, sheets):
+    figures.exchange(material)
+    (sheet,) = sheets
+    assert (sheet.row_heads == sheet.column_heads).all()
+    codes = material.model.encode(sheet.row_heads)
+    again = material.model.decode(codes.z_s, codes.z_u_mean)
+    assert (sheet.cells[np.arange(len(again)), np.arange(len(again))] == again).all()
+
+
+def test_two_corners_of_the_plane_are_reconstructions_of_held_out_pictures(material, sheets):
+    figures.plane(material)
+    (sheet,) = sheets
+    known = {p.tobytes() for p in material.model.decode(material.codes.z_s, material.codes.z_u_mean)}
+    assert {sheet.cells[0, 0].tobytes(), sheet.cells[-1, -1].tobytes()} <= known
+
+
+@pytest.mark.parametrize(("figure", "moves"), [("interpolate_class", "class"), ("interpolate_style", "style")])
+def test_one_code_moves_along_a_row_and_the_other_stays(material, sheets, figure, moves):
+    getattr(figures, figure)(material)
+    (sheet,) = sheets
+    assert moves in sheet.across[0].split(" moves")[0]
+    for row in sheet.cells:
+        codes = material.model.encode(row[1:-1])
+        classes = set(codes.class_log_prob.argmax(1))
+        assert len(classes) > 1 if moves == "class" else len(classes) == 1
+
+
+def test_what_is_outside_the_hole_stays_as_it_was(material, sheets):
+    figures.inpainting(material)
+    real, cut, drawn = sheets[0].cells
+    outside = (cut != 128).any(-1)
+    assert outside.mean() > 0.5
+    assert (real[outside] == cut[outside]).all()
+    assert (drawn[outside] == real[outside]).all()
+
+
+def test_every_cell_is_drawn_as_squares_of_one_colour(material):
+    cells = np.arange(2 * 3 * HEIGHT * WIDTH, dtype=np.uint8).reshape(2, 3, HEIGHT, WIDTH, 1)
+    image = figures.draw(figures.Sheet(cells, ("class", figures.CLASS), ("style", figures.STYLE)))
+    scale = -(-figures.SMALLEST_CELL // WIDTH)
+    drawn = np.asarray(image.convert("L"))[figures.LABEL :, figures.LABEL :]
+    step = scale * WIDTH + figures.GUTTER
+    assert (drawn[: scale * HEIGHT, step : step + scale * WIDTH] == cells[0, 1, ..., 0].repeat(scale, 0).repeat(scale, 1)).all()
+
+
+def test_all_figures_are_written_and_the_same_seed_gives_the_same_bytes(bundle, data, tmp_path):
+    first, again = (figures.figures(bundle, data, tmp_path / name, seed=3, log=lambda line: None) for name in "ab")
+    assert [path.stem for path in first] == list(figures.FIGURES)
+    for path in first:
+        with Image.open(path) as image:
+            assert image.width > 100
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
