@@ -132,16 +132,16 @@ def evaluate(args: argparse.Namespace) -> int:
 
     if args.quick and args.record:
         raise UsageError("--record writes figures, and --quick makes none: leave one of them out")
-    others = [_read_evaluation(path) for path in args.beside]
+    others, seeds = ([_read_evaluation(path) for path in paths] for paths in (args.beside, args.seeds))
     out = args.out or Path(f"{args.bundle}.{args.split}.json")
     result = measure(args.bundle, args.data, args.judge, out, args.split, args.quick, log=_say)
     results = _titled([result, *others])
     try:
-        print(table(results), end="")
+        print(table(results, seeds), end="")
     except ValueError as error:
-        raise UsageError(f"--beside: {error}") from error
+        raise UsageError(f"--beside and --seeds: {error}") from error
     if args.record:
-        record(args.bundle, results)
+        record(args.bundle, results, seeds)
     return 0
 
 
@@ -150,7 +150,7 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         _ = found["bundle"]["name"], found["bundle"]["model_hash"], found["values"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"--beside: {path.name} is not what evaluate writes") from error
+        raise UsageError(f"{path.name} is not what evaluate writes") from error
     return found
 
 
@@ -276,6 +276,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--split", choices=("test", "validation"), default="test", help="choose on validation; test once, for the figures")
     sub.add_argument("--out", type=Path, help="evaluation.json (default: beside the bundle)")
     sub.add_argument("--beside", type=Path, action="append", default=[], metavar="JSON", help="another evaluation for the table")
+    sub.add_argument(
+        "--seeds", type=Path, action="append", default=[], metavar="JSON", help="evaluation of the same configuration from another seed"
+    )
     sub.add_argument("--quick", action="store_true", help="a sample of the pictures: for tests, not for figures")
     sub.add_argument("--record", action="store_true", help="write the figures into the bundle's card and model card")
     sub = command("report", report, "one page that shows what a run has learned; two runs are compared side by side")

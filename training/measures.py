@@ -6,6 +6,7 @@ Computes nothing: `evaluate.py` fills the values. Bars are those of the bundles 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,10 @@ class Bar:
 
     def met(self, value: float) -> bool:
         return self.low <= value <= self.high
+
+    def worst(self, values: Sequence[float]) -> float:
+        """The value that comes nearest to missing the bar, or misses it by most."""
+        return min(values, key=lambda value: min(value - self.low, self.high - value))
 
     def __str__(self) -> str:
         if math.isinf(self.high):
@@ -162,22 +167,37 @@ def lines(evaluations: Sequence[Mapping[str, Any]]) -> list[Line]:
     return found
 
 
-def table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+def table(evaluations: Mapping[str, Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]] = ()) -> str:
     """Markdown: a line per measure, a column per evaluation.json, beside real data and the bars; x marks a missed bar.
 
-    `evaluations` maps a column's title to what `evaluate` returned. Raises ValueError as `lines`.
+    `evaluations` maps a column's title to what `evaluate` returned. `seeds` are evaluations of the first column's configuration
+    trained from other seeds: they add its mean and deviation, and the worst of them all. Raises ValueError as `lines`.
     """
     runs = list(evaluations.values())
-    found = lines(runs)
+    found = lines([*runs, *seeds])
     titles = [title + (" (quick)" if run["quick"] else "") for title, run in evaluations.items()]
+    if seeds:
+        titles[1:1] = [f"mean of {1 + len(seeds)} seeds", f"worst of {1 + len(seeds)}"]
     text = [_row("measure", "real", *titles, "bar", "stretch"), _row("---", *["---:"] * (len(titles) + 3))]
     for line in found:
-        cells = [_cell(value, line.measure, line.bar) for value in line.values]
+        cells = [_cell(value, line.measure, line.bar) for value in line.values[: len(runs)]]
+        if seeds:
+            cells[1:1] = _spread([line.values[0], *line.values[len(runs) :]], line)
         bars = ("" if bar is None else str(bar) for bar in (line.bar, line.stretch))
         text.append(_row(line.measure.title, _cell(line.real, line.measure, None), *cells, *bars))
     judge, rows = runs[0]["judge"], runs[0]["rows"]["held"]
     text += ["", f"{runs[0]['split']} split, {rows} pictures; judge {judge['hash'][:8]} is right in {judge['accuracy']:.3f} of them."]
     return "\n".join(text) + "\n"
+
+
+def _spread(values: Sequence[float | None], line: Line) -> list[str]:
+    """Mean and deviation over seeds, and the worst of them where there is a bar."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return ["", ""]
+    decimals = line.measure.decimals
+    mean = f"{statistics.mean(known):.{decimals}f} ± {statistics.stdev(known):.{decimals}f}"
+    return [mean, "" if line.bar is None else _cell(line.bar.worst(known), line.measure, line.bar)]
 
 
 def _row(*cells: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from training.measures import table
 from training.modelcard import model_card
 
 
-def record(bundle: Path, evaluations: Mapping[str, Mapping[str, Any]]) -> Card:
+def record(bundle: Path, evaluations: Mapping[str, Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]] = ()) -> Card:
     """Write the first evaluation into card.json and all of them, side by side, into README.md; sums renewed, folder renamed in.
+
+    `seeds` are evaluations of the same configuration from other seeds, see `measures.table`.
 
     Raises ContractError when the first evaluation is of another model, or was quick (a sample is no figure).
     """
@@ -37,7 +39,7 @@ def record(bundle: Path, evaluations: Mapping[str, Mapping[str, Any]]) -> Card:
     try:
         shutil.copytree(bundle, beside, dirs_exist_ok=True)
         (beside / contract.CARD).write_text(card.to_json(), encoding="utf-8")
-        (beside / contract.MODEL_CARD).write_text(model_card(card, table(evaluations)), encoding="utf-8")
+        (beside / contract.MODEL_CARD).write_text(model_card(card, table(evaluations, seeds)), encoding="utf-8")
         contract.write_sums(beside)
         contract.open_bundle(beside)
         replace_folder(beside, bundle)

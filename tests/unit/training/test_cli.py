@@ -282,7 +282,7 @@ def test_what_evaluate_did_not_write_cannot_stand_beside_it(measured, tmp_path, 
     if content is not None:
         (tmp_path / "other.json").write_text(content)
     line = refusal([*measured.arguments, "--beside", str(tmp_path / "other.json")])
-    assert line == "--beside: other.json is not what evaluate writes"
+    assert line == "other.json is not what evaluate writes"
 
 
 def test_an_evaluation_on_other_data_cannot_stand_beside_it(measured, tmp_path):

@@ -31,6 +31,17 @@ def test_the_table_lays_bundles_side_by_side_with_the_bars_and_marks_what_misses
     assert "judge 0123abcd" in text.splitlines()[-1]
 
 
+def test_seeds_add_their_mean_and_the_worst_of_them_by_the_way_of_the_bar():
+    seeds = [fashion(class_accuracy=0.94, leak_mlp=0.26, pixel_variance_ratio=1.1), fashion(class_accuracy=0.90, leak_mlp=0.20)]
+    text = table({"ours": fashion(class_accuracy=0.92, leak_mlp=0.23, pixel_variance_ratio=0.9), "paper": fashion()}, seeds)
+    lines = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[3:-1]] for line in text.splitlines() if "|" in line}
+    assert lines["measure"][:4] == ["ours", "mean of 3 seeds", "worst of 3", "paper"]
+    assert lines["class accuracy"][:3] == ["0.920", "0.920 ± 0.020", "0.900 x"]
+    assert lines["leak, MLP 256-256"][:3] == ["0.230", "0.230 ± 0.030", "0.260 x"]
+    assert lines["pixel variance within class, ratio to real"][2] == "0.500 x"
+    assert lines["typicality gap"][2] == ""  # no bar, no worst
+
+
 def test_a_quick_evaluation_is_marked_in_its_title():
     assert "ours (quick)" in table({"ours": {**fashion(), "quick": True}})
 
