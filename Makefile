@@ -9,6 +9,7 @@ BUNDLE ?= $(RUN)/bundle
 IMAGE ?= twofold:0.1.0
 TRAINING_IMAGE ?= twofold-training:0.1.0
 BUILD_ARGS ?=
+FUZZ_EXAMPLES ?= 100
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
@@ -16,7 +17,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test kill-test browser-test check format train export bench bench-training image training-image system-deps clean
+.PHONY: help serve test kill-test fuzz-api browser-test check format train export bench bench-training image training-image system-deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -33,6 +34,9 @@ test: .venv/.dev $(if $(findstring not browser,$(PYTEST_ARGS)),,system-deps) ## 
 
 kill-test: .venv/.dev ## kill -9 a training run at 20 random moments: it must end with the same bits
 	KILLS=20 $(BIN)/python -m pytest tests/safety/test_training_kills.py $(PYTEST_ARGS)
+
+fuzz-api: .venv/.dev ## requests made from the OpenAPI document, FUZZ_EXAMPLES for each operation: every answer must be in it
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/safety/test_api_fuzz.py $(PYTEST_ARGS)
 
 browser-test: .venv/.dev system-deps ## the page in a real headless Chromium
 	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS)

@@ -27,7 +27,7 @@ from service import __version__, errors, schemas
 from service.bundles import Registry
 from service.metrics import Metrics
 from service.middleware import Gate, House
-from service.routes import decode, encode, generate, models, pages, probes, swap
+from service.routes import decode, encode, generate, inference, models, pages, probes, swap
 from service.settings import Settings
 
 STATUS: dict[str, int] = {
@@ -55,7 +55,7 @@ PHRASE = {status: HTTPStatus(status).phrase for status in STATUS.values()} | {
     414: "URI Too Long",
     422: "Unprocessable Content",
 }
-ROUTERS = (generate.router, encode.router, decode.router, swap.router, models.router, probes.router)
+ROUTERS = (generate.router, encode.router, decode.router, swap.router, models.router, probes.router, inference.router)
 PROBLEM = "application/problem+json"
 MAX_PROBLEM_BYTES = 1024
 _OURS = "Something failed on our side; try again, and tell the operator the request id."
@@ -66,6 +66,12 @@ _DOCUMENTED: tuple[type[BaseModel], ...] = (
     schemas.Swap,
     schemas.ImagesAnswer,
     schemas.EncodeAnswer,
+    schemas.Infer,
+    schemas.InferAnswer,
+    schemas.ServerMetadata,
+    schemas.ModelMetadata,
+    schemas.Live,
+    schemas.Ready,
     schemas.Problem,
 )
 
@@ -105,8 +111,11 @@ def create_app(settings: Settings, registry: Registry, metrics: Metrics) -> Fast
 # -------------------------------------------------------------------------------------------------------------- refusals
 
 
-def refuse(error: Exception, request_id: str) -> Response:
-    """RFC 9457, at most MAX_PROBLEM_BYTES. Of an error that is not in the tree nothing is told."""
+def refuse(error: Exception, request_id: str, path: str = "") -> Response:
+    """RFC 9457, at most MAX_PROBLEM_BYTES. Of an error that is not in the tree nothing is told.
+
+    Below /v2 the detail stands in `error` too, where clients of the Open Inference Protocol look for it.
+    """
     known = error if isinstance(error, errors.TwofoldError) and error.code != errors.TwofoldError.code else errors.TwofoldError(_OURS)
     status = STATUS[known.code]
     problem = {
@@ -117,6 +126,7 @@ def refuse(error: Exception, request_id: str) -> Response:
         "detail": known.detail,
         "field": known.field,
         "allowed": known.allowed,
+        "error": known.detail if f"{path}/".startswith("/v2/") else None,
         "request_id": request_id,
     }
     body = _compact(problem)

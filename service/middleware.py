@@ -27,7 +27,7 @@ from service.settings import Settings
 log = logging.getLogger("twofold.request")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # probes are logged at debug level only
+QUIET = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})  # probes are logged at debug level only
 LINGER_S = 2.0  # how long the rest of an unread body is thrown away, so that the client can read why
 GONE = 499  # in log and metrics: the client left before its answer
 _SECURITY = (
@@ -103,9 +103,9 @@ class Connected:
 
 
 class Gate:
-    """ASGI middleware. `refuse(error, request_id)` makes the answer of whatever was raised behind it."""
+    """ASGI middleware. `refuse(error, request_id, path)` makes the answer of whatever was raised behind it."""
 
-    def __init__(self, app: ASGIApp, house: House, refuse: Callable[[Exception, str], Response]) -> None:
+    def __init__(self, app: ASGIApp, house: House, refuse: Callable[[Exception, str, str], Response]) -> None:
         self.app = app
         self.house = house
         self.refuse = refuse
@@ -133,7 +133,7 @@ class Gate:
             if not isinstance(error, TwofoldError) or error.code == "internal":
                 log.exception("request failed", extra={"request_id": visit.request_id})
             visit.reason = error.code if isinstance(error, TwofoldError) else "internal"
-            await self.refuse(error, visit.request_id)(scope, body.receive, answer.send)
+            await self.refuse(error, visit.request_id, scope["path"])(scope, body.receive, answer.send)
         finally:
             self._record(scope, visit)
 

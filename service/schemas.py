@@ -48,15 +48,13 @@ Source = Annotated[
 ]
 
 
-class Request(BaseModel):
-    """Base of all requests: strict, nothing unknown, and the one road from loose fields to a validated noun."""
+class Strict(BaseModel):
+    """Base of all that is asked: strict, nothing unknown, and the one road from loose fields to a validated noun."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
 
     in_query: ClassVar[Mapping[str, type]] = {}
     names: ClassVar[frozenset[str]] = frozenset()
-
-    model: ModelName = None
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -103,7 +101,7 @@ def _kind(annotation: Any) -> type | None:
     return annotation if annotation in (int, float, bool, str) else None
 
 
-def _unknown(cls: type[Request]) -> tuple[str]:
+def _unknown(cls: type[Strict]) -> tuple[str]:
     return (f"There is an unknown field; this route takes {', '.join(sorted(cls.names))}.",)
 
 
@@ -131,11 +129,19 @@ def _refusal(cls: type[BaseModel], loc: tuple[int | str, ...], kind: str = "") -
 
 
 def _items_of(annotation: Any) -> type[BaseModel] | None:
-    parts = [annotation, *typing.get_args(annotation)]
-    return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
+    """The noun inside an annotation, through lists and `| None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in typing.get_args(annotation) if (found := _items_of(part))), None)
 
 
 # ------------------------------------------------------------------------------------------------------------ requests
+
+
+class Request(Strict):
+    """Base of the requests that name their model in a field."""
+
+    model: ModelName = None
 
 
 class Generate(Request):
@@ -198,6 +204,51 @@ class Swap(Request):
         False, description="true or false (true: the encoder reads every result and says whether the class was kept; JSON only)"
     )
     format: Format = "png"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class InputParameters(_Part):
+    binary_data_size: Annotated[
+        int | None, Field(ge=0, le=2**63 - 1, description="how many bytes of this tensor stand behind the JSON")
+    ] = None
+
+
+class InputTensor(_Part):
+    """One input of a graph, row-major. Its values stand in `data`, flat or nested, or as little-endian bytes behind the JSON."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100, description="a name of the model's metadata")]
+    datatype: Annotated[Literal["UINT8", "FP32"], Field(description="UINT8 or FP32, as the model's metadata says")]
+    shape: Annotated[
+        list[Annotated[int, Field(ge=0, le=2**63 - 1)]],
+        Field(min_length=1, max_length=8, description="a list of 1 to 8 whole numbers, the number of rows first"),
+    ]
+    data: Annotated[list[Any] | None, Field(description="a list of numbers, flat or nested as the shape")] = None
+    parameters: Annotated[InputParameters | None, Field(description="an object that may hold binary_data_size")] = None
+
+
+class OutputParameters(_Part):
+    binary_data: Annotated[bool | None, Field(description="true or false (true: this output comes as bytes behind the JSON)")] = None
+
+
+class WantedOutput(_Part):
+    name: Annotated[str, Field(min_length=1, max_length=100, description="a name of the model's metadata")]
+    parameters: Annotated[OutputParameters | None, Field(description="an object that may hold binary_data")] = None
+
+
+class InferParameters(_Part):
+    binary_data_output: Annotated[bool | None, Field(description="true or false (true: outputs come as bytes behind the JSON)")] = None
+
+
+class Infer(Strict):
+    """Rows for one graph, in the words of the Open Inference Protocol. Without `outputs` all of them are given."""
+
+    id: Annotated[str | None, Field(max_length=1000, description="a text (given back if it is 1 to 64 of A-Z a-z 0-9 . _ -)")] = None
+    inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=8, description="a list of the graph's inputs, each once")]
+    outputs: Annotated[list[WantedOutput] | None, Field(max_length=8, description="a list of outputs to give, each once")] = None
+    parameters: Annotated[InferParameters | None, Field(description="an object that may hold binary_data_output")] = None
 
 
 # ------------------------------------------------------------------------------------------------------------- answers
@@ -267,6 +318,54 @@ class EncodeAnswer(BaseModel):
     timings_ms: TimingsMs
 
 
+class Live(BaseModel):
+    live: Literal[True]
+
+
+class Ready(BaseModel):
+    name: str | None = Field(None, description="of one model")
+    ready: Literal[True]
+
+
+class ServerMetadata(BaseModel):
+    name: str = Field(examples=["twofold"])
+    version: str = Field(examples=["0.1.0"])
+    extensions: list[str] = Field(examples=[["binary_tensor_data"]])
+
+
+class TensorMetadata(BaseModel):
+    name: str = Field(examples=["z_s"])
+    datatype: Literal["UINT8", "FP32"]
+    shape: list[int] = Field(description="-1 stands for the number of rows", examples=[[-1, 16]])
+
+
+class ModelMetadata(BaseModel):
+    name: str = Field(examples=["fashion-mnist.decoder"])
+    versions: list[str] = Field(examples=[["1"]])
+    platform: str = Field(examples=["onnxruntime_onnx"])
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class OutputTensor(BaseModel):
+    """Its values stand in `data`, flat and row-major, or as `parameters.binary_data_size` little-endian bytes behind the JSON."""
+
+    name: str
+    datatype: Literal["UINT8", "FP32"]
+    shape: list[int]
+    data: list[float] | None = None
+    parameters: InputParameters | None = None
+
+
+class InferAnswer(BaseModel):
+    """The outputs in the order in which they were asked for."""
+
+    model_name: str = Field(examples=["fashion-mnist.decoder"])
+    model_version: str = Field(examples=["1"])
+    id: str | None = None
+    outputs: list[OutputTensor]
+
+
 class Problem(BaseModel):
     """RFC 9457. `code` is from a closed list; nothing of the input is repeated."""
 
@@ -277,4 +376,5 @@ class Problem(BaseModel):
     detail: str
     field: str | None = None
     allowed: str | None = None
+    error: str | None = Field(None, description="below /v2: the detail again, where the protocol's clients look for it")
     request_id: str

@@ -13,19 +13,26 @@ from starlette.responses import Response
 
 from service import schemas
 from service.imaging import JPEG, PNG, WEBP
-from service.schemas import Request
+from service.schemas import Request, Strict
 
 EVERYWHERE = ("uri_too_long", "headers_too_large", "internal")
 QUERIED = ("malformed", "invalid", "not_found", "not_acceptable", "queue_full", "draining", "not_ready", "deadline_passed", *EVERYWHERE)
 SENT = ("slow_sender", "too_large", "unsupported_media_type", *QUERIED)
 PICTURED = ("undecodable_picture", *SENT)
 
+OCTETS = "application/octet-stream"
 _BINARY = {"type": "string", "format": "binary"}
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "Generate": {"class": 7, "n": 4, "seed": 1},
     "Encode": {"images": ["iVBORw0KGgo..."]},
     "Decode": {"items": [{"code": "c1...."}, {"class": 7, "seed": 1}, {"class_weights": {"7": 0.5, "9": 0.5}, "seed": 1}]},
     "Swap": {"class_from": ["iVBORw0KGgo..."], "style_from": ["iVBORw0KGgo...", "c1...."], "verdict": True},
+    "Infer": {
+        "inputs": [
+            {"name": "z_s", "datatype": "FP32", "shape": [1, 16], "data": [0.5] * 16},
+            {"name": "z_u", "datatype": "FP32", "shape": [1, 16], "data": [0.0] * 16},
+        ]
+    },
 }
 
 
@@ -55,9 +62,17 @@ def json_route(name: str, kind: type[Request], answer: type[BaseModel], *, parts
     return _route(name, kind, {"application/json": {"schema": reference(answer)}}, {}, in_body=True, parts=parts, raw=raw)
 
 
-def plain_route(name: str, media: str = "application/json", refusals: Sequence[str] = EVERYWHERE, example: Any = None) -> dict[str, Any]:
+def plain_route(
+    name: str,
+    media: str = "application/json",
+    refusals: Sequence[str] = EVERYWHERE,
+    example: Any = None,
+    answer: type[BaseModel] | None = None,
+) -> dict[str, Any]:
     """Keyword arguments of a route decorator for a GET without parameters of its own."""
     content: dict[str, Any] = {media: {} if example is None else {"example": example}}
+    if answer is not None:
+        content[media]["schema"] = reference(answer)
     return {
         "operation_id": name,
         "response_class": Response,
@@ -66,9 +81,21 @@ def plain_route(name: str, media: str = "application/json", refusals: Sequence[s
     }
 
 
+def infer_route(name: str, parameters: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Keyword arguments of a route decorator for an inference of the Open Inference Protocol: JSON, or JSON and bytes behind it."""
+    length = "Inference-Header-Content-Length"
+    content = {"application/json": {"schema": reference(schemas.InferAnswer)}, OCTETS: {"schema": _BINARY}}
+    described = _route(name, schemas.Infer, content, {length: "bytes of the JSON, when bytes of tensors follow it"}, in_body=True)
+    header = {"name": length, "in": "header", "required": False, "schema": {"type": "integer", "minimum": 1}}
+    extra = described["openapi_extra"]
+    extra["parameters"] = [*parameters, header | {"description": "bytes of the JSON, when bytes of tensors follow it"}]
+    extra["requestBody"]["content"][OCTETS] = {"schema": _BINARY}
+    return described
+
+
 def _route(
     name: str,
-    kind: type[Request],
+    kind: type[Strict],
     content: dict[str, Any],
     headers: dict[str, str],
     *,
@@ -97,7 +124,7 @@ def _route(
     }
 
 
-def _parameters(kind: type[Request], *, required: bool = False, only: Mapping[str, type] | None = None) -> list[dict[str, Any]]:
+def _parameters(kind: type[Strict], *, required: bool = False, only: Mapping[str, type] | None = None) -> list[dict[str, Any]]:
     schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
     found = []
     for name, spec in schema["properties"].items():
@@ -111,7 +138,7 @@ def _parameters(kind: type[Request], *, required: bool = False, only: Mapping[st
     return found
 
 
-def _bodies(kind: type[Request], parts: Mapping[str, str], raw: bool) -> dict[str, Any]:
+def _bodies(kind: type[Strict], parts: Mapping[str, str], raw: bool) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": reference(kind), "example": _EXAMPLES[kind.__name__]}}
     if parts:
         files = {part: {"type": "array", "items": _BINARY, "description": "PNG, JPEG or WebP; repeatable"} for part in parts}

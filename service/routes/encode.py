@@ -41,14 +41,9 @@ async def encode(request: HttpRequest) -> Response:
 
 
 def describe(model: Model, encoded: Encoded, k: int, metrics: Metrics) -> dict[str, Any]:
-    """What JSON says of row k; its typicality and the entropy of its posterior are also counted."""
-    log_prob = encoded.class_log_prob[k].astype(np.float64)
-    probs = np.exp(log_prob)
-    label = int(log_prob.argmax())
-    typicality = codes.typicality(float(encoded.log_density[k]), model.calibration)
-    if typicality is not None:
-        metrics.typicality.observe(typicality)
-    metrics.entropy.observe(float(-(probs * np.maximum(log_prob, -745)).sum()))
+    """What JSON says of row k, which is counted."""
+    probs = np.exp(encoded.class_log_prob[k].astype(np.float64))
+    label = int(encoded.class_log_prob[k].argmax())
     return {
         "z_s": encoded.z_s[k].tolist(),
         "z_u": encoded.z_u_mean[k].tolist(),
@@ -56,6 +51,16 @@ def describe(model: Model, encoded: Encoded, k: int, metrics: Metrics) -> dict[s
         "class": answering.class_entry(model, label) | {"prob": float(probs[label])},
         "class_probs": probs.tolist(),
         "log_density": float(encoded.log_density[k]),
-        "typicality": typicality,
+        "typicality": count(model, encoded, k, metrics),
         "code": codes.pack_token(encoded.z_s[k], encoded.z_u_mean[k], model.card),
     }
+
+
+def count(model: Model, encoded: Encoded, k: int, metrics: Metrics) -> float | None:
+    """Count the typicality of row k and the entropy of its class posterior; the former is returned, None without calibration."""
+    typicality = codes.typicality(float(encoded.log_density[k]), model.calibration)
+    if typicality is not None:
+        metrics.typicality.observe(typicality)
+    log_prob = encoded.class_log_prob[k].astype(np.float64)
+    metrics.entropy.observe(float(-(np.exp(log_prob) * np.maximum(log_prob, -745)).sum()))
+    return typicality

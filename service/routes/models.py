@@ -33,7 +33,7 @@ def _route(name: str, example: Any) -> dict[str, Any]:
 @router.get("/models", **plain_route("models", refusals=_REFUSALS, example={"default": "fashion-mnist", "models": []}))
 async def models(request: HttpRequest) -> Response:
     """Every model that is served."""
-    await _take_nothing(request)
+    await take_nothing(request)
     registry = visit_of(request).house.registry
     return answering.plain_json(
         {"default": registry.default, "models": [_summary(model) for model in registry.models.values()]}, {"vary": "Accept"}
@@ -67,11 +67,11 @@ async def examples(request: HttpRequest) -> Response:
 
 
 async def _asked(request: HttpRequest) -> Model:
-    await _take_nothing(request)
+    await take_nothing(request)
     return answering.chosen_model(visit_of(request), request.path_params["name"])
 
 
-async def _take_nothing(request: HttpRequest) -> None:
+async def take_nothing(request: HttpRequest) -> None:
     """Raises NotAcceptable, and Malformed when there is a query or a body."""
     answering.negotiate(request, answering.ONLY_JSON)
     if request.scope["query_string"] or await read_body(request):

@@ -9,9 +9,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from service import __version__
+from service.bundles import Model, Registry
 from service.errors import Draining, NotReady
 from service.metrics import CONTENT_TYPE
-from service.middleware import visit_of
+from service.middleware import House, visit_of
 from service.routes.answering import plain_json
 from service.routes.documentation import EVERYWHERE, plain_route
 
@@ -30,12 +31,17 @@ async def livez(request: HttpRequest) -> Response:
 async def readyz(request: HttpRequest) -> Response:
     """Whether to send requests here: models loaded, queues moving, not shutting down."""
     house = visit_of(request).house
-    if house.draining:
-        raise Draining("The server is shutting down; ask another one.")
-    if not house.registry.healthy:
-        raise NotReady("A model's queue does not move; ask another server.")
+    check_ready(house, house.registry)
     served = {model.card.id: model.provider for model in house.registry.models.values()}
     return plain_json({"status": "ready", "models": served}, dict(_FRESH))
+
+
+def check_ready(house: House, served: Registry | Model) -> None:
+    """Raises Draining or NotReady."""
+    if house.draining:
+        raise Draining("The server is shutting down; ask another one.")
+    if not served.healthy:
+        raise NotReady("A model's queue does not move; ask another server.")
 
 
 @router.get("/metrics", **plain_route("metrics", media="text/plain"))

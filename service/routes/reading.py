@@ -106,13 +106,18 @@ def _unique(pairs: Iterable[tuple[str, Any]], sentence: str) -> dict[str, Any]:
     return fields
 
 
-def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], pictures: Mapping[str, str]) -> dict[str, Any]:
+def declared_media(request: HttpRequest) -> tuple[bytes, dict[bytes, bytes]]:
+    """The body's media type, b"" when none is named, and its options. Raises UnsupportedMedia when compressed, Malformed for two."""
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMedia("The body must not be compressed; send it as it is.", allowed="identity")
     declared = request.headers.getlist("content-type")
     if len(declared) > 1:
         raise Malformed("There are two Content-Type headers; send one.")
-    media, options = parse_options_header(declared[0] if declared else None)
+    return parse_options_header(declared[0] if declared else None)
+
+
+def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], pictures: Mapping[str, str]) -> dict[str, Any]:
+    media, options = declared_media(request)
     if media == b"application/json":
         return parse_json(body)
     if pictures and media == b"multipart/form-data":

@@ -41,6 +41,6 @@ async def test_every_documented_json_example_is_taken_or_refused_for_its_shorten
     for (method, path), operation in operations(json.loads(openapi_json())).items():
         example = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
         if example is not None:
-            answer = await client.request(method, path, json=example)
+            answer = await client.request(method, path.format(model="toy.decoder", version="1"), json=example)
             assert answer.status_code in (200, 422), answer.text
             assert "unknown field" not in answer.text
