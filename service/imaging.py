@@ -10,6 +10,7 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ PNG, JPEG, WEBP = "image/png", "image/jpeg", "image/webp"
 RECIPE_KEYWORD = "twofold"  # of the iTXt chunk, and the XMP namespace prefix
 SMALL_BYTES = 64 * 1024  # below both, decoding costs less than a thread's round trip
 SMALL_PIXELS = 128 * 128
+MAX_PARTS = 16_384  # chunks of a PNG, segments of a JPEG: more is not a picture but a way to keep a parser busy
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = {1: 0, 3: 2}  # channels -> colour type
@@ -64,26 +66,39 @@ def _one_frame() -> UndecodablePicture:
     return UndecodablePicture("The picture is animated; send a single frame.")
 
 
+def _too_many_parts() -> UndecodablePicture:
+    return UndecodablePicture(f"The picture has more than {MAX_PARTS} chunks or segments; save it again.", allowed=f"{MAX_PARTS} parts")
+
+
 def _png_header(data: bytes) -> Header:
-    width, height, at = 0, 0, len(_PNG_SIGNATURE)
-    while True:  # every chunk: a wrong CRC or a missing end would otherwise be found late or never
+    width = height = 0
+    for kind, at, _ in _png_chunks(data):
+        if kind == b"IHDR":
+            width, height = struct.unpack_from(">II", data, at)
+        elif kind == b"acTL":
+            raise _one_frame()
+    return Header(PNG, width, height)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, offset and length of every chunk before the end: a wrong CRC or a missing end would otherwise be found late or never."""
+    at = len(_PNG_SIGNATURE)
+    for _ in range(MAX_PARTS):
         length, kind = struct.unpack_from(">I4s", data, at)
         (crc,) = struct.unpack_from(">I", data, at + 8 + length)
         if zlib.crc32(memoryview(data)[at + 4 : at + 8 + length]) != crc:
             raise UndecodablePicture("The PNG is damaged: a checksum does not fit; send it again.")
-        if kind == b"IHDR":
-            width, height = struct.unpack_from(">II", data, at + 8)
-        elif kind == b"acTL":
-            raise _one_frame()
-        elif kind == b"IEND":
-            return Header(PNG, width, height)
+        if kind == b"IEND":
+            return
+        yield kind, at + 8, length
         at += 12 + length
+    raise _too_many_parts()
 
 
 def _jpeg_header(data: bytes, max_scans: int) -> Header:
     width = height = scans = 0
     at = 2
-    while True:
+    for _ in range(MAX_PARTS):
         found = _NEXT_MARKER.match(data, at) or _NEXT_MARKER.search(data, at)
         if found is None or data[found.end() - 1] == 0xD9:
             break  # no end marker: the decoder decides whether the scans are whole
@@ -98,6 +113,8 @@ def _jpeg_header(data: bytes, max_scans: int) -> Header:
             if scans > max_scans:
                 raise TooLarge(f"The JPEG has more than {max_scans} scans; send it as a baseline JPEG.", allowed=f"{max_scans} scans")
         at += max(length, 2)
+    else:
+        raise _too_many_parts()
     return Header(JPEG, width, height, scans)
 
 

@@ -19,7 +19,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request as HttpRequest
 
 from service.errors import Invalid, Malformed, SlowSender, TooLarge, UnsupportedMedia
-from service.middleware import visit_of
+from service.middleware import House, visit_of
 from service.schemas import Request
 from service.settings import Settings
 
@@ -28,6 +28,7 @@ Noun = TypeVar("Noun", bound=Request)
 MAX_QUERY_FIELDS = 64
 MAX_OBJECT_KEYS = 1024  # of one JSON object: as many as a mixture of classes may name
 MAX_PARTS = 256  # of one multipart body
+SMALL_JSON_BYTES = 64 * 1024  # below, no JSON costs enough to be counted first
 NO_PICTURES: Mapping[str, str] = {}
 
 
@@ -114,7 +115,7 @@ def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], picture
         raise Malformed("There are two Content-Type headers; send one.")
     media, options = parse_options_header(declared[0] if declared else None)
     if media == b"application/json":
-        return parse_json(body)
+        return parse_json(body, _most_values(visit_of(request).house))
     if pictures and media == b"multipart/form-data":
         return _multipart(body, options.get(b"boundary", b""), kind, pictures)
     if len(pictures) == 1 and media.startswith(b"image/"):
@@ -123,8 +124,20 @@ def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], picture
     raise UnsupportedMedia(f"The Content-Type must be {' or '.join(taken)}.", allowed=", ".join(taken))
 
 
-def parse_json(body: bytes) -> dict[str, Any]:
-    """Strict JSON: UTF-8, one object, no duplicate key, no NaN or Infinity. Raises Malformed or Invalid."""
+def _most_values(house: House) -> int:
+    """How many values the JSON of any request has at most: as many items as allowed, each with both codes or a weight per class."""
+    dims = [model.card.dims for model in house.registry.models.values()]
+    longest = max(max(one.dim_s + one.dim_u, one.classes) for one in dims)
+    return house.settings.max_items * (longest + 16)  # 16: its other fields
+
+
+def parse_json(body: bytes, most_values: int) -> dict[str, Any]:
+    """Strict JSON: UTF-8, one object, no duplicate key, no NaN or Infinity. Raises Malformed or Invalid.
+
+    More values than `most_values` are refused unread: a body of nothing but values would hold the event loop for half a second.
+    """
+    if len(body) > SMALL_JSON_BYTES and body.count(b",") >= most_values:  # values cost, bytes of one long string do not
+        raise Invalid(f"The body lists more than {most_values} values; split it.", allowed=f"at most {most_values} values")
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
     except RecursionError:  # how deep it may be depends on the stack; what is answered must not

@@ -153,6 +153,26 @@ async def test_items_that_are_refused(client, items):
     await refused(client.post("/decode", content=json.dumps({"items": items}), headers=TYPED), 422)
 
 
+@pytest.mark.parametrize("unit", ["0.12345", "{}", "[]", '""'])
+async def test_a_body_of_nothing_but_values_is_refused_before_it_is_parsed(client, unit):
+    body = '{"items":[' + ",".join([unit] * 1_000_000) + "]}"
+    problem = await refused(client.post("/decode", content=body, headers=TYPED), 422)
+    assert problem["allowed"] == "at most 1344 values"  # 64 items of 3 + 2 numbers and 16 other fields
+
+
+@pytest.mark.parametrize(("values", "allowed"), [(1344, "a list of 1 to 64 items"), (1345, "at most 1344 values")])
+async def test_values_are_counted_up_to_the_cap_and_refused_one_above(client, values, allowed):
+    body = '{"items":[' + ",".join(["0"] * values) + "]" + " " * 64 * 1024 + "}"
+    problem = await refused(client.post("/decode", content=body, headers=TYPED), 422)
+    assert allowed in problem["allowed"]
+
+
+async def test_the_longest_body_of_full_items_is_far_below_the_cap_on_values(client):
+    item = {"z_s": [0.123456789] * 3, "z_u": [0.123456789] * 2, "index": 0}
+    body = json.dumps({"items": [item] * 64, "format": "png", "model": "toy"}) + " " * 64 * 1024
+    assert (await client.post("/decode", content=body, headers=TYPED)).status_code == 200
+
+
 async def test_denormals_and_the_largest_codes_are_taken(client):
     items = [{"z_s": [1e-320, -1e-45, 10000], "z_u": [-10000, 0]}]
     assert (await client.post("/decode", json={"items": items})).status_code == 200

@@ -125,6 +125,28 @@ def test_the_cap_on_bytes_holds_to_the_byte():
         imaging.check_picture(padded, Settings(max_picture_bytes=1999))
 
 
+def _png_of(chunks: int) -> bytes:
+    whole = drawings.png()  # IHDR, IDAT, IEND
+    return whole[:33] + drawings.chunk(b"teSt", b"") * (chunks - 3) + whole[33:]
+
+
+def _jpeg_of(segments: int) -> bytes:
+    return b"\xff\xd8" + b"\xff\xe0\x00\x02" * segments + drawings.jpeg()[2:]
+
+
+@pytest.mark.parametrize("made", [_png_of, _jpeg_of])
+def test_a_picture_of_endless_parts_is_refused_and_one_of_many_is_taken(made):
+    imaging.check_picture(made(16_000), Settings())
+    with pytest.raises(UndecodablePicture, match="16384"):
+        imaging.check_picture(made(16_385), Settings())
+
+
+def test_the_cap_on_chunks_holds_to_the_chunk():
+    imaging.check_picture(_png_of(16_384), Settings())
+    with pytest.raises(UndecodablePicture, match="16384"):
+        imaging.check_picture(_png_of(16_385), Settings())
+
+
 def test_a_header_that_contradicts_itself_is_refused():
     data = drawings.webp(lossless=True)
     with pytest.raises(UndecodablePicture, match="contradict"):
