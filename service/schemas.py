@@ -36,7 +36,7 @@ Temperature = Annotated[float, Field(ge=0, le=4, allow_inf_nan=False, descriptio
 Coordinate = Annotated[float, Field(ge=-MAX_CODE, le=MAX_CODE, allow_inf_nan=False)]
 Code = Annotated[list[Coordinate], Field(min_length=1, max_length=65536, fail_fast=True)]
 Token = Annotated[str | None, Field(min_length=1, max_length=2**20, description="a code token (c1.…)")]
-Format = Annotated[Literal["png", "webp"], Field(description="png or webp (the encoding of pictures inside JSON)")]
+Format = Annotated[Literal["png", "webp"], Field(description="png or webp (the encoding of pictures inside JSON and zip)")]
 ModelName = Annotated[str | None, Field(min_length=1, max_length=100, description="a name from /models (without it the default)")]
 Picture = Annotated[
     str | bytes,
@@ -195,7 +195,7 @@ class Swap(Request):
         list[Source], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of pictures in base64 or code tokens")
     ]
     verdict: bool = Field(
-        False, description="true or false (true: the encoder reads every result and says whether the class was kept; JSON only)"
+        False, description="true or false (true: the encoder reads every result and says whether the class was kept; JSON and zip only)"
     )
     format: Format = "png"
 

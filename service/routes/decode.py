@@ -45,7 +45,9 @@ async def decode(request: HttpRequest) -> Response:
     visit.seed = seeds.pop() if len(seeds) == 1 else None
     recipes = [{"code": token, "n": 1} for token in tokens]
     drawn = answering.Drawn(model, pixels, recipes, entries, "decode", *answering.grid(len(pairs)))
-    return await answering.respond(visit, media, drawn, asked.format)
+    response = await answering.respond(visit, media, drawn, asked.format)
+    response.headers["cache-control"] = "no-store"  # a code may stand for an uploaded picture
+    return response
 
 
 def to_codes(item: Item, model: Model, field: str) -> tuple[Floats, Floats]:

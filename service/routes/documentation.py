@@ -33,6 +33,21 @@ def reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
+_CONTENT: dict[str, dict[str, Any]] = {  # of answers with pictures; what is not here is a picture
+    "application/json": {"schema": reference(schemas.ImagesAnswer)},
+    "application/zip": {
+        "schema": _BINARY
+        | {"description": "0000.png (or .webp, as `format` says) and on, and manifest.json: the JSON but for the pictures"}
+    },
+    "application/x-npz": {
+        "schema": _BINARY
+        | {
+            "description": "for numpy.load: pixels uint8 [n,H,W,C], z_s, z_u float32, and labels, seeds, indices int64 if every picture has one"
+        }
+    },
+}
+
+
 def picture_route(
     name: str,
     kind: type[Request],
@@ -40,12 +55,10 @@ def picture_route(
     in_query: bool = False,
     in_body: bool = False,
     parts: Mapping[str, str] | None = None,
-    accepts: Sequence[str] = (PNG, WEBP, "application/json"),
+    accepts: Sequence[str] = (PNG, WEBP, "application/json", "application/zip", "application/x-npz"),
 ) -> dict[str, Any]:
     """Keyword arguments of a route decorator for a route that answers with pictures."""
-    content: dict[str, Any] = {media: {"schema": _BINARY} for media in accepts if media.startswith("image/")}
-    if "application/json" in accepts:
-        content["application/json"] = {"schema": reference(schemas.ImagesAnswer)}
+    content: dict[str, Any] = {media: _CONTENT.get(media, {"schema": _BINARY}) for media in accepts}
     headers = {"X-Sheet": "rows, columns and cell size, when several pictures are one image"}
     return _route(name, kind, content, headers, in_query=in_query, in_body=in_body, parts=parts)
 

@@ -48,12 +48,12 @@ async def generate(request: HttpRequest) -> Response:
     }
     recipes = [{**shared, "index": k} for k in indices]
     entries = (
-        [
+        []
+        if media in answering.ONLY_PICTURES
+        else [
             {"class": answering.class_entry(model, label), "seed": seed, "index": k, "code": codes.pack_token(z_s[i], z_u[i], model.card)}
             for i, k in enumerate(indices)
         ]
-        if media == answering.JSON
-        else []
     )
     drawn = answering.Drawn(model, pixels, recipes, entries, "generate", *answering.grid(asked.n))
     response = await answering.respond(visit, media, drawn, asked.format)
