@@ -21,6 +21,13 @@ SENT = ("slow_sender", "too_large", "unsupported_media_type", *QUERIED)
 PICTURED = ("undecodable_picture", *SENT)
 
 _BINARY = {"type": "string", "format": "binary"}
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "the ETag of a picture that is at hand: 304 if it is still the same",
+    "schema": {"type": "string"},
+}
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "Generate": {"class": 7, "n": 4, "seed": 1},
     "Encode": {"images": ["iVBORw0KGgo..."]},
@@ -41,9 +48,7 @@ _CONTENT: dict[str, dict[str, Any]] = {  # of answers with pictures; what is not
     },
     "application/x-npz": {
         "schema": _BINARY
-        | {
-            "description": "for numpy.load: pixels uint8 [n,H,W,C], z_s, z_u float32, and labels, seeds, indices int64 if every picture has one"
-        }
+        | {"description": "for numpy.load: pixels uint8 [n,H,W,C], z_s, z_u float32, labels, seeds, indices int64 if all have one"}
     },
 }
 
@@ -60,7 +65,13 @@ def picture_route(
     """Keyword arguments of a route decorator for a route that answers with pictures."""
     content: dict[str, Any] = {media: _CONTENT.get(media, {"schema": _BINARY}) for media in accepts}
     headers = {"X-Sheet": "rows, columns and cell size, when several pictures are one image"}
-    return _route(name, kind, content, headers, in_query=in_query, in_body=in_body, parts=parts)
+    if in_body:
+        return _route(name, kind, content, headers, in_query=in_query, in_body=True, parts=parts)
+    kept = {"ETag": "of a picture with a seed: it changes when the picture would"}
+    described = _route(name, kind, content, headers | kept, in_query=in_query, parts=parts)
+    described["openapi_extra"]["parameters"].append(_IF_NONE_MATCH)
+    described["responses"][304] = {"description": "If-None-Match names the picture; the model was not run.", "headers": _told(kept)}
+    return described
 
 
 def json_route(name: str, kind: type[Request], answer: type[BaseModel], *, parts: Mapping[str, str], raw: bool = False) -> dict[str, Any]:
@@ -101,13 +112,16 @@ def _route(
         "Server-Timing": "milliseconds of queue, preprocess, model and encode",
         **headers,
     }
-    described = {key: {"description": text, "schema": {"type": "string"}} for key, text in headers.items()}
     return {
         "operation_id": name,
         "response_class": Response,
-        "responses": {200: {"description": "The answer; Accept decides its form.", "content": content, "headers": described}},
+        "responses": {200: {"description": "The answer; Accept decides its form.", "content": content, "headers": _told(headers)}},
         "openapi_extra": extra,
     }
+
+
+def _told(headers: Mapping[str, str]) -> dict[str, Any]:
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
 
 
 def _parameters(kind: type[Request], *, required: bool = False, only: Mapping[str, type] | None = None) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ async def test_every_answer_names_its_request_its_model_and_its_times(client):
     assert answer.headers["x-model"].startswith("toy@")
     assert answer.headers["x-seed"] == "5"
     assert answer.headers["vary"] == "Accept"
-    assert "cache-control" not in answer.headers
+    assert answer.headers["cache-control"] == "no-cache"
     stages = [stage.partition(";")[0] for stage in answer.headers["server-timing"].split(", ")]
     assert stages == ["queue", "model", "encode", "total"]
 
