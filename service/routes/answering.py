@@ -153,7 +153,7 @@ def _npz(drawn: Drawn) -> bytes:
         "z_u": np.stack([z_u for _, z_u in pairs]),
     }
     for name, key in (("labels", "class"), ("seeds", "seed"), ("indices", "index")):
-        told = [entry.get(key) for entry in drawn.entries]
+        told: list[Any] = [entry.get(key) for entry in drawn.entries]
         if all(one is not None for one in told):
             arrays[name] = np.array([one["index"] if key == "class" else one for one in told], np.int64)
     files = []

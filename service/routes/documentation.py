@@ -33,6 +33,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "Encode": {"images": ["iVBORw0KGgo..."]},
     "Decode": {"items": [{"code": "c1...."}, {"class": 7, "seed": 1}, {"class_weights": {"7": 0.5, "9": 0.5}, "seed": 1}]},
     "Swap": {"class_from": ["iVBORw0KGgo..."], "style_from": ["iVBORw0KGgo...", "c1...."], "verdict": True},
+    "Inspect": {"image": "iVBORw0KGgo...", "verify": True},
 }
 
 
@@ -141,7 +142,8 @@ def _parameters(kind: type[Request], *, required: bool = False, only: Mapping[st
 def _bodies(kind: type[Request], parts: Mapping[str, str], raw: bool) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": reference(kind), "example": _EXAMPLES[kind.__name__]}}
     if parts:
-        files = {part: {"type": "array", "items": _BINARY, "description": "PNG, JPEG or WebP; repeatable"} for part in parts}
+        several = {"type": "array", "items": _BINARY, "description": "PNG, JPEG or WebP; repeatable"}
+        files = {part: several if field in kind.lists else _BINARY for part, field in parts.items()}
         content["multipart/form-data"] = {"schema": {"type": "object", "properties": files, "required": list(parts)}}
     if raw:
         content |= {media: {"schema": _BINARY} for media in (PNG, JPEG, WEBP)}

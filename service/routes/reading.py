@@ -28,6 +28,8 @@ Noun = TypeVar("Noun", bound=Request)
 MAX_QUERY_FIELDS = 64
 MAX_OBJECT_KEYS = 1024  # of one JSON object: as many as a mixture of classes may name
 MAX_PARTS = 256  # of one multipart body
+MAX_DIGITS = 4300  # of one integer in JSON
+_OUT_OF_BOUNDS = 40  # as many digits are more than any field takes
 SMALL_JSON_BYTES = 64 * 1024  # below, no JSON costs enough to be counted first
 NO_PICTURES: Mapping[str, str] = {}
 
@@ -119,7 +121,7 @@ def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], picture
     if pictures and media == b"multipart/form-data":
         return _multipart(body, options.get(b"boundary", b""), kind, pictures)
     if len(pictures) == 1 and media.startswith(b"image/"):
-        return {next(iter(pictures.values())): [body]}
+        return _as_declared(kind, {next(iter(pictures.values())): [body]})
     taken = ["application/json"] + ["multipart/form-data"] * bool(pictures) + ["image/*"] * (len(pictures) == 1)
     raise UnsupportedMedia(f"The Content-Type must be {' or '.join(taken)}.", allowed=", ".join(taken))
 
@@ -139,7 +141,7 @@ def parse_json(body: bytes, most_values: int) -> dict[str, Any]:
     if len(body) > SMALL_JSON_BYTES and body.count(b",") >= most_values:  # values cost, bytes of one long string do not
         raise Invalid(f"The body lists more than {most_values} values; split it.", allowed=f"at most {most_values} values")
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer, parse_constant=_no_constant)
     except RecursionError:  # how deep it may be depends on the stack; what is answered must not
         if body.count(b"[") == body.count(b"]") and body.count(b"{") == body.count(b"}"):
             raise Invalid("The body is nested too deeply.") from None
@@ -155,6 +157,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > MAX_OBJECT_KEYS:
         raise Invalid(f"A JSON object may have {MAX_OBJECT_KEYS} keys.")
     return _unique(pairs, "A JSON object names a key twice; send it once.")
+
+
+def _integer(digits: str) -> int:
+    """The number, or another beyond all bounds in its place: thousands of digits take quadratic time. Raises ValueError above the cap."""
+    if len(digits) > MAX_DIGITS:
+        raise ValueError
+    return int(digits[:_OUT_OF_BOUNDS])
 
 
 def _no_constant(_: str) -> NoReturn:
@@ -221,14 +230,22 @@ def _multipart(body: bytes, boundary: bytes, kind: type[Request], pictures: Mapp
         raise Malformed("The multipart body is broken; send it again.") from None
     if not collected.whole:
         raise Malformed("The multipart body ends too early; send it again.")
-    files: dict[str, Any] = {}
+    files: dict[str, list[bytes | str]] = {}
     texts: list[tuple[str, Any]] = []
     for name, data in collected.parts:
         if name in pictures:
             files.setdefault(pictures[name], []).append(_picture_or_token(bytes(data)))
         else:
             texts.append((name, kind.value(name, data.decode("utf-8", "replace"))))
-    return files | _unique(texts, "The body names a field twice; send it once.")
+    return _as_declared(kind, files) | _unique(texts, "The body names a field twice; send it once.")
+
+
+def _as_declared(kind: type[Request], files: Mapping[str, list[bytes | str]]) -> dict[str, Any]:
+    """Files where a field holds several, the file where it holds one. Raises Invalid when there are more."""
+    for field, sent in files.items():
+        if field not in kind.lists and len(sent) > 1:
+            raise Invalid(f"{field} takes one picture; send one.", field=field)
+    return {field: sent if field in kind.lists else sent[0] for field, sent in files.items()}
 
 
 def _picture_or_token(data: bytes) -> bytes | str:
