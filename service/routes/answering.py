@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import io
 import json
 import math
-import re
 import time
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +32,6 @@ JSON, ZIP, NPZ = "application/json", "application/zip", "application/x-npz"
 PICTURES = (imaging.PNG, imaging.WEBP, JSON, ZIP, NPZ)  # the default first
 ONLY_PICTURES = PICTURES[:2]
 ONLY_JSON = (JSON,)
-_ENTITY_TAG = re.compile(r'"[^"]*"')
 SMALL_ANSWER_PIXELS = 64 * 1024  # above, encoding moves off the event loop
 
 
@@ -173,31 +170,6 @@ def _archive(files: Iterable[tuple[str, bytes]]) -> bytes:
             info.create_system, info.external_attr = 3, 0o644 << 16  # or it would name the server's system, and unpack unreadable
             archive.writestr(info, data)
     return stream.getvalue()
-
-
-# --------------------------------------------------------------------------------------------------------------- caching
-
-
-def entity_tag(visit: Visit, media: str, model: Model, do: str, made_of: Mapping[str, Any]) -> str:
-    """The strong ETag of a picture that is a pure function of `made_of`, the request in its normal form."""
-    recipe_of_all = recipe.write(model, do, made_of)  # names the model's hash, the provider and the service's version
-    said = [recipe_of_all, media, visit.house.settings.recipe, model.card.preprocessing.background]
-    return f'"{hashlib.sha256(_json_text(said)).hexdigest()[:32]}"'
-
-
-def is_known(request: HttpRequest, tag: str) -> bool:
-    """Whether If-None-Match names `tag`, or anything there is (`*`). RFC 9110: W/ does not count."""
-    known = ",".join(request.headers.getlist("if-none-match")).strip()
-    return known == "*" or tag in _ENTITY_TAG.findall(known)
-
-
-def not_modified(tag: str) -> Response:
-    return Response(status_code=304, headers=caching(tag))
-
-
-def caching(tag: str) -> dict[str, str]:
-    """Headers of what may be kept, if it is asked for again each time: another bundle may have taken the model's place."""
-    return {"etag": tag, "cache-control": "no-cache", "vary": "Accept"}
 
 
 # ------------------------------------------------------------------------------------------------------------------ JSON

@@ -15,7 +15,7 @@ from service import codes
 from service.bundles import Model
 from service.errors import Invalid
 from service.middleware import Connected, visit_of
-from service.routes import answering
+from service.routes import answering, caching
 from service.routes.documentation import picture_route
 from service.routes.reading import read
 from service.schemas import Generate
@@ -45,9 +45,9 @@ async def generate(request: HttpRequest) -> Response:
     }
     repeatable = request.method == "GET" and asked.seed is not None
     whole = {**made_of, "index": asked.index, "n": asked.n}
-    tag = answering.entity_tag(visit, media, model, "generate", whole) if repeatable else None
-    if tag is not None and answering.is_known(request, tag):
-        return answering.not_modified(tag)
+    tag = caching.entity_tag(visit, media, model, "generate", whole) if repeatable else None
+    if tag is not None and caching.is_known(request, tag):
+        return caching.not_modified(tag)
     indices = range(asked.index, asked.index + asked.n)
     z_s, z_u = _codes(asked, model, label, seed, indices)
     with Connected(request):
@@ -57,7 +57,7 @@ async def generate(request: HttpRequest) -> Response:
     drawn = answering.Drawn(model, pixels, recipes, entries, "generate", *answering.grid(asked.n))
     response = await answering.respond(visit, media, drawn, asked.format)
     if tag is not None:
-        response.headers.update(answering.caching(tag))
+        response.headers.update(caching.headers(tag))
     elif asked.seed is None:
         response.headers["cache-control"] = "no-store"
     return response

@@ -2,6 +2,8 @@
 
 Here live the caps on bytes, the body's clock, and the strictness that parsers lack (duplicates, NaN, odd encodings). It does
 not know what a field means: `schemas` validates, the route understands.
+
+Longer than 250 lines because the forms of a body share their caps and their strictness, and are read together.
 """
 
 from __future__ import annotations
