@@ -219,6 +219,10 @@ class Registry:
             allowed = ", ".join(self.models)
             raise NotFound("there is no model of this name", field="model", allowed=allowed) from None
 
+    def made_with(self, model_hash: object) -> Model | None:
+        """The model of this hash, or None when it is not served."""
+        return next((one for one in self.models.values() if one.card.model_hash == model_hash), None)
+
     @property
     def healthy(self) -> bool:
         return all(one.healthy for one in self.models.values())

@@ -13,7 +13,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ Doubles = NDArray[np.float64]
 Z_U, Z_S = 0, 1  # purposes of a stream; a new purpose takes the next number
 
 MAX_SEED, MAX_INDEX = 2**63 - 1, 2**31 - 1
+MAX_TEMPERATURE = 4.0
+MAX_CODE = 1e4  # far beyond any code of a trained encoder, and no graph overflows on it
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 TOKEN_PREFIX = "c1."  # noqa: S105 (not a secret)
 _HEAD = struct.Struct("<8sII")  # model hash, dim_s, dim_u
 _CHECK_BYTES = 8
@@ -142,6 +145,14 @@ def unpack_token(text: str, card: Card) -> tuple[Floats, Floats]:
         raise Invalid("the code token is damaged; copy it whole", field="code")
     codes = codes.astype(np.float32)
     return codes[:dim_s], codes[dim_s:]
+
+
+def accept_token(text: str, card: Card) -> tuple[Floats, Floats]:
+    """`unpack_token` of a token that came from outside: its numbers are bounded like codes sent as numbers. Raises Invalid."""
+    z_s, z_u = unpack_token(text, card)
+    if max(np.abs(z_s).max(), np.abs(z_u).max()) > MAX_CODE:
+        raise Invalid(f"the code token holds numbers beyond {MAX_CODE:g}", field="code")
+    return z_s, z_u
 
 
 def _checksum(body: bytes) -> bytes:

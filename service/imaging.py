@@ -2,6 +2,8 @@
 
 Headers are read, and every cap checked, before a decoder sees a byte. It does not know where the bytes came from, what the
 model makes of the pixels, or what a recipe says (a text to be carried along).
+
+Longer than 250 lines because whatever touches the bytes of a picture file is here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +25,9 @@ from service.errors import TooLarge, UndecodablePicture, UnsupportedMedia
 from service.settings import Settings
 
 PNG, JPEG, WEBP = "image/png", "image/jpeg", "image/webp"
-RECIPE_KEYWORD = "twofold"  # of the iTXt chunk, and the XMP namespace prefix
 SMALL_BYTES = 64 * 1024  # below both, decoding costs less than a thread's round trip
 SMALL_PIXELS = 128 * 128
+MAX_PARTS = 16_384  # chunks of a PNG, segments of a JPEG: more is not a picture but a way to keep a parser busy
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = {1: 0, 3: 2}  # channels -> colour type
@@ -31,6 +35,9 @@ _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # within a scan FF 00 
 _JPEG_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _XMP_OPEN = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
 _XMP_CLOSE = b"</rdf:RDF></x:xmpmeta>"
+_XMP_RECIPE = re.compile(rb"<twofold:recipe>([^<]*)</twofold:recipe>")
+_ITXT_NAME = b"twofold\0"
+_ITXT_HEAD = _ITXT_NAME + b"\0\0\0\0"  # not compressed, no language, no translated keyword
 
 
 @dataclass(frozen=True)
@@ -64,26 +71,39 @@ def _one_frame() -> UndecodablePicture:
     return UndecodablePicture("The picture is animated; send a single frame.")
 
 
+def _too_many_parts() -> UndecodablePicture:
+    return UndecodablePicture(f"The picture has more than {MAX_PARTS} chunks or segments; save it again.", allowed=f"{MAX_PARTS} parts")
+
+
 def _png_header(data: bytes) -> Header:
-    width, height, at = 0, 0, len(_PNG_SIGNATURE)
-    while True:  # every chunk: a wrong CRC or a missing end would otherwise be found late or never
+    width = height = 0
+    for kind, at, _ in _png_chunks(data):
+        if kind == b"IHDR":
+            width, height = struct.unpack_from(">II", data, at)
+        elif kind == b"acTL":
+            raise _one_frame()
+    return Header(PNG, width, height)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, offset and length of every chunk before the end: a wrong CRC or a missing end would otherwise be found late or never."""
+    at = len(_PNG_SIGNATURE)
+    for _ in range(MAX_PARTS):
         length, kind = struct.unpack_from(">I4s", data, at)
         (crc,) = struct.unpack_from(">I", data, at + 8 + length)
         if zlib.crc32(memoryview(data)[at + 4 : at + 8 + length]) != crc:
             raise UndecodablePicture("The PNG is damaged: a checksum does not fit; send it again.")
-        if kind == b"IHDR":
-            width, height = struct.unpack_from(">II", data, at + 8)
-        elif kind == b"acTL":
-            raise _one_frame()
-        elif kind == b"IEND":
-            return Header(PNG, width, height)
+        if kind == b"IEND":
+            return
+        yield kind, at + 8, length
         at += 12 + length
+    raise _too_many_parts()
 
 
 def _jpeg_header(data: bytes, max_scans: int) -> Header:
     width = height = scans = 0
     at = 2
-    while True:
+    for _ in range(MAX_PARTS):
         found = _NEXT_MARKER.match(data, at) or _NEXT_MARKER.search(data, at)
         if found is None or data[found.end() - 1] == 0xD9:
             break  # no end marker: the decoder decides whether the scans are whole
@@ -98,6 +118,8 @@ def _jpeg_header(data: bytes, max_scans: int) -> Header:
             if scans > max_scans:
                 raise TooLarge(f"The JPEG has more than {max_scans} scans; send it as a baseline JPEG.", allowed=f"{max_scans} scans")
         at += max(length, 2)
+    else:
+        raise _too_many_parts()
     return Header(JPEG, width, height, scans)
 
 
@@ -140,16 +162,97 @@ def is_small(data: bytes, header: Header) -> bool:
 
 def decode(data: bytes, header: Header, dims: Dims, preprocessing: Preprocessing) -> tuple[Pixels, list[str]]:
     """A checked picture -> pixels uint8 [H,W,C] and notes on what was done. Raises UndecodablePicture."""
+    with _loaded(data, header) as image:
+        return to_pixels(image, dims, preprocessing)
+
+
+def max_difference(data: bytes, header: Header, pixels: Pixels) -> int:
+    """How far a checked picture, as it stands in its file, is from `pixels` uint8 [H,W,C] of its size: grey levels, of all channels.
+
+    Transparency is a difference too. Raises UndecodablePicture.
+    """
+    with _loaded(data, header) as image:
+        shown = np.asarray(image.convert("RGBA"))
+    expected = np.full(shown.shape, 255, np.uint8)
+    expected[:, :, :3] = pixels
+    return int((np.maximum(shown, expected) - np.minimum(shown, expected)).max())
+
+
+@contextmanager
+def _loaded(data: bytes, header: Header) -> Iterator[Image.Image]:
+    """The decoded picture; whatever fails while it is open is its own fault. Raises UndecodablePicture."""
     try:
         with Image.open(io.BytesIO(data), formats=(header.media.removeprefix("image/").upper(),)) as image:
             if image.size != (header.width, header.height):
                 raise UndecodablePicture("The picture's headers contradict one another; send it again.")
             image.load()
-            return to_pixels(image, dims, preprocessing)
+            yield image
     except UndecodablePicture:
         raise
     except Exception as error:  # Pillow raises a dozen kinds on damaged files; none of them is our fault
         raise UndecodablePicture("The picture cannot be decoded: it is cut short or damaged; send it again.") from error
+
+
+# ------------------------------------------------------------------------------------------------------ carried recipes
+
+
+def read_recipe(data: bytes, header: Header, max_bytes: int) -> str | None:
+    """The recipe that a checked picture carries, None without one. Nothing is decompressed, and no XML parser is asked.
+
+    Raises TooLarge above `max_bytes`; UndecodablePicture when there are two, or one in another form than `encode` gives it.
+    """
+    carried: Sequence[bytes | memoryview] = ()
+    if header.media == PNG:
+        carried = _itxt_recipes(data)
+    elif header.media == WEBP:
+        carried = _xmp_recipes(data)
+    if not carried:
+        return None
+    if len(carried) > 1:
+        raise UndecodablePicture("The picture carries two recipes; send it as it was made.")
+    if len(carried[0]) > max_bytes:
+        raise TooLarge(f"A picture's recipe may have {max_bytes} bytes.", allowed=f"{max_bytes} bytes")
+    try:
+        return str(carried[0], "utf-8")
+    except UnicodeDecodeError as error:
+        raise _damaged_recipe() from error
+
+
+def _damaged_recipe() -> UndecodablePicture:
+    return UndecodablePicture("The picture's recipe is damaged, or not written here; send the picture as it was made.")
+
+
+def _itxt_recipes(data: bytes) -> list[memoryview]:
+    found = []
+    for kind, at, length in _png_chunks(data):
+        if kind == b"iTXt" and data.startswith(_ITXT_NAME, at):
+            if length < len(_ITXT_HEAD) or not data.startswith(_ITXT_HEAD, at):  # compressed, or in a language
+                raise _damaged_recipe()
+            found.append(memoryview(data)[at + len(_ITXT_HEAD) : at + length])
+    return found
+
+
+def _xmp_recipes(data: bytes) -> list[bytes]:
+    found = []
+    for kind, at, length in _riff_chunks(data):
+        if kind == b"XMP ":
+            found += [_unescaped(text) for text in _XMP_RECIPE.findall(data, at, at + length)]
+    return found
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, offset and length of every chunk of a WebP."""
+    at = 12
+    for _ in range(MAX_PARTS):
+        if at + 8 > len(data):
+            return
+        kind, length = struct.unpack_from("<4sI", data, at)
+        yield kind, at + 8, length
+        at += 8 + length + length % 2
+    raise _too_many_parts()
+
+
+# --------------------------------------------------------------------------------------------------------------- encoding
 
 
 def sheet(pixels: Pixels, rows: int, cols: int, background: tuple[int, ...]) -> Pixels:
@@ -175,7 +278,7 @@ def _png(pixels: Pixels, recipe: str | None) -> bytes:
     lines[:, 1:] = pixels.reshape(height, -1)
     chunks = [_PNG_SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOUR[channels], 0, 0, 0))]
     if recipe is not None:
-        chunks.append(_chunk(b"iTXt", RECIPE_KEYWORD.encode() + b"\0\0\0\0\0" + recipe.encode()))
+        chunks.append(_chunk(b"iTXt", _ITXT_HEAD + recipe.encode()))
     chunks += (_chunk(b"IDAT", zlib.compress(lines.tobytes(), 6)), _chunk(b"IEND", b""))
     return b"".join(chunks)
 
@@ -193,7 +296,18 @@ def _webp(pixels: Pixels, recipe: str | None) -> bytes:
 
 
 def _description(recipe: str) -> bytes:
-    text = recipe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return (
-        f'<rdf:Description xmlns:{RECIPE_KEYWORD}="urn:twofold:recipe"><twofold:recipe>{text}</twofold:recipe></rdf:Description>'.encode()
+    return b'<rdf:Description xmlns:twofold="urn:twofold:recipe"><twofold:recipe>%s</twofold:recipe></rdf:Description>' % _escaped(
+        recipe.encode()
     )
+
+
+def _escaped(text: bytes) -> bytes:
+    return text.replace(b"&", b"&amp;").replace(b"<", b"&lt;").replace(b">", b"&gt;")
+
+
+def _unescaped(text: bytes) -> bytes:
+    """What `_escaped` made `text` of. Raises UndecodablePicture when it did not."""
+    plain = text.replace(b"&gt;", b">").replace(b"&lt;", b"<").replace(b"&amp;", b"&")
+    if _escaped(plain) != text:
+        raise _damaged_recipe()
+    return plain

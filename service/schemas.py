@@ -17,12 +17,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from service.codes import MAX_INDEX, MAX_SEED
+from service.codes import MAX_CODE, MAX_INDEX, MAX_SEED, MAX_TEMPERATURE
 from service.errors import Invalid
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-MAX_CODE = 1e4  # far beyond any code of a trained encoder, and no graph overflows on it
 
 ClassKey = Annotated[
     Annotated[int, Field(ge=0, le=65535)] | Annotated[str, Field(min_length=1, max_length=200)],
@@ -32,11 +31,11 @@ Seed = Annotated[
     int | None, Field(ge=0, le=MAX_SEED, description="an integer from 0 to 2^63-1 (without it the server draws one and says which)")
 ]
 Index = Annotated[int, Field(ge=0, le=MAX_INDEX, description="an integer from 0 to 2^31-1 (which picture of the seed is the first)")]
-Temperature = Annotated[float, Field(ge=0, le=4, allow_inf_nan=False, description="a number from 0 to 4")]
+Temperature = Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False, description="a number from 0 to 4")]
 Coordinate = Annotated[float, Field(ge=-MAX_CODE, le=MAX_CODE, allow_inf_nan=False)]
 Code = Annotated[list[Coordinate], Field(min_length=1, max_length=65536, fail_fast=True)]
 Token = Annotated[str | None, Field(min_length=1, max_length=2**20, description="a code token (c1.…)")]
-Format = Annotated[Literal["png", "webp"], Field(description="png or webp (the encoding of pictures inside JSON)")]
+Format = Annotated[Literal["png", "webp"], Field(description="png or webp (the encoding of pictures inside JSON and zip)")]
 ModelName = Annotated[str | None, Field(min_length=1, max_length=100, description="a name from /models (without it the default)")]
 Picture = Annotated[
     str | bytes,
@@ -54,11 +53,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
 
     in_query: ClassVar[Mapping[str, type]] = {}
+    lists: ClassVar[frozenset[str]] = frozenset()  # fields that hold several
     names: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         cls.names = frozenset(info.alias or name for name, info in cls.model_fields.items())
+        cls.lists = frozenset(info.alias or name for name, info in cls.model_fields.items() if typing.get_origin(info.annotation) is list)
         cls.in_query = {info.alias or name: kind for name, info in cls.model_fields.items() if (kind := _kind(info.annotation)) is not None}
 
     @classmethod
@@ -96,6 +97,8 @@ def _kind(annotation: Any) -> type | None:
     if typing.get_origin(annotation) is Literal:
         return str
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        if bytes in typing.get_args(annotation):
+            return None  # a picture
         kinds = {_kind(part) for part in typing.get_args(annotation) if part is not types.NoneType}
         return str if str in kinds else kinds.pop()
     return annotation if annotation in (int, float, bool, str) else None
@@ -201,7 +204,7 @@ class Swap(Request):
         list[Source], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of pictures in base64 or code tokens")
     ]
     verdict: bool = Field(
-        False, description="true or false (true: the encoder reads every result and says whether the class was kept; JSON only)"
+        False, description="true or false (true: the encoder reads every result and says whether the class was kept; JSON and zip only)"
     )
     format: Format = "png"
 
@@ -249,6 +252,13 @@ class Infer(Strict):
     inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=8, description="a list of the graph's inputs, each once")]
     outputs: Annotated[list[WantedOutput] | None, Field(max_length=8, description="a list of outputs to give, each once")] = None
     parameters: Annotated[InferParameters | None, Field(description="an object that may hold binary_data_output")] = None
+
+
+class Inspect(Request):
+    """A picture that was made here."""
+
+    image: Picture = Field(description="a picture in base64")
+    verify: bool = Field(False, description="true or false (true: the picture is made again from its recipe, and compared)")
 
 
 # ------------------------------------------------------------------------------------------------------------- answers
@@ -364,6 +374,15 @@ class InferAnswer(BaseModel):
     model_version: str = Field(examples=["1"])
     id: str | None = None
     outputs: list[OutputTensor]
+
+
+class InspectAnswer(BaseModel):
+    model: str = Field(examples=["fashion-mnist@3f2c9a10"])
+    recipe: dict[str, Any] | None = Field(description="what the picture says of its making; null when it says nothing")
+    verified: bool | None = Field(description="whether the recipe makes this picture; null when it was not asked, or cannot be told here")
+    max_difference: int | None = Field(description="how far apart they are, in grey levels; null when they were not compared")
+    notes: list[str]
+    timings_ms: TimingsMs
 
 
 class Problem(BaseModel):

@@ -44,12 +44,12 @@ async def batcher_of():
 
 @pytest.fixture
 async def open_door(toy_bundle):
-    """Make HTTP clients of apps in this process on the toy bundle, or on a model given; closed after the test."""
+    """Make HTTP clients of apps in this process on the toy bundle, or on models given; closed after the test."""
     async with AsyncExitStack() as stack:
 
-        async def make(model=None, **settings):
+        async def make(*models, **settings):
             chosen, metrics = Settings(**settings), Metrics()
-            app = create_app(chosen, Registry([model or load(toy_bundle, chosen, metrics.observe_batch)]), metrics)
+            app = create_app(chosen, Registry(models or [load(toy_bundle, chosen, metrics.observe_batch)]), metrics)
             await stack.enter_async_context(app.router.lifespan_context(app))
             transport = httpx.ASGITransport(app, raise_app_exceptions=True)
             client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://door"))

@@ -1,4 +1,4 @@
-"""Pixels to an answer: which media type the client wants, one picture, a sheet or JSON, with recipe and timings.
+"""Pixels to an answer: which media type the client wants, one picture, a sheet, JSON, a zip or arrays, with recipe and timings.
 
 It does not know how the pixels came about: routes hand over pixels, recipes and what JSON should say of each picture.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,15 +21,15 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from model.contract import Floats, Pixels
-from service import imaging, recipe
+from service import codes, imaging, recipe
 from service.batcher import Timings
 from service.bundles import Model
 from service.errors import Invalid, NotAcceptable
 from service.middleware import Visit
 from service.routes.reading import picture_bytes
 
-JSON = "application/json"
-PICTURES = (imaging.PNG, imaging.WEBP, JSON)  # the default first
+JSON, ZIP, NPZ = "application/json", "application/zip", "application/x-npz"
+PICTURES = (imaging.PNG, imaging.WEBP, JSON, ZIP, NPZ)  # the default first
 ONLY_PICTURES = PICTURES[:2]
 ONLY_JSON = (JSON,)
 SMALL_ANSWER_PIXELS = 64 * 1024  # above, encoding moves off the event loop
@@ -74,7 +76,10 @@ def _quality(media: str, ranges: Sequence[tuple[str, float]]) -> float:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a route made: pixels [n,H,W,C] in reading order, each picture's recipe and what JSON says of it."""
+    """What a route made: pixels [n,H,W,C] in reading order, each picture's recipe and what JSON says of it.
+
+    Entries, each with the picture's `code`, may be left out where the answer is ONLY_PICTURES.
+    """
 
     model: Model
     pixels: Pixels
@@ -95,9 +100,9 @@ def grid(n: int) -> tuple[int, int]:
 
 
 async def respond(visit: Visit, media: str, drawn: Drawn, picture_format: str, extra: Mapping[str, Any] | None = None) -> Response:
-    """One picture, a sheet or JSON. Encoding leaves the event loop when it is worth a thread."""
+    """One picture, a sheet, JSON, a zip or arrays. Encoding leaves the event loop when it is worth a thread."""
     started = time.perf_counter()
-    job = (visit.house.settings.recipe, media, drawn, picture_format)
+    job = (visit.house.settings.recipe, media, drawn, picture_format, extra or {})
     large = drawn.pixels.size > SMALL_ANSWER_PIXELS
     body, headers = await asyncio.to_thread(_encode, *job) if large else _encode(*job)
     visit.spent("encode", time.perf_counter() - started)
@@ -107,12 +112,18 @@ async def respond(visit: Visit, media: str, drawn: Drawn, picture_format: str, e
     return Response(body, media_type=media, headers=headers)
 
 
-def _encode(with_recipe: bool, media: str, drawn: Drawn, picture_format: str) -> tuple[bytes | list[dict[str, Any]], dict[str, str]]:
+def _encode(
+    with_recipe: bool, media: str, drawn: Drawn, picture_format: str, extra: Mapping[str, Any]
+) -> tuple[bytes | list[dict[str, Any]], dict[str, str]]:
+    if media == NPZ:
+        return _npz(drawn), {}
     n = len(drawn.pixels)
     texts = [drawn.written(k) if with_recipe else None for k in range(n)]
-    if media == JSON:
+    if media in (JSON, ZIP):
         inner = f"image/{picture_format}"
         encoded = [imaging.encode(drawn.pixels[k], inner, texts[k]) for k in range(n)]
+        if media == ZIP:
+            return _zip(drawn, encoded, picture_format, extra), {}
         return [{"image": base64.b64encode(data).decode(), **entry} for data, entry in zip(encoded, drawn.entries, strict=True)], {}
     if n == 1:
         return imaging.encode(drawn.pixels[0], media, texts[0]), {}
@@ -122,6 +133,48 @@ def _encode(with_recipe: bool, media: str, drawn: Drawn, picture_format: str) ->
     return imaging.encode(joint, media, text), {"x-sheet": f"rows={drawn.rows}; cols={drawn.cols}; cell={width}x{height}"}
 
 
+def _zip(drawn: Drawn, encoded: Sequence[bytes], picture_format: str, extra: Mapping[str, Any]) -> bytes:
+    """NNNN.png or .webp in reading order, then manifest.json: what JSON would say, but for the pictures and the times."""
+    names = [f"{k:04}.{picture_format}" for k in range(len(encoded))]
+    images = [{"file": name, **entry} for name, entry in zip(names, drawn.entries, strict=True)]
+    manifest = _json_text({"model": drawn.model.card.id, "images": images, **extra})
+    return _archive([*zip(names, encoded, strict=True), ("manifest.json", manifest)])
+
+
+def _npz(drawn: Drawn) -> bytes:
+    """For numpy.load: pixels uint8 [n,H,W,C], z_s, z_u float32 [n,D]; labels, seeds, indices int64 [n] if every picture has one."""
+    pairs = [codes.unpack_token(entry["code"], drawn.model.card) for entry in drawn.entries]
+    arrays: dict[str, Any] = {
+        "pixels": drawn.pixels,
+        "z_s": np.stack([z_s for z_s, _ in pairs]),
+        "z_u": np.stack([z_u for _, z_u in pairs]),
+    }
+    for name, key in (("labels", "class"), ("seeds", "seed"), ("indices", "index")):
+        told: list[Any] = [entry.get(key) for entry in drawn.entries]
+        if all(one is not None for one in told):
+            arrays[name] = np.array([one["index"] if key == "class" else one for one in told], np.int64)
+    files = []
+    for name, array in arrays.items():
+        stream = io.BytesIO()
+        np.lib.format.write_array(stream, array, allow_pickle=False)
+        files.append((f"{name}.npy", stream.getvalue()))
+    return _archive(files)
+
+
+def _archive(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """A zip of stored files in this order, all of the oldest date a zip knows: the same files give the same bytes."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files:
+            info = zipfile.ZipInfo(name)
+            info.create_system, info.external_attr = 3, 0o644 << 16  # or it would name the server's system, and unpack unreadable
+            archive.writestr(info, data)
+    return stream.getvalue()
+
+
+# ------------------------------------------------------------------------------------------------------------------ JSON
+
+
 def answer_json(visit: Visit, model: Model, fields: Mapping[str, Any]) -> Response:
     """The JSON answer of a route that ran a model."""
     timings = {stage: round(visit.timings_ms.get(stage, 0.0), 3) for stage in ("queue", "preprocess", "model", "encode")}
@@ -129,8 +182,11 @@ def answer_json(visit: Visit, model: Model, fields: Mapping[str, Any]) -> Respon
 
 
 def plain_json(value: Any, headers: dict[str, str] | None = None) -> Response:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(text.encode(), media_type=JSON, headers=headers)
+    return Response(_json_text(value), media_type=JSON, headers=headers)
+
+
+def _json_text(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 # ----------------------------------------------------------------------------------------------------------- model calls

@@ -19,7 +19,7 @@ from service.middleware import Connected, visit_of
 from service.routes import answering
 from service.routes.documentation import picture_route
 from service.routes.reading import read
-from service.schemas import MAX_CODE, Decode, Item
+from service.schemas import Decode, Item
 
 router = APIRouter(tags=["pictures"])
 
@@ -43,9 +43,11 @@ async def decode(request: HttpRequest) -> Response:
         entries.append({"class": _named(item, model), **drawn_by, "code": token})
     seeds = {item.seed for item in asked.items}
     visit.seed = seeds.pop() if len(seeds) == 1 else None
-    recipes = [{"code": token, "n": 1} for token in tokens]
+    recipes = [_recipe(item, model, token) for item, token in zip(asked.items, tokens, strict=True)]
     drawn = answering.Drawn(model, pixels, recipes, entries, "decode", *answering.grid(len(pairs)))
-    return await answering.respond(visit, media, drawn, asked.format)
+    response = await answering.respond(visit, media, drawn, asked.format)
+    response.headers["cache-control"] = "no-store"  # a code may stand for an uploaded picture
+    return response
 
 
 def to_codes(item: Item, model: Model, field: str) -> tuple[Floats, Floats]:
@@ -71,10 +73,7 @@ def _blamed_on(field: str) -> Iterator[None]:
 def from_token(token: str, model: Model, field: str) -> tuple[Floats, Floats]:
     """Both codes of a token, bounded like codes sent as numbers. Raises Invalid."""
     with _blamed_on(field):
-        z_s, z_u = codes.unpack_token(token, model.card)
-    if max(np.abs(z_s).max(), np.abs(z_u).max()) > MAX_CODE:
-        raise Invalid(f"{field} holds numbers beyond {MAX_CODE:g}.", field=field)
-    return z_s, z_u
+        return codes.accept_token(token, model.card)
 
 
 def _class_code(item: Item, model: Model, field: str) -> Floats:
@@ -107,6 +106,14 @@ def _vector(values: list[float], length: int, field: str) -> Floats:
     if len(values) != length:
         raise Invalid(f"{field} must hold {length} numbers.", field=field, allowed=f"{length} numbers")
     return np.asarray(values, np.float32)
+
+
+def _recipe(item: Item, model: Model, token: str) -> dict[str, Any]:
+    """Class, seed and index where they make the picture, else its code."""
+    named = _named(item, model)
+    if named is None or item.seed is None or item.z_u is not None:
+        return {"code": token, "n": 1}
+    return {"class": named["index"], "index": item.index, "n": 1, "seed": item.seed}
 
 
 def _named(item: Item, model: Model) -> dict[str, Any] | None:

@@ -22,6 +22,13 @@ PICTURED = ("undecodable_picture", *SENT)
 
 OCTETS = "application/octet-stream"
 _BINARY = {"type": "string", "format": "binary"}
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "the ETag of a picture that is at hand: 304 if it is still the same",
+    "schema": {"type": "string"},
+}
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "Generate": {"class": 7, "n": 4, "seed": 1},
     "Encode": {"images": ["iVBORw0KGgo..."]},
@@ -33,11 +40,25 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
             {"name": "z_u", "datatype": "FP32", "shape": [1, 16], "data": [0.0] * 16},
         ]
     },
+    "Inspect": {"image": "iVBORw0KGgo...", "verify": True},
 }
 
 
 def reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+_CONTENT: dict[str, dict[str, Any]] = {  # of answers with pictures; what is not here is a picture
+    "application/json": {"schema": reference(schemas.ImagesAnswer)},
+    "application/zip": {
+        "schema": _BINARY
+        | {"description": "0000.png (or .webp, as `format` says) and on, and manifest.json: the JSON but for the pictures"}
+    },
+    "application/x-npz": {
+        "schema": _BINARY
+        | {"description": "for numpy.load: pixels uint8 [n,H,W,C], z_s, z_u float32, labels, seeds, indices int64 if all have one"}
+    },
+}
 
 
 def picture_route(
@@ -47,14 +68,18 @@ def picture_route(
     in_query: bool = False,
     in_body: bool = False,
     parts: Mapping[str, str] | None = None,
-    accepts: Sequence[str] = (PNG, WEBP, "application/json"),
+    accepts: Sequence[str] = (PNG, WEBP, "application/json", "application/zip", "application/x-npz"),
 ) -> dict[str, Any]:
     """Keyword arguments of a route decorator for a route that answers with pictures."""
-    content: dict[str, Any] = {media: {"schema": _BINARY} for media in accepts if media.startswith("image/")}
-    if "application/json" in accepts:
-        content["application/json"] = {"schema": reference(schemas.ImagesAnswer)}
+    content: dict[str, Any] = {media: _CONTENT.get(media, {"schema": _BINARY}) for media in accepts}
     headers = {"X-Sheet": "rows, columns and cell size, when several pictures are one image"}
-    return _route(name, kind, content, headers, in_query=in_query, in_body=in_body, parts=parts)
+    if in_body:
+        return _route(name, kind, content, headers, in_query=in_query, in_body=True, parts=parts)
+    kept = {"ETag": "of a picture with a seed: it changes when the picture would"}
+    described = _route(name, kind, content, headers | kept, in_query=in_query, parts=parts)
+    described["openapi_extra"]["parameters"].append(_IF_NONE_MATCH)
+    described["responses"][304] = {"description": "If-None-Match names the picture; the model was not run.", "headers": _told(kept)}
+    return described
 
 
 def json_route(name: str, kind: type[Request], answer: type[BaseModel], *, parts: Mapping[str, str], raw: bool = False) -> dict[str, Any]:
@@ -115,13 +140,16 @@ def _route(
         "Server-Timing": "milliseconds of queue, preprocess, model and encode",
         **headers,
     }
-    described = {key: {"description": text, "schema": {"type": "string"}} for key, text in headers.items()}
     return {
         "operation_id": name,
         "response_class": Response,
-        "responses": {200: {"description": "The answer; Accept decides its form.", "content": content, "headers": described}},
+        "responses": {200: {"description": "The answer; Accept decides its form.", "content": content, "headers": _told(headers)}},
         "openapi_extra": extra,
     }
+
+
+def _told(headers: Mapping[str, str]) -> dict[str, Any]:
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
 
 
 def _parameters(kind: type[Strict], *, required: bool = False, only: Mapping[str, type] | None = None) -> list[dict[str, Any]]:
@@ -141,7 +169,8 @@ def _parameters(kind: type[Strict], *, required: bool = False, only: Mapping[str
 def _bodies(kind: type[Strict], parts: Mapping[str, str], raw: bool) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": reference(kind), "example": _EXAMPLES[kind.__name__]}}
     if parts:
-        files = {part: {"type": "array", "items": _BINARY, "description": "PNG, JPEG or WebP; repeatable"} for part in parts}
+        several = {"type": "array", "items": _BINARY, "description": "PNG, JPEG or WebP; repeatable"}
+        files = {part: several if field in kind.lists else _BINARY for part, field in parts.items()}
         content["multipart/form-data"] = {"schema": {"type": "object", "properties": files, "required": list(parts)}}
     if raw:
         content |= {media: {"schema": _BINARY} for media in (PNG, JPEG, WEBP)}

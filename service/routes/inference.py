@@ -7,6 +7,7 @@ known to `tensors` alone.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 VERSION = "1"
 GRAPHS = ("encoder", "decoder")
+MAX_FIELDS = 256  # values of a request's JSON beside its tensors' own
 MEDIA = (b"", b"application/json", b"application/octet-stream")  # Triton's own client names none
 MODEL = "/models/{model}"
 VERSIONED = f"{MODEL}/versions/{{version}}"
@@ -128,7 +130,7 @@ async def infer(request: HttpRequest) -> Response:
     """Run a graph on rows."""
     visit = visit_of(request)
     graph = _graph(request, visit)
-    asked, tail = await _read(request)
+    asked, tail = await _read(request, graph)
     wanted = tensors.wanted(asked, graph.outputs)
     media = OCTETS if any(binary for _, binary in wanted) else answering.JSON
     answering.negotiate(request, (media,))
@@ -163,7 +165,7 @@ def _names(registry: Registry) -> list[str]:
     return [f"{bundle}.{kind}" for bundle in registry.models for kind in GRAPHS]
 
 
-async def _read(request: HttpRequest) -> tuple[Infer, bytes]:
+async def _read(request: HttpRequest, graph: Graph) -> tuple[Infer, bytes]:
     """The validated JSON, and the bytes behind it. Raises Malformed, Invalid, UnsupportedMedia, TooLarge, SlowSender."""
     if request.scope["query_string"]:
         raise Malformed("This route takes no parameters in the query.")
@@ -172,7 +174,9 @@ async def _read(request: HttpRequest) -> tuple[Infer, bytes]:
         taken = "application/json, application/octet-stream"
         raise UnsupportedMedia(f"The Content-Type must be one of {taken}.", allowed=taken)
     text, tail = tensors.split(body, request.headers.getlist(tensors.HEADER_LENGTH))
-    return Infer.check(parse_json(text) if text else {}), tail
+    row = sum(math.prod(spec.shape) for spec in graph.inputs)
+    most_values = visit_of(request).house.settings.max_items * row + MAX_FIELDS
+    return Infer.check(parse_json(text, most_values) if text else {}), tail
 
 
 async def _respond(visit: Visit, media: str, head: dict[str, str], outputs: list[tensors.Given]) -> Response:

@@ -2,6 +2,8 @@
 
 Here live the caps on bytes, the body's clock, and the strictness that parsers lack (duplicates, NaN, odd encodings). It does
 not know what a field means: `schemas` validates, the route understands.
+
+Longer than 250 lines because the forms of a body share their caps and their strictness, and are read together.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request as HttpRequest
 
 from service.errors import Invalid, Malformed, SlowSender, TooLarge, UnsupportedMedia
-from service.middleware import visit_of
+from service.middleware import House, visit_of
 from service.schemas import Request
 from service.settings import Settings
 
@@ -28,6 +30,9 @@ Noun = TypeVar("Noun", bound=Request)
 MAX_QUERY_FIELDS = 64
 MAX_OBJECT_KEYS = 1024  # of one JSON object: as many as a mixture of classes may name
 MAX_PARTS = 256  # of one multipart body
+MAX_DIGITS = 4300  # of one integer in JSON
+_OUT_OF_BOUNDS = 40  # as many digits are more than any field takes
+SMALL_JSON_BYTES = 64 * 1024  # below, no JSON costs enough to be counted first
 NO_PICTURES: Mapping[str, str] = {}
 
 
@@ -119,19 +124,31 @@ def declared_media(request: HttpRequest) -> tuple[bytes, dict[bytes, bytes]]:
 def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], pictures: Mapping[str, str]) -> dict[str, Any]:
     media, options = declared_media(request)
     if media == b"application/json":
-        return parse_json(body)
+        return parse_json(body, _most_values(visit_of(request).house))
     if pictures and media == b"multipart/form-data":
         return _multipart(body, options.get(b"boundary", b""), kind, pictures)
     if len(pictures) == 1 and media.startswith(b"image/"):
-        return {next(iter(pictures.values())): [body]}
+        return _as_declared(kind, {next(iter(pictures.values())): [body]})
     taken = ["application/json"] + ["multipart/form-data"] * bool(pictures) + ["image/*"] * (len(pictures) == 1)
     raise UnsupportedMedia(f"The Content-Type must be {' or '.join(taken)}.", allowed=", ".join(taken))
 
 
-def parse_json(body: bytes) -> dict[str, Any]:
-    """Strict JSON: UTF-8, one object, no duplicate key, no NaN or Infinity. Raises Malformed or Invalid."""
+def _most_values(house: House) -> int:
+    """How many values the JSON of any request has at most: as many items as allowed, each with both codes or a weight per class."""
+    dims = [model.card.dims for model in house.registry.models.values()]
+    longest = max(max(one.dim_s + one.dim_u, one.classes) for one in dims)
+    return house.settings.max_items * (longest + 16)  # 16: its other fields
+
+
+def parse_json(body: bytes, most_values: int) -> dict[str, Any]:
+    """Strict JSON: UTF-8, one object, no duplicate key, no NaN or Infinity. Raises Malformed or Invalid.
+
+    More values than `most_values` are refused unread: a body of nothing but values would hold the event loop for half a second.
+    """
+    if len(body) > SMALL_JSON_BYTES and body.count(b",") >= most_values:  # values cost, bytes of one long string do not
+        raise Invalid(f"The body lists more than {most_values} values; split it.", allowed=f"at most {most_values} values")
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer, parse_constant=_no_constant)
     except RecursionError:  # how deep it may be depends on the stack; what is answered must not
         if body.count(b"[") == body.count(b"]") and body.count(b"{") == body.count(b"}"):
             raise Invalid("The body is nested too deeply.") from None
@@ -147,6 +164,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > MAX_OBJECT_KEYS:
         raise Invalid(f"A JSON object may have {MAX_OBJECT_KEYS} keys.")
     return _unique(pairs, "A JSON object names a key twice; send it once.")
+
+
+def _integer(digits: str) -> int:
+    """The number, or another beyond all bounds in its place: thousands of digits take quadratic time. Raises ValueError above the cap."""
+    if len(digits) > MAX_DIGITS:
+        raise ValueError
+    return int(digits[:_OUT_OF_BOUNDS])
 
 
 def _no_constant(_: str) -> NoReturn:
@@ -213,14 +237,22 @@ def _multipart(body: bytes, boundary: bytes, kind: type[Request], pictures: Mapp
         raise Malformed("The multipart body is broken; send it again.") from None
     if not collected.whole:
         raise Malformed("The multipart body ends too early; send it again.")
-    files: dict[str, Any] = {}
+    files: dict[str, list[bytes | str]] = {}
     texts: list[tuple[str, Any]] = []
     for name, data in collected.parts:
         if name in pictures:
             files.setdefault(pictures[name], []).append(_picture_or_token(bytes(data)))
         else:
             texts.append((name, kind.value(name, data.decode("utf-8", "replace"))))
-    return files | _unique(texts, "The body names a field twice; send it once.")
+    return _as_declared(kind, files) | _unique(texts, "The body names a field twice; send it once.")
+
+
+def _as_declared(kind: type[Request], files: Mapping[str, list[bytes | str]]) -> dict[str, Any]:
+    """Files where a field holds several, the file where it holds one. Raises Invalid when there are more."""
+    for field, sent in files.items():
+        if field not in kind.lists and len(sent) > 1:
+            raise Invalid(f"{field} takes one picture; send one.", field=field)
+    return {field: sent if field in kind.lists else sent[0] for field, sent in files.items()}
 
 
 def _picture_or_token(data: bytes) -> bytes | str:

@@ -40,7 +40,8 @@ async def swap(request: HttpRequest) -> Response:
         z_s, z_u, notes = await _codes_of(visit, model, sources)
         cells_s, cells_u = np.repeat(z_s[:rows], cols, axis=0), np.tile(z_u[rows:], (rows, 1))
         pixels = await answering.decode(visit, model, cells_s, cells_u)
-        verdicts = await _verdicts(visit, model, cells_s, pixels) if asked.verdict and media == answering.JSON else None
+        told = asked.verdict and media in (answering.JSON, answering.ZIP)
+        verdicts = await _verdicts(visit, model, cells_s, pixels) if told else None
     parents = [codes.pack_token(z_s[k], z_u[k], model.card) for k in range(rows + cols)]
     recipes, entries = [], []
     for k in range(rows * cols):

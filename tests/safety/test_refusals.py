@@ -2,9 +2,12 @@
 
 import base64
 import json
+import zlib
 
+import numpy as np
 import pytest
 
+from service import imaging, recipe
 from service.app import STATUS
 from tests import drawings
 
@@ -95,6 +98,10 @@ async def test_headers_are_taken_at_their_cap_and_refused_one_byte_above(client)
         (b'{"class":' + b"[" * 90_000 + b"]" * 90_000 + b"}", 422),
         (b'{"class":' + b"9" * 5000 + b"}", 400),
         (b'{"class":1,"seed":' + b"9" * 4000 + b"}", 422),
+        (b'{"class":1,"seed":-' + b"9" * 4000 + b"}", 422),
+        (b'{"class":1,"seed":' + b"9" * 4300 + b"}", 422),
+        (b'{"class":1,"seed":' + b"9" * 4301 + b"}", 400),
+        (b'{"class":[' + b",".join([b"9" * 4000] * 1000) + b"]}", 422),
         (b'{"class":1,"temperature":' + b"9" * 4000 + b"}", 422),
         (b'{"class":1,"class":1}', 400),
         (b'{"class":1} x', 400),
@@ -151,6 +158,26 @@ async def test_json_that_is_refused(client, body, status):
 )
 async def test_items_that_are_refused(client, items):
     await refused(client.post("/decode", content=json.dumps({"items": items}), headers=TYPED), 422)
+
+
+@pytest.mark.parametrize("unit", ["0.12345", "{}", "[]", '""'])
+async def test_a_body_of_nothing_but_values_is_refused_before_it_is_parsed(client, unit):
+    body = '{"items":[' + ",".join([unit] * 1_000_000) + "]}"
+    problem = await refused(client.post("/decode", content=body, headers=TYPED), 422)
+    assert problem["allowed"] == "at most 1344 values"  # 64 items of 3 + 2 numbers and 16 other fields
+
+
+@pytest.mark.parametrize(("values", "allowed"), [(1344, "a list of 1 to 64 items"), (1345, "at most 1344 values")])
+async def test_values_are_counted_up_to_the_cap_and_refused_one_above(client, values, allowed):
+    body = '{"items":[' + ",".join(["0"] * values) + "]" + " " * 64 * 1024 + "}"
+    problem = await refused(client.post("/decode", content=body, headers=TYPED), 422)
+    assert allowed in problem["allowed"]
+
+
+async def test_the_longest_body_of_full_items_is_far_below_the_cap_on_values(client):
+    item = {"z_s": [0.123456789] * 3, "z_u": [0.123456789] * 2, "index": 0}
+    body = json.dumps({"items": [item] * 64, "format": "png", "model": "toy"}) + " " * 64 * 1024
+    assert (await client.post("/decode", content=body, headers=TYPED)).status_code == 200
 
 
 async def test_denormals_and_the_largest_codes_are_taken(client):
@@ -342,6 +369,128 @@ async def test_nonsense_in_exif_does_no_harm(client, exif):
 async def test_extreme_sides_within_the_caps_are_taken(client, side):
     answer = await client.post("/encode", content=drawings.png(side, 1), headers={"content-type": "image/png"})
     assert answer.status_code == 200
+
+
+# --------------------------------------------------------------------------------------------------------------- inspect
+
+
+def recipe_of(**changed):
+    """A recipe of the toy model's picture, with some of it changed."""
+    made_of = {"class": 1, "class_temperature": 1.0, "index": 0, "n": 1, "sampler": "fitted", "seed": 1, "temperature": 1.0}
+    return json.dumps({"do": "generate", "twofold": 1, **made_of, **changed}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def carrying(text, width=8, height=8):
+    return imaging.encode(np.zeros((height, width, 1), np.uint8), imaging.PNG, text)
+
+
+def sheet_of(cells, rows, cols, **changed):
+    return recipe.write_sheet([recipe_of(**changed)] * cells, rows, cols)
+
+
+@pytest.mark.parametrize(
+    ("picture", "status"),
+    [
+        (b"", 415),
+        (b"GIF89a" + bytes(100), 415),
+        (PNG[:-4], 422),
+        (drawings.frames("PNG"), 422),
+        (drawings.frames("WEBP"), 422),
+        (carrying(MARK), 422),
+        (carrying("{}"), 422),
+        (carrying("[" * 100_000), 422),
+        (carrying('{"a":' * 900 + "1" + "}" * 900), 422),
+        (carrying('{"twofold":1,"a":NaN}'), 422),
+        (carrying('{"a":1e999,"twofold":1}'), 422),
+        (carrying('{"a":"\\udfff","twofold":1}'), 422),
+        (carrying('{"a":1,"a":1,"twofold":1}'), 422),
+        (carrying('{"a":' + "9" * 21 + ',"twofold":1}'), 422),
+        (carrying('{"pictures":[' + ",".join(["{}"] * 300_000) + '],"rows":1,"cols":1,"twofold":1}'), 422),
+        (carrying(sheet_of(1, 10**9, 10**9)), 422),
+        (carrying(" " * (2**20 + 1)), 413),
+        (PNG[:33] + drawings.chunk(b"iTXt", b"twofold\0\1\0\0\0" + zlib.compress(bytes(10**8))) + PNG[33:], 422),
+        (carrying("{}")[:-12] + drawings.chunk(b"iTXt", b"twofold\0\0\0\0\0{}") + PNG[-12:], 422),
+        (drawings.webp(xmp=b"<twofold:recipe>" + MARK.encode() + b"</twofold:recipe>"), 422),
+        (drawings.webp(xmp=b"<twofold:recipe>&" + MARK.encode() + b";</twofold:recipe>"), 422),
+    ],
+    ids=range(21),
+)
+async def test_recipes_that_are_refused(client, picture, status):
+    await refused(client.post("/inspect?verify=true", files={"image": ("a", picture)}), status)
+
+
+async def test_a_recipe_at_its_cap_is_read_and_one_byte_above_is_refused(client):
+    head = recipe_of(note="")
+    room = 2**20 - len(head)
+    for extra, status in ((0, 200), (1, 413)):
+        picture = carrying(recipe_of(note="x" * (room + extra)))
+        answer = await client.post("/inspect", content=picture, headers={"content-type": "image/png"})
+        assert answer.status_code == status
+
+
+async def test_a_sheet_of_as_many_cells_as_the_cap_is_verified(client):
+    model = client.app.state.house.registry.get()
+    sheet = carrying(sheet_of(64, 8, 8, model_hash=model.card.model_hash, provider=model.provider), 64, 64)
+    answer = await client.post("/inspect?verify=true", content=sheet, headers={"content-type": "image/png"})
+    assert (answer.status_code, answer.json()["verified"]) == (200, False)
+    sheet = carrying(sheet_of(65, 8, 9, model_hash=model.card.model_hash, provider=model.provider), 72, 64)
+    await refused(client.post("/inspect?verify=true", content=sheet, headers={"content-type": "image/png"}), 422)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"class": MARK},
+        {"class": BIG},
+        {"seed": -1},
+        {"temperature": 1e308},
+        {"sampler": MARK},
+        {"do": "decode", "code": "c1." + MARK},
+        {"do": "decode", "code": [1]},
+        {"do": "swap"},
+        {"do": "swap", "class_from": "c1.", "style_from": MARK},
+    ],
+    ids=range(9),
+)
+async def test_a_recipe_of_nonsense_is_a_verdict_and_not_a_failure(client, changed):
+    model = client.app.state.house.registry.get()
+    picture = carrying(recipe_of(**{"model_hash": model.card.model_hash, **changed}))
+    answer = await client.post("/inspect?verify=true", content=picture, headers={"content-type": "image/png"})
+    assert (answer.status_code, answer.json()["verified"]) == (200, False)
+    assert MARK not in str(answer.json()["notes"])
+
+
+@pytest.mark.parametrize("made_by", [None, 1, MARK, "é" * 64, "A" * 64, [], {MARK: 1}, "c" * 64])
+async def test_the_name_of_another_model_is_told_only_where_it_is_a_hash(client, made_by):
+    picture = carrying(recipe_of(model_hash=made_by, do=[MARK]))
+    answer = await client.post("/inspect?verify=true", content=picture, headers={"content-type": "image/png"})
+    assert answer.json()["verified"] is None
+    told = "cccccccc" if made_by == "c" * 64 else "unknown"
+    assert f"made by model {told}," in answer.json()["notes"][0]
+
+
+async def test_a_sheet_that_claims_to_be_larger_than_the_picture_is_not_made(client):
+    model = client.app.state.house.registry.get()
+    picture = carrying(sheet_of(64, 1, 65_535, model_hash=model.card.model_hash))
+    answer = await client.post("/inspect?verify=true", content=picture, headers={"content-type": "image/png"})
+    assert (answer.json()["verified"], answer.json()["max_difference"]) == (False, None)
+
+
+async def test_inspect_takes_one_picture(client):
+    text = base64.b64encode(PNG).decode()
+    for body in ({}, {"image": [text]}, {"image": None}, {"image": 7}, {"image": text, "verify": 1}, {"image": text, MARK: 1}):
+        await refused(client.post("/inspect", json=body), 422)
+    await refused(client.post("/inspect", files=[("image", ("a", PNG)), ("image", ("b", PNG))]), 422)
+    await refused(client.post("/inspect", params={"image": text}), 422)
+    await refused(client.post("/inspect", files={"images": ("a", PNG)}), 422)
+    await refused(client.post("/inspect", content=PNG, headers={"content-type": "application/octet-stream"}), 415)
+    await refused(client.post("/inspect", content=PNG, headers={"content-type": "image/png", "accept": "image/png"}), 406)
+    await refused(client.get("/inspect"), 405)
+
+
+@pytest.mark.parametrize("known", ['"' * 15_000, '"a",' * 3_000, "W/" * 7_000, ",,,*"])
+async def test_any_if_none_match_is_harmless(client, known):
+    assert (await client.get("/generate?class=1&seed=1", headers={"if-none-match": known})).status_code == 200
 
 
 async def test_routes_that_take_nothing_refuse_parameters(client):

@@ -125,6 +125,146 @@ def test_the_cap_on_bytes_holds_to_the_byte():
         imaging.check_picture(padded, Settings(max_picture_bytes=1999))
 
 
+# --------------------------------------------------------------------------------------------------------------- recipes
+
+
+def carried(data: bytes, max_bytes: int = 1000) -> str | None:
+    return imaging.read_recipe(data, imaging.check_picture(data, Settings()), max_bytes)
+
+
+def png_with(*chunks: bytes) -> bytes:
+    whole = drawings.png()
+    return whole[:33] + b"".join(chunks) + whole[33:]
+
+
+def itxt(text: bytes, keyword: bytes = b"twofold", rest: bytes = b"\0\0\0\0\0") -> bytes:
+    return drawings.chunk(b"iTXt", keyword + rest + text)
+
+
+def xmp(inner: str) -> bytes:
+    return drawings.webp(lossless=True, xmp=inner.encode())
+
+
+@pytest.mark.parametrize("media", [imaging.PNG, imaging.WEBP])
+@pytest.mark.parametrize("text", [RECIPE, "{}", '{"a":"&amp;lt; ]]> \\" \U0001f600"}', ""])
+def test_a_recipe_is_read_back_as_it_was_written(media, text):
+    assert carried(imaging.encode(GREY, media, text)) == text
+
+
+@pytest.mark.parametrize("data", [drawings.png(), drawings.jpeg(), drawings.webp(), imaging.encode(GREY, imaging.WEBP, None)])
+def test_a_picture_without_a_recipe_has_none(data):
+    assert carried(data) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png_with(itxt(b"{}", b"twofold2")),
+        png_with(drawings.chunk(b"tEXt", b"twofold\0{}")),
+        png_with(drawings.chunk(b"zTXt", b"twofold\0\0" + b"x" * 9)),
+        png_with(drawings.chunk(b"iTXt", b"twofold")),
+        png_with(drawings.chunk(b"iTXt", b"")),
+        xmp("<x:xmpmeta/>"),
+        xmp("<twofold:recipe>{}"),
+        xmp("<twofold:recipe a='b'>{}</twofold:recipe>"),
+    ],
+    ids=range(8),
+)
+def test_a_text_of_another_kind_is_not_taken_for_a_recipe(data):
+    assert carried(data) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png_with(itxt(b"{}"), itxt(b"{}")),
+        png_with(itxt(b"{}", rest=b"\0\1\0\0\0")),  # compressed
+        png_with(itxt(b"{}", rest=b"\0\0\0en\0\0")),
+        png_with(itxt(b"", rest=b"\0\0\0")),
+        png_with(itxt(b"\xff")),
+        xmp("<twofold:recipe>{}</twofold:recipe>" * 2),
+        xmp("<twofold:recipe>&a;</twofold:recipe>"),
+        xmp("<twofold:recipe>&#65;</twofold:recipe>"),
+        xmp("<twofold:recipe>a > b</twofold:recipe>"),
+        drawings.webp(lossless=True, xmp=b"<twofold:recipe>\xff</twofold:recipe>"),
+    ],
+    ids=range(10),
+)
+def test_a_recipe_that_is_doubled_compressed_or_damaged_is_refused(data):
+    with pytest.raises(UndecodablePicture, match="recipe"):
+        carried(data)
+
+
+def test_entities_of_an_xml_bomb_are_never_expanded():
+    entities = "".join(f'<!ENTITY a{k} "{f"&a{k - 1};" * 10}">' for k in range(1, 10))
+    with pytest.raises(UndecodablePicture):
+        carried(xmp(f"<!DOCTYPE x [{entities}]><twofold:recipe>&a9;</twofold:recipe>"))
+
+
+@pytest.mark.parametrize("media", [imaging.PNG, imaging.WEBP])
+def test_a_recipe_is_taken_at_its_cap_and_refused_one_byte_above(media):
+    assert carried(imaging.encode(GREY, media, "<" * 1000)) == "<" * 1000
+    with pytest.raises(TooLarge, match="1000 bytes"):
+        carried(imaging.encode(GREY, media, "<" * 1001))
+
+
+def test_a_webp_of_endless_chunks_is_refused():
+    data = drawings.webp(lossless=True, xmp=b"<x/>")
+    with pytest.raises(UndecodablePicture, match="16384"):
+        carried(data + b"teSt\0\0\0\0" * 16_384)
+
+
+def test_every_truncation_of_a_recipe_is_refused_or_finds_none():
+    data = imaging.encode(GREY, imaging.WEBP, RECIPE)
+    for length in range(30, len(data)):
+        try:
+            found = imaging.read_recipe(data[:length], imaging.Header(imaging.WEBP, 8, 8), 1000)
+        except UndecodablePicture:
+            continue
+        assert found in (None, RECIPE)
+
+
+def test_a_difference_is_told_in_grey_levels_of_any_channel():
+    for pixels in (GREY, RGB):
+        for media in (imaging.PNG, imaging.WEBP):
+            data = imaging.encode(pixels, media, None)
+            header = imaging.check_picture(data, Settings())
+            assert imaging.max_difference(data, header, pixels) == 0
+            changed = pixels.copy()
+            changed[3, 4, -1] += 7
+            assert imaging.max_difference(data, header, changed) == 7
+
+
+def test_colour_of_the_same_brightness_and_transparency_are_differences_too():
+    coloured = np.repeat(GREY, 3, 2)
+    coloured[0, 0] = (60, 0, 0)
+    for image in (Image.fromarray(coloured), Image.fromarray(np.dstack([np.repeat(GREY, 3, 2), np.full((8, 8), 254, np.uint8)]))):
+        data = drawings.save(image, "PNG")
+        assert imaging.max_difference(data, imaging.check_picture(data, Settings()), GREY) > 0
+
+
+def _png_of(chunks: int) -> bytes:
+    whole = drawings.png()  # IHDR, IDAT, IEND
+    return whole[:33] + drawings.chunk(b"teSt", b"") * (chunks - 3) + whole[33:]
+
+
+def _jpeg_of(segments: int) -> bytes:
+    return b"\xff\xd8" + b"\xff\xe0\x00\x02" * segments + drawings.jpeg()[2:]
+
+
+@pytest.mark.parametrize("made", [_png_of, _jpeg_of])
+def test_a_picture_of_endless_parts_is_refused_and_one_of_many_is_taken(made):
+    imaging.check_picture(made(16_000), Settings())
+    with pytest.raises(UndecodablePicture, match="16384"):
+        imaging.check_picture(made(16_385), Settings())
+
+
+def test_the_cap_on_chunks_holds_to_the_chunk():
+    imaging.check_picture(_png_of(16_384), Settings())
+    with pytest.raises(UndecodablePicture, match="16384"):
+        imaging.check_picture(_png_of(16_385), Settings())
+
+
 def test_a_header_that_contradicts_itself_is_refused():
     data = drawings.webp(lossless=True)
     with pytest.raises(UndecodablePicture, match="contradict"):

@@ -41,7 +41,7 @@ async def test_every_answer_names_its_request_its_model_and_its_times(client):
     assert answer.headers["x-model"].startswith("toy@")
     assert answer.headers["x-seed"] == "5"
     assert answer.headers["vary"] == "Accept"
-    assert "cache-control" not in answer.headers
+    assert answer.headers["cache-control"] == "no-cache"
     stages = [stage.partition(";")[0] for stage in answer.headers["server-timing"].split(", ")]
     assert stages == ["queue", "model", "encode", "total"]
 
@@ -109,6 +109,9 @@ async def test_a_webp_holds_the_same_pixels_as_the_png(client):
         ("image/png;q=0.2, image/webp;q=0.9", "image/webp"),
         ("image/png;q=0, */*", "image/webp"),
         ("APPLICATION/JSON", "application/json"),
+        ("application/*", "application/json"),
+        ("application/zip", "application/zip"),
+        ("application/x-npz, application/zip;q=0.5", "application/x-npz"),
     ],
 )
 async def test_accept_decides_the_form_of_the_answer(client, accept, media):
@@ -116,15 +119,16 @@ async def test_accept_decides_the_form_of_the_answer(client, accept, media):
     assert answer.headers["content-type"] == media
 
 
-@pytest.mark.parametrize("accept", ["text/html", "image/gif", "image/png;q=0", "image/png;q=x", ";;;", "application/zip"])
+@pytest.mark.parametrize("accept", ["text/html", "image/gif", "image/png;q=0", "image/png;q=x", ";;;", "application/gzip"])
 async def test_an_accept_that_nothing_fits_is_refused(client, accept):
     answer = await client.post("/generate?class=1&seed=5", headers={"accept": accept})
     assert answer.status_code == 406
-    assert answer.json()["allowed"] == "image/png, image/webp, application/json"
+    assert answer.json()["allowed"] == "image/png, image/webp, application/json, application/zip, application/x-npz"
 
 
 async def test_the_get_twin_makes_pictures_only(client):
-    assert (await client.get("/generate?class=1", headers=JSON)).status_code == 406
+    for media in ("application/json", "application/zip", "application/x-npz"):
+        assert (await client.get("/generate?class=1", headers={"accept": media})).status_code == 406
 
 
 async def test_encode_takes_three_kinds_of_body_and_gives_the_same(client):

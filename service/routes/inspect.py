@@ -1,0 +1,116 @@
+"""POST /inspect: a picture to the recipe it carries; with `verify` the picture is made again and compared."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from service import __version__, imaging, recipe
+from service.bundles import Model
+from service.engine import PROVIDER
+from service.errors import Invalid
+from service.imaging import Header
+from service.middleware import Connected, Visit, visit_of
+from service.recipe import Recipe
+from service.routes import answering
+from service.routes.documentation import json_route
+from service.routes.reading import picture_bytes, read
+from service.schemas import Inspect, InspectAnswer
+
+router = APIRouter(tags=["pictures"])
+
+PARTS = {"image": "image"}
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass
+class Verdict:
+    """Whether a recipe makes its picture: None when that cannot be told here; `notes` say why."""
+
+    verified: bool | None = None
+    max_difference: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@router.post("/inspect", **json_route("inspect", Inspect, InspectAnswer, parts=PARTS, raw=True))
+async def inspect(request: HttpRequest) -> Response:
+    """The recipe of a picture that was made here."""
+    visit = visit_of(request)
+    answering.negotiate(request, answering.ONLY_JSON)
+    asked = await read(request, Inspect, pictures=PARTS)
+    started = time.perf_counter()
+    data = picture_bytes(asked.image, "image", visit.house.settings)
+    header = imaging.check_picture(data, visit.house.settings)
+    text = imaging.read_recipe(data, header, recipe.MAX_RECIPE_BYTES)
+    found = None if text is None else recipe.read(text, visit.house.settings.max_items)
+    visit.spent("preprocess", time.perf_counter() - started)
+    model = _model_of(visit, asked.model, found)
+    verdict = Verdict()
+    if found is None:
+        verdict.notes.append("the picture carries no recipe")
+    elif reason := next(filter(None, (_unknown(made_of, model) for made_of in found.pictures)), None):
+        verdict.notes.append(reason)
+    elif asked.verify:
+        with Connected(request):
+            verdict = await _verify(visit, model, found, data, header)
+    told = {"recipe": None if found is None else found.told, "verified": verdict.verified, "max_difference": verdict.max_difference}
+    response = answering.answer_json(visit, model, {**told, "notes": verdict.notes})
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
+def _model_of(visit: Visit, name: str | None, found: Recipe | None) -> Model:
+    """The model that was named, else the one that made the picture if it is served, else the default."""
+    if name is None and found is not None:
+        maker = visit.house.registry.made_with(found.pictures[0].get("model_hash"))
+        name = None if maker is None else maker.card.name
+    return answering.chosen_model(visit, name)
+
+
+async def _verify(visit: Visit, model: Model, found: Recipe, data: bytes, header: Header) -> Verdict:
+    """Make every cell again of a recipe that is not `_unknown`, and compare. Raises Invalid above the cap on pictures, else as `decode`."""
+    answering.at_most(len(found.pictures), visit, "image")
+    try:
+        pairs = [recipe.to_codes(made_of, model.card, model.prior) for made_of in found.pictures]
+    except Invalid as error:
+        return Verdict(False, None, [f"the recipe was changed: {error.detail}"])
+    dims = model.card.dims
+    if (header.width, header.height) != (found.cols * dims.width, found.rows * dims.height):
+        return Verdict(False, None, ["the picture is not of the size that its recipe makes"])
+    pixels = await answering.decode(visit, model, np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs]))
+    started = time.perf_counter()
+    joint = imaging.sheet(pixels, found.rows, found.cols, model.card.preprocessing.background)
+    job = (data, header, joint)
+    small = imaging.is_small(data, header)
+    difference = imaging.max_difference(*job) if small else await asyncio.to_thread(imaging.max_difference, *job)
+    visit.spent("preprocess", time.perf_counter() - started)
+    return _judged(difference, found.pictures[0], model)
+
+
+def _unknown(made_of: Mapping[str, Any], model: Model) -> str | None:
+    """Why this model cannot make the picture again, or None when it can."""
+    made_by = made_of.get("model_hash")
+    if made_by != model.card.model_hash:
+        named = made_by[:8] if isinstance(made_by, str) and _HASH.fullmatch(made_by) else "unknown"
+        return f"the picture was made by model {named}, and this is model {model.card.model_hash[:8]}"
+    if not recipe.can_replay(made_of):
+        return "pictures of this kind cannot be made again from their recipe alone"
+    return None
+
+
+def _judged(difference: int, made_of: Mapping[str, Any], model: Model) -> Verdict:
+    """On the CPU provider pixels are the same to the byte; another one may be off by one grey level."""
+    exact = model.provider == PROVIDER == made_of.get("provider")
+    notes = [] if exact else ["not on the CPU both times: one grey level is allowed"]
+    if made_of.get("service") != __version__:
+        notes.append("made by another version of the service")
+    return Verdict(difference <= (0 if exact else 1), difference, notes)

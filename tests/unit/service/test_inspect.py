@@ -1,0 +1,198 @@
+"""POST /inspect: the recipe that a picture carries, and whether it makes the picture."""
+
+import base64
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service import codes, imaging, recipe
+from service.bundles import load
+from service.settings import Settings
+from tests import drawings
+from tests.toy import make_bundle
+
+JSON = {"accept": "application/json"}
+MADE = {"class": 1, "seed": 5, "index": 2, "temperature": 0.5}
+
+
+async def inspected(client, picture, verify=True, **query):
+    answer = await client.post("/inspect", params=query, files={"image": ("a", picture)}, data={"verify": str(verify).lower()})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    told = answer.json()
+    assert told.keys() == {"model", "recipe", "verified", "max_difference", "notes", "timings_ms"}
+    assert told["model"] == answer.headers["x-model"]
+    return told
+
+
+def verdict(told):
+    return told["verified"], told["max_difference"], told["notes"]
+
+
+async def made(client, path, body, media="image/png"):
+    answer = await client.post(path, json=body, headers={"accept": media})
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+def pixels_of(picture):
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("L"))[:, :, None]
+
+
+def written_in(picture):
+    header = imaging.check_picture(picture, Settings())
+    return imaging.read_recipe(picture, header, 2**20)
+
+
+def model_of(client):
+    return client.app.state.house.registry.get()
+
+
+async def test_the_recipe_is_told_as_it_stands_in_the_picture_by_every_kind_of_body(client):
+    picture = await made(client, "/generate", MADE)
+    answers = [
+        await client.post("/inspect", files={"image": ("a", picture)}),
+        await client.post("/inspect", content=picture, headers={"content-type": "image/png"}),
+        await client.post("/inspect", json={"image": base64.b64encode(picture).decode()}),
+    ]
+    for answer in answers:
+        told = answer.json()
+        assert told["recipe"] == json.loads(written_in(picture))
+        assert verdict(told) == (None, None, [])
+    assert answers[0].json()["recipe"].items() >= MADE.items()
+
+
+@pytest.mark.parametrize("media", ["image/png", "image/webp"])
+@pytest.mark.parametrize("n", [1, 2, 7, 64])
+async def test_a_generated_picture_or_sheet_is_verified(client, media, n):
+    told = await inspected(client, await made(client, "/generate", MADE | {"n": n}, media))
+    assert verdict(told) == (True, 0, [])
+    assert len(told["recipe"].get("pictures", [1])) == n
+
+
+async def test_every_way_to_decode_is_verified(client):
+    prior = model_of(client).prior
+    items = [
+        {"class": "beta", "seed": 3, "index": 2},
+        {"class": 1, "z_u": [0.5, -0.5]},
+        {"class": 1, "z_u": [0.1, 0.3], "seed": 4},
+        {"z_s": prior.fit_means[2].tolist(), "z_u": [1 / 3, -2e-5]},
+        {"class_weights": {"0": 0.25, "beta": 0.75}, "seed": 3},
+        {"z_s": [0.1, 0.2, 0.3], "seed": 9},
+    ]
+    sheet = await made(client, "/decode", {"items": items})
+    told = await inspected(client, sheet)
+    assert verdict(told) == (True, 0, [])
+    assert [("code" in one, one.get("seed")) for one in told["recipe"]["pictures"]] == [(False, 3)] + [(True, None)] * 5
+    (token,) = [image["code"] for image in json.loads(await made(client, "/decode", {"items": items[3:4]}, "application/json"))["images"]]
+    assert verdict(await inspected(client, await made(client, "/decode", {"items": [{"code": token}]}))) == (True, 0, [])
+
+
+async def test_a_swap_of_uploaded_pictures_is_verified_without_them(client):
+    pictures = [await made(client, "/generate", {"class": label, "seed": label}) for label in range(3)]
+    uploads = [base64.b64encode(picture).decode() for picture in pictures]
+    sheet = await made(client, "/swap", {"class_from": uploads[:2], "style_from": uploads})
+    told = await inspected(client, sheet)
+    assert verdict(told) == (True, 0, [])
+    assert (told["recipe"]["rows"], told["recipe"]["cols"]) == (2, 3)
+    assert all(one["class_from"].startswith("c1.") for one in told["recipe"]["pictures"])
+
+
+async def test_pictures_out_of_json_and_out_of_a_zip_are_verified(client):
+    body = MADE | {"n": 2, "format": "webp"}
+    (_, inside) = json.loads(await made(client, "/generate", body, "application/json"))["images"]
+    zipped = zipfile.ZipFile(io.BytesIO(await made(client, "/generate", body, "application/zip"))).read("0001.webp")
+    assert base64.b64decode(inside["image"]) == zipped
+    told = await inspected(client, zipped)
+    assert verdict(told) == (True, 0, [])
+    assert told["recipe"]["index"] == 3
+
+
+async def test_a_picture_is_verified_after_a_restart_and_by_another_replica(client, open_door):
+    sheet = await made(client, "/generate", MADE | {"n": 5})
+    assert verdict(await inspected(await open_door(), sheet)) == (True, 0, [])
+
+
+async def test_one_changed_pixel_is_found(client):
+    picture = await made(client, "/generate", MADE | {"n": 5})
+    pixels = pixels_of(picture).copy()
+    pixels[9, 9] ^= 1
+    told = await inspected(client, imaging.encode(pixels, imaging.PNG, written_in(picture)))
+    assert verdict(told) == (False, 1, [])
+    pixels[15, 23] = 0  # a spare cell
+    assert (await inspected(client, imaging.encode(pixels, imaging.PNG, written_in(picture))))["max_difference"] == 255
+
+
+async def test_another_recipe_in_the_same_picture_is_found(client):
+    picture, other = [await made(client, "/generate", MADE | {"seed": seed}) for seed in (5, 6)]
+    told = await inspected(client, imaging.encode(pixels_of(picture), imaging.PNG, written_in(other)))
+    assert told["verified"] is False
+    assert told["max_difference"] > 1
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("Other", "CPUExecutionProvider"), ("CPUExecutionProvider", "Other"), ("Other", "Other")])
+async def test_off_the_cpu_provider_one_grey_level_is_allowed_and_two_are_not(open_door, toy_bundle, ours, theirs):
+    model = load(toy_bundle, Settings())
+    model.provider = theirs
+    text = recipe.write(model, "decode", {"class": 1, "index": 0, "n": 1, "seed": 5})
+    z_s, z_u = codes.sample_z_s(model.prior, 1, 5, 0), codes.sample_z_u(model.prior, 5, 0)
+    (pixels,) = model.engine.decode(z_s[None], z_u[None])
+    model.provider = ours
+    client = await open_door(model)
+    for off, verified in ((0, True), (1, True), (2, False)):
+        shown = (pixels + np.where(pixels < 128, off, -off)).astype(np.uint8)
+        told = await inspected(client, imaging.encode(shown, imaging.PNG, text))
+        assert verdict(told) == (verified, off, ["not on the CPU both times: one grey level is allowed"])
+
+
+async def test_another_models_picture_is_told_by_both_hashes_and_not_judged(client, open_door, tmp_path):
+    other = await open_door(load(make_bundle(tmp_path / "other", seed=1), Settings()))
+    picture = await made(other, "/generate", MADE)
+    theirs, ours = (model_of(one).card.model_hash[:8] for one in (other, client))
+    for verify in (True, False):
+        told = await inspected(client, picture, verify)
+        assert verdict(told) == (None, None, [f"the picture was made by model {theirs}, and this is model {ours}"])
+        assert told["recipe"]["model_hash"].startswith(theirs)
+
+
+async def test_a_picture_of_a_version_that_says_so_is_still_compared(client):
+    picture = await made(client, "/generate", MADE)
+    older = recipe.write(model_of(client), "generate", json.loads(written_in(picture)) | {"service": "0.0.1"})
+    told = await inspected(client, imaging.encode(pixels_of(picture), imaging.PNG, older))
+    assert verdict(told) == (True, 0, ["made by another version of the service"])
+
+
+async def test_a_kind_that_cannot_be_made_again_is_told_and_not_judged(client):
+    text = recipe.write(model_of(client), "inpaint", {"n": 1})
+    told = await inspected(client, imaging.encode(np.zeros((8, 8, 1), np.uint8), imaging.PNG, text))
+    assert verdict(told) == (None, None, ["pictures of this kind cannot be made again from their recipe alone"])
+
+
+async def test_a_recipe_that_this_model_never_wrote_is_false(client):
+    text = recipe.write(model_of(client), "generate", MADE | {"class": 4, "class_temperature": 1.0, "n": 1, "sampler": "fitted"})
+    told = await inspected(client, imaging.encode(np.zeros((8, 8, 1), np.uint8), imaging.PNG, text))
+    assert verdict(told) == (False, None, ["the recipe was changed: class must be an integer from 0 to 3"])
+
+
+@pytest.mark.parametrize("picture", [drawings.png(), drawings.jpeg(), drawings.webp()])
+async def test_a_picture_without_a_recipe_is_no_mistake(client, picture):
+    told = await inspected(client, picture)
+    assert told["recipe"] is None
+    assert verdict(told) == (None, None, ["the picture carries no recipe"])
+
+
+async def test_a_picture_of_a_service_that_writes_no_recipes_carries_none(open_door):
+    client = await open_door(recipe=False)
+    assert (await inspected(client, await made(client, "/generate", MADE)))["recipe"] is None
+
+
+async def test_verifying_tells_its_times(client):
+    picture = await made(client, "/generate", MADE)
+    answer = await client.post("/inspect?verify=true", content=picture, headers={"content-type": "image/png"})
+    assert answer.json()["verified"] is True
+    stages = [stage.partition(";")[0] for stage in answer.headers["server-timing"].split(", ")]
+    assert stages == ["preprocess", "queue", "model", "total"]
