@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.contract import TensorSpec
+from service.codes import MAX_CODE
 from service.errors import Invalid, Malformed
-from service.schemas import MAX_CODE, Infer, InputTensor
+from service.schemas import Infer, InputTensor
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
