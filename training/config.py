@@ -75,7 +75,7 @@ class Stage:
     sampler: str = "prior"  # prior | fitted: where the codes of sampled pictures come from
     swap_share: float = 1.0  # of the batch, how many swaps and samples are drawn
     sample_share: float = 1.0
-    before: tuple[str, ...] = ()  # actions on the training codes: refit, whiten, fold
+    before: tuple[str, ...] = ()  # actions on the training codes: refit, standard, whiten, fold
     after: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
