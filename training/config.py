@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -134,7 +135,7 @@ class Config:
 def read(path: Path | str, overrides: Mapping[str, str] | None = None) -> Config:
     """Read a TOML file, or a preset by its name (`fashion`, `paper`, `tiny`). Raises ConfigError.
 
-    `overrides` are dotted keys with TOML values: {"seed": "1", "stage.0.epochs": "2"}.
+    `overrides` are dotted keys with TOML values: {"seed": "1", "stage.0.epochs": "2"}; a stage has a number, from 0, or its name.
     """
     file = Path(path)
     if file.suffix != ".toml":
@@ -146,14 +147,23 @@ def read(path: Path | str, overrides: Mapping[str, str] | None = None) -> Config
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file.name}: {error}") from error
-    for key, value in (overrides or {}).items():
-        _override(raw, key, value)
-    return from_dict(raw)
+    return from_dict(_overridden(raw, overrides or {}))
+
+
+def changed(config: Config, overrides: Mapping[str, str]) -> Config:
+    """The configuration with overrides as `read` takes them. Raises ConfigError."""
+    return from_dict(_overridden(json.loads(json.dumps(config.to_dict())), overrides))
 
 
 def from_dict(raw: Mapping[str, Any]) -> Config:
     """Build a Config from plain types, as `to_dict` gives them. Raises ConfigError."""
     return typing.cast("Config", _build(Config, raw, ""))
+
+
+def _overridden(raw: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
+    for key, value in overrides.items():
+        _override(raw, key, value)
+    return raw
 
 
 def _override(raw: dict[str, Any], key: str, text: str) -> None:
@@ -165,9 +175,10 @@ def _override(raw: dict[str, Any], key: str, text: str) -> None:
     node: Any = raw
     for step in path:
         if isinstance(node, list):
-            if not step.isdigit() or int(step) >= len(node):
-                raise ConfigError(f"{key}: {step!r} must be an index below {len(node)}")
-            node = node[int(step)]
+            names = [item.get("name") for item in node]
+            if step not in names and not (step.isdigit() and int(step) < len(node)):
+                raise ConfigError(f"{key}: {step!r} must be an index below {len(node)}, or a name")
+            node = node[names.index(step) if step in names else int(step)]
         else:
             node = node.setdefault(step, {})
         if not isinstance(node, dict | list):
