@@ -157,7 +157,7 @@ def changed(config: Config, overrides: Mapping[str, str]) -> Config:
 
 def from_dict(raw: Mapping[str, Any]) -> Config:
     """Build a Config from plain types, as `to_dict` gives them. Raises ConfigError."""
-    return typing.cast("Config", _build(Config, raw, ""))
+    return typing.cast("Config", parse(Config, raw))
 
 
 def _overridden(raw: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
@@ -188,8 +188,8 @@ def _override(raw: dict[str, Any], key: str, text: str) -> None:
     node[last] = value
 
 
-def _build(kind: Any, raw: Any, where: str) -> Any:
-    """A dataclass, tuple or plain value from TOML; `where` is the dotted key for the error text."""
+def parse(kind: Any, raw: Any, where: str = "") -> Any:
+    """A dataclass, tuple or plain value from TOML; `where` is the dotted key for the error text. Raises ConfigError."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(raw, Mapping):
@@ -205,7 +205,7 @@ def _build(kind: Any, raw: Any, where: str) -> Any:
         ]
         if missing:
             raise ConfigError(f"missing key {where + missing[0]!r}")
-        values = {key: _build(hints[key], value, f"{where}{key}.") for key, value in raw.items()}
+        values = {key: parse(hints[key], value, f"{where}{key}.") for key, value in raw.items()}
         try:
             return kind(**values)
         except ValueError as error:
@@ -213,11 +213,11 @@ def _build(kind: Any, raw: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(raw, list | tuple):
             raise ConfigError(f"{where.rstrip('.')}: must be a list")
-        return tuple(_build(args[0], item, f"{where}{i}.") for i, item in enumerate(raw))
+        return tuple(parse(args[0], item, f"{where}{i}.") for i, item in enumerate(raw))
     if origin is not None:  # Mapping[str, X]
         if not isinstance(raw, Mapping):
             raise ConfigError(f"{where.rstrip('.')}: must be a table")
-        return {key: _build(args[1], value, f"{where}{key}.") for key, value in raw.items()}
+        return {key: parse(args[1], value, f"{where}{key}.") for key, value in raw.items()}
     if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
         return float(raw)
     if type(raw) is not kind:
