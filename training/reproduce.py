@@ -18,7 +18,7 @@ from training.config import Config
 from training.data import Pictures, load_for
 from training.evaluate import evaluate
 from training.export import export_run
-from training.loop import Trainer, shared_stages
+from training.loop import Trainer, shared_stages, stage_file
 from training.measures import MEASURES
 from training.progress import ProgressLine
 from training.variants import Plan, Variant, configure, decoder_updates
@@ -75,7 +75,7 @@ def reproduce(order: Order, say: Callable[[str], object]) -> str:
     Raises what training, export and evaluation do; CheckpointError where the folder holds rows of another configuration or scale.
     """
     variants = order.plan.chosen(order.rows)
-    configs = {v.name: configure(v, order.base, order.plan.scale) for v in variants if not v.like}
+    configs = {v.name: configure(v, order.base, order.plan.scale) for v in order.plan.variant if not v.like}
     if not (order.judge / judge.CARD).exists():
         say("judge")
         judge.train_judge(order.data, order.judge, log=say, like=order.base.data)
@@ -85,7 +85,7 @@ def reproduce(order: Order, say: Callable[[str], object]) -> str:
     for variant in variants:
         if not variant.like:
             say(f"row {variant.name!r}: {variant.note}")
-            made[variant.name] = _make(order, configs[variant.name], pictures, [row.config for row in made.values()], say)
+            made[variant.name] = _make(order, configs[variant.name], pictures, list(configs.values()), say)
         rows = [_row(v, made[v.like or v.name]) for v in variants if (v.like or v.name) in made]
         text = _write(order, rows, next(iter(made.values())).evaluation)
     return text
@@ -94,11 +94,11 @@ def reproduce(order: Order, say: Callable[[str], object]) -> str:
 # --------------------------------------------------------------------------------------------------------------- one row
 
 
-def _make(order: Order, config: Config, pictures: tuple[Pictures, Pictures], earlier: list[Config], say: Callable[[str], object]) -> Made:
-    """Train, export and measure, as far as it has not been done; `earlier` are the configurations of rows that are made."""
+def _make(order: Order, config: Config, pictures: tuple[Pictures, Pictures], others: list[Config], say: Callable[[str], object]) -> Made:
+    """Train, export and measure, as far as it has not been done; `others` are the configurations of all rows, made or not."""
     run = order.out / config.name
     progress = ProgressLine()
-    trainer = Trainer(config, *pictures, run, progress, progress.warn, start=_start(order, config, earlier))
+    trainer = Trainer(config, *pictures, run, progress, progress.warn, start=start_of(order.out, config, others))
     try:
         trainer.run()
     finally:
@@ -111,11 +111,11 @@ def _make(order: Order, config: Config, pictures: tuple[Pictures, Pictures], ear
     return Made(config, steps, trainer.core_seconds, style, _measure(order, run, bundle, style, say))
 
 
-def _start(order: Order, config: Config, earlier: list[Config]) -> Path | None:
-    """The run folder of the row that shares most stages with this one, if any does."""
-    shared = {other.name: shared_stages(config, other) for other in earlier}
-    most = max(shared, key=shared.__getitem__, default=None)
-    return order.out / most if most and shared[most] else None
+def start_of(out: Path, config: Config, others: list[Config]) -> Path | None:
+    """The run folder of the row that has trained most of the stages of this one, if any has."""
+    shared = {out / other.name: shared_stages(config, other) for other in others if other.name != config.name}
+    trained = [run for run, stages in shared.items() if stages and (run / stage_file(stages)).exists()]
+    return max(trained, key=shared.__getitem__, default=None)
 
 
 def _measure(order: Order, run: Path, bundle: Path, style: bool, say: Callable[[str], object]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from tests.pictures import write_pictures
 from tests.trainee import config
 from training.checkpoint import CheckpointError
 from training.judge import JudgeConfig, train_judge
-from training.reproduce import COLUMNS, FIGURES, SAMPLE_COLUMNS, STYLE_COLUMNS, TABLE, Order, reproduce
-from training.variants import read_plan
+from training.reproduce import COLUMNS, FIGURES, SAMPLE_COLUMNS, STYLE_COLUMNS, TABLE, Order, reproduce, start_of
+from training.variants import configure, read_plan
 
 pytestmark = pytest.mark.slow
 ASKED = ("without refitting", "cGAN")
@@ -75,6 +75,25 @@ def test_shared_stages_are_trained_once_and_counted_in_every_row(order, rows):
     assert stages == {"codes"}
     assert rows["ours"]["core_minutes"] > 0
     assert rows["cGAN"]["decoder_steps"] == pytest.approx(rows["ours"]["decoder_steps"], abs=1)
+
+
+@pytest.mark.parametrize(
+    ("row", "there", "start"),
+    [
+        ("cGAN", [], None),
+        ("cGAN", ["ours/stage-1.pt"], "ours"),
+        ("without the flow", ["cgan/stage-1.pt", "ours/stage-1.pt", "ours/stage-2.pt"], "ours"),
+        ("without the flow", ["cgan/stage-1.pt", "ours/stage-1.pt"], "cgan"),  # ours is not so far yet
+        ("paper", ["ours/stage-1.pt", "paper/stage-1.pt"], None),
+    ],
+)
+def test_a_row_starts_from_the_one_that_has_trained_most_of_its_stages(tmp_path, row, there, start):
+    for name in there:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    configs = {v.name: configure(v, config(), 1.0) for v in read_plan().variant if not v.like}
+    found = start_of(tmp_path, configs[row], list(configs.values()))
+    assert found == (tmp_path / start if start else None)
 
 
 def test_what_is_there_is_kept(order, text, said):
