@@ -87,7 +87,7 @@ def reproduce(order: Order, say: Callable[[str], object]) -> str:
             say(f"row {variant.name!r}: {variant.note}")
             made[variant.name] = _make(order, configs[variant.name], pictures, list(configs.values()), say)
         rows = [_row(v, made[v.like or v.name]) for v in variants if (v.like or v.name) in made]
-        text = _write(order, rows, next(iter(made.values())).evaluation)
+        text = _write(order, rows, [row.evaluation for row in made.values()])
     return text
 
 
@@ -151,9 +151,11 @@ def _row(variant: Variant, made: Made) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------- the table
 
 
-def _write(order: Order, rows: list[dict[str, Any]], evaluation: Mapping[str, Any]) -> str:
-    """Both files; `evaluation` is of any row with all measures of real pictures. Returns the table."""
-    real = {m.key: {"one": 1.0, **evaluation["values"]}.get(m.real or "") for m in MEASURES if m.key in COLUMNS}
+def _write(order: Order, rows: list[dict[str, Any]], evaluations: list[Mapping[str, Any]]) -> str:
+    """Both files; what real pictures get is the same in every evaluation that has it. Returns the table."""
+    known = {"one": 1.0} | {key: value for one in evaluations for key, value in one["values"].items()}
+    real = {m.key: known.get(m.real or "") for m in MEASURES if m.key in COLUMNS}
+    evaluation = evaluations[0]
     facts = {
         "base": order.base.name,
         "scale": order.plan.scale,

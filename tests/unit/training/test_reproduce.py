@@ -49,6 +49,8 @@ def test_the_table_has_real_pictures_and_a_line_for_every_row(order, text):
     assert [line[0] for line in lines] == ["row", "---", "real pictures", "ours", "without refitting", "cGAN"]
     assert {len(line) for line in lines} == {len(COLUMNS) + 3}
     assert (order.out / TABLE).read_text(encoding="utf-8") == text
+    leak = lines[0].index("leak, linear")
+    assert (lines[2][leak], lines[5][leak]) == ("0.250", "n/a")  # chance stands beside the leak wherever it was measured
     assert "* **cGAN**: G takes the mean of the class" in text
     assert "a sample: no figures" in text
 
