@@ -11,7 +11,7 @@ import torch
 
 from model.vae_gan import PARTS, Sizes, VaeGan
 from training.config import Stage, Update, read
-from training.step import KINDS, TERMS, Batch, Diverged, Forward, make_optimizers, set_modes, step
+from training.step import KINDS, TERMS, Batch, Diverged, Forward, kinds_for, make_optimizers, set_modes, step
 
 ROWS, CLASSES = 12, 3
 UPDATES = [
@@ -104,9 +104,8 @@ def test_a_part_takes_the_gradient_of_its_own_weighted_sum(stage, index):
     alone = dataclasses.replace(stage, update=(update,))
     step(model, alone, endless_batches(), make_optimizers(model, stage), torch.Generator().manual_seed(1))
     terms = sorted({term for weights in update.move.values() for term in weights})
-    kinds = frozenset(k for k in KINDS if "cycle_class" in terms or f"gen_{k}" in terms or f"critic_{k}" in terms)
     for part, weights in update.move.items():
-        forward = forward_of(stage, copy.deepcopy(before), kinds=kinds)
+        forward = forward_of(stage, copy.deepcopy(before), kinds=kinds_for(terms))
         values = {term: TERMS[term](forward) for term in terms}
         total = sum(weight * values[term] for term, weight in weights.items())
         parameters = dict(getattr(forward.model, part).named_parameters())
@@ -229,6 +228,32 @@ def test_samples_have_the_class_frequencies_of_the_training_split():
     batch = Batch(torch.rand(3000, 1, 8, 8), torch.zeros(3000, dtype=torch.int64))
     _, _, label, _ = forward_of(stage, batch=batch).sample_codes
     assert (torch.bincount(label) / 3000).tolist() == pytest.approx([0.5, 0.3, 0.2], abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("terms", "kinds"),
+    [
+        ({"class", "likelihood"}, set()),
+        ({"recon_sse", "kl_sum"}, {"rec"}),
+        ({"gen_smp", "critic_real", "critic_smp"}, {"smp"}),
+        ({"recon_mse", "critic_smp"}, {"rec", "smp"}),
+        ({"cycle_style"}, {"swap", "smp"}),
+    ],
+)
+def test_g_draws_what_the_losses_ask_for_and_nothing_else(terms, kinds):
+    """Pictures that nobody asked for would still move BatchNorm's statistics."""
+    assert kinds_for(terms) == kinds
+    if kinds:
+        assert set(forward_of(PAPER, kinds=kinds).drawn) == kinds
+
+
+def test_a_decoder_that_takes_the_mean_is_trained_on_that_of_the_true_class():
+    stage, model = dataclasses.replace(PAPER, swap_share=0.5), make_model(PAPER)
+    model.sizes = dataclasses.replace(model.sizes, decoder_takes="mean")
+    forward = forward_of(stage, model)
+    assert torch.equal(forward.class_code, model.prior.means[forward.label])
+    for z_s, _, label, _ in (forward.swap_codes, forward.sample_codes):
+        assert torch.equal(z_s, model.prior.means[label])
 
 
 def test_codes_of_frozen_encoders_may_come_with_the_batch():
