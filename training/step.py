@@ -104,6 +104,12 @@ class Forward:
         return self.model.class_code(self.z_s, self.label)
 
     @cached_property
+    def standard_means(self) -> Tensor:
+        """The means of q, every dimension brought to mean 0 and deviation 1 over the batch."""
+        mean = self.q.mean
+        return (mean - mean.mean(0).detach()) / mean.std(0).detach().clamp_min(1e-4)
+
+    @cached_property
     def class_code(self) -> Tensor:
         """The class code that G gets: perhaps of another picture of the class, detached, with noise."""
         z_s = self.own_class_code.detach() if self.stage.class_code == "detached" else self.own_class_code
@@ -241,6 +247,9 @@ TERMS: dict[str, Callable[[Forward], Tensor]] = {
     "dependence": lambda f: losses.dependence(f.q.mean, f.label),
     "leak": lambda f: losses.leak_loss(f.model.classifier(f.code), f.model.prior.log_weights.exp()),
     "leak_classifier": lambda f: losses.leak_classifier_loss(f.model.classifier(f.code.detach()), f.label),
+    # the same on what a probe looks at: noise hides what a nearly collapsed dimension says, and its scale does not count
+    "leak_means": lambda f: losses.leak_loss(f.model.classifier(f.standard_means), f.model.prior.log_weights.exp()),
+    "leak_classifier_means": lambda f: losses.leak_classifier_loss(f.model.classifier(f.standard_means.detach()), f.label),
     "flow_nll": lambda f: losses.flow_nll(*f.flow(f.flow_codes, f.read)),
     "cycle_class": lambda f: losses.class_loss(f.cycle[0], f.cycle[1]),
     "cycle_style": lambda f: losses.code_regression(f.cycle[2], f.cycle[3]),

@@ -142,6 +142,8 @@ def test_an_update_is_repeated_on_fresh_batches():
         (PAPER, "kl_mean", {"encoder_u"}),
         (PAPER, "leak", {"encoder_u", "classifier"}),  # the adversary knows nothing of E_s
         (PAPER, "leak_classifier", {"classifier"}),
+        (PAPER, "leak_means", {"encoder_u", "classifier"}),
+        (PAPER, "leak_classifier_means", {"classifier"}),
         (PAPER, "recon_mse", {"encoder_s", "encoder_u", "decoder"}),  # not mu, not Sigma
         (PAPER, "gen_smp", {"decoder", "critic"}),
         *((PAPER, term, {"critic"}) for term in ("critic_real", "critic_rec", "critic_smp")),
@@ -296,3 +298,13 @@ def test_bf16_autocast_changes_a_loss_by_rounding_alone():
         losses.append(step(model, only, endless_batches(), make_optimizers(model, only), torch.Generator().manual_seed(0), bf16))
     assert losses[0]["recon_mse"] != losses[1]["recon_mse"]
     assert losses[0]["recon_mse"] == pytest.approx(losses[1]["recon_mse"], rel=0.02)
+
+
+def test_the_adversary_on_means_sees_neither_noise_nor_scale():
+    model = make_model(PAPER)
+    forward = forward_of(PAPER, model)
+    assert forward.standard_means.mean(0).abs().max() < 1e-5
+    assert forward.standard_means.std(0) == pytest.approx(torch.ones(5), abs=1e-4)
+    with torch.no_grad():
+        model.encoder_u.head.weight[:5] *= 1e-3  # means nearly collapsed: what they say is said as loud
+    assert torch.allclose(forward_of(PAPER, model).standard_means, forward.standard_means, atol=1e-2)
