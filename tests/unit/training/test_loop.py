@@ -297,6 +297,21 @@ def test_shifts_reach_every_offset(config):
     assert {tuple(place) for place in (moved[:, 0] == 1).nonzero()[:, 1:].tolist()} == {(i, j) for i in (2, 3, 4) for j in (2, 3, 4)}
 
 
+def test_a_cutout_leaves_a_grey_square_somewhere_in_every_picture(config):
+    x = torch.rand(50, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    stage = dataclasses.replace(config.stage[0], flip=False, shift=0, cutout=4)
+    cut = augment(x, stage, np.random.default_rng(0))
+    holes = [(row == 0.5).all(0) for row in cut]
+    assert torch.equal(torch.where(cut == 0.5, x, cut), x)
+    assert {int(hole.sum()) for hole in holes} <= {i * j for i in (2, 3, 4) for j in (2, 3, 4)}
+    assert len({tuple(hole.flatten().tolist()) for hole in holes}) > 20
+
+
+def test_a_stage_that_changes_its_pictures_computes_no_codes_beforehand(config):
+    flags = ({}, {"flip": True}, {"shift": 1}, {"cutout": 2})
+    assert [dataclasses.replace(config.stage[3], **flag).augments for flag in flags] == [False, True, True, True]
+
+
 # ----------------------------------------------------------------------------------------------- stages that runs share
 
 
