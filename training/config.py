@@ -143,7 +143,7 @@ class Config:
 
 
 def read(path: Path | str, overrides: Mapping[str, str] | None = None) -> Config:
-    """Read a TOML file, or a preset by its name (`fashion`, `paper`, `tiny`). Raises ConfigError.
+    """Read a TOML file, or a preset by its name (`fashion`, `cifar10`, `paper`, `tiny`). Raises ConfigError.
 
     `overrides` are dotted keys with TOML values: {"seed": "1", "stage.0.epochs": "2"}.
     """
