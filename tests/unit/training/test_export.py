@@ -212,7 +212,6 @@ def test_a_decoder_that_draws_another_picture_alone_fails_the_proof(exported, gr
 
 
 SWITCHES = {
-    "spline couplings": {"flow_kind": "spline"},
     "a flow of the code": {"flow_condition": "code"},
     "splines of the code in residual networks": {"flow_kind": "spline", "flow_condition": "code", "blocks": "residual"},
 }

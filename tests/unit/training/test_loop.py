@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from training.batches import augment
 from training.checkpoint import CheckpointError
+from training.codes import encode
 from training.config import Config, ConfigError, Update, read
 from training.loop import Stopped, Trainer, build
 from training.runfolder import LAST
@@ -221,6 +222,30 @@ def test_rates_follow_their_schedule(start, config, schedule, factors):
     stage = dataclasses.replace(config.stage[0], schedule=schedule, after=())
     start(dataclasses.replace(config, stage=(stage,)), until=until)
     assert rates == pytest.approx([stage.lr["prior"] * factor for factor in factors])
+
+
+def test_a_flow_that_moves_with_the_codes_follows_the_schedule_and_is_calibrated_per_class_in_the_end(start, config, few):
+    rates, codes = [], config.stage[1]
+    move = {**codes.update[0].move, "flow": {"flow_nll": 1.0}}
+    move["encoder_u"] = {**move["encoder_u"], "flow_nll": 0.2}
+    joint = dataclasses.replace(
+        codes, update=(Update(move),), lr={**codes.lr, "flow": 1e-3}, schedule="cosine", before=("whiten",), after=("fold", "refit")
+    )
+
+    def until(trainer: Trainer, line: dict) -> None:
+        rates.append({part: optimizer.param_groups[0]["lr"] / joint.lr[part] for part, optimizer in trainer.optimizers.items()})
+
+    run = start(dataclasses.replace(config, stage=(joint,)), until=until)
+    assert rates == [dict.fromkeys(joint.lr, pytest.approx(0.5 * (1 + np.cos(np.pi * i / STEPS)))) for i in range(STEPS)]
+    model, untrained = run.trainer.average, build(config, few)
+    for part in ("encoder_u.head.weight", "decoder.draw.0.0.weight", "flow.couplings.0.last.weight"):
+        assert not torch.equal(model.state_dict()[part], untrained.state_dict()[part]), part
+    found = encode(model, few.pixels, few.labels)
+    z_u, _ = model.flow(found.q.mean, found.read, found.z_s)
+    counts = torch.bincount(found.read)
+    for k in (counts > model.sizes.dim_u).nonzero()[:, 0]:
+        assert z_u[found.read == k].mean(0).abs().max() < 1e-3
+        assert (z_u[found.read == k].std(0) - 1).abs().max() < 1e-3
 
 
 # ---------------------------------------------------------------------------------------------------------- batches
