@@ -7,22 +7,23 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from model.blocks import conv, halvings
+from model.blocks import conv, halvings, level
 from model.posterior import DiagonalGaussian
 
 LOG_VAR_LIMITS = (-12.0, 4.0)  # of q(z_u | x), nats
 
 
 class Trunk(nn.Sequential):
-    """Pictures [B, C, H, W] in [0, 1] -> features [B, F]. One width per resolution, two convolutions on each below the first."""
+    """Pictures [B, C, H, W] in [0, 1] -> features [B, F]. One width per resolution, two convolutions (or residual blocks) on each below
+    the first."""
 
-    def __init__(self, channels: int, height: int, width: int, widths: Sequence[int], dropout: float = 0.0) -> None:
+    def __init__(self, channels: int, height: int, width: int, widths: Sequence[int], dropout: float = 0.0, blocks: str = "plain") -> None:
         times = halvings(height, width)
         if len(widths) != times + 1:
             raise ValueError(f"{height}x{width} pictures need {times + 1} widths, not {len(widths)}")
         layers: list[nn.Module] = [conv(channels, widths[0])]
         for before, after in itertools.pairwise(widths):
-            layers += [conv(before, after, stride=2), conv(after, after)]
+            layers += level(blocks, before, after)
         super().__init__(*layers, nn.Flatten(), nn.Dropout(dropout))
         self.features = widths[-1] * (height >> times) * (width >> times)
 

@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--size", type=int, default=0, help="pixels a side, e.g. 64 (0: as the pictures are)")
     sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     sub = command("train", train, "train a configuration on a data set; takes up a run that was stopped")
-    sub.add_argument("config", help="a TOML file, or a preset: fashion, paper, tiny")
+    sub.add_argument("config", help="a TOML file, or a preset: fashion, cifar10, paper, tiny")
     sub.add_argument("--data", type=Path, required=True, help=DATA)
     sub.add_argument("--out", type=Path, required=True, help="run folder")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, dotted: --set stage.0.epochs=2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import shutil
 
@@ -14,8 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from model import contract
+from model.blocks import residual, residual_up
 from model.contract import ContractError
-from tests.exported import small_card, small_model
+from model.vae_gan import VaeGan
+from tests.exported import SMALL, lived_in, small_card, small_model
 from training.data import Pictures
 from training.export import ExportError, _copy, export, fold_batch_norm, prove
 
@@ -68,6 +71,20 @@ def test_folding_changes_no_output_and_leaves_no_batch_norm(name):
     fold_batch_norm(layers)
     assert not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in layers.modules())
     torch.testing.assert_close(layers(x), wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("block", [residual(3, 3), residual(3, 5, stride=2), residual_up(3, 5)], ids=["same size", "halved", "doubled"])
+def test_residual_blocks_fold_whole(block):
+    torch.manual_seed(0)
+    layers = nn.Sequential(copy.deepcopy(block)).double().eval()
+    for part in layers.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            random_norm(part)
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    wanted = layers(x)
+    fold_batch_norm(layers)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in layers.modules())
+    torch.testing.assert_close(layers(x), wanted, rtol=1e-10, atol=1e-10)
 
 
 def test_a_batch_norm_that_does_not_follow_a_linear_map_stays():
@@ -192,6 +209,26 @@ def test_a_decoder_that_draws_another_picture_alone_fails_the_proof(exported, gr
         graph.node.insert(at, node)
     with pytest.raises(ExportError, match="a picture depends on its batch"):
         proof(exported, graphs)
+
+
+SWITCHES = {
+    "a flow of the code": {"flow_condition": "code"},
+    "splines of the code in residual networks": {"flow_kind": "spline", "flow_condition": "code", "blocks": "residual"},
+}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_every_switch_of_the_model_is_proved_on_export_alone_and_in_a_batch(name, tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = Pictures(rng.integers(0, 256, (240, 8, 8, 1), np.uint8), np.arange(240) % 4, ("a", "b", "c", "d"), {})
+    torch.manual_seed(0)
+    sizes = dataclasses.replace(SMALL, dim_u=4, flow_layers=4, flow_hidden=8, flow_bins=4, **SWITCHES[name])
+    model = lived_in(VaeGan(sizes, torch.full((4,), 0.25), 1, 8, 8).eval(), pictures)
+    place = export(model, pictures, tmp_path / "bundle", small_card())  # prove() has run every graph in batches and alone
+    graphs = {file: onnx.load(place / file).graph.node for file in GRAPHS}
+    kinds = {file: {node.op_type for node in nodes} for file, nodes in graphs.items()}
+    assert not any("Normalization" in kind or kind in ("Loop", "If", "Scan") for found in kinds.values() for kind in found)
+    assert ("Softmax" in kinds[contract.DECODER]) == (model.sizes.flow_kind == "spline")
 
 
 # --------------------------------------------------------------------------------------------------------- into its place
