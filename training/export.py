@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import json
 import logging
 import shutil
 import tempfile
@@ -24,7 +23,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from model import contract
@@ -32,6 +30,7 @@ from model.contract import Card, ContractError, Dims, Golden, Prior
 from model.prior import FittedDensity
 from model.vae_gan import VaeGan
 from training.data import Pictures
+from training.extras import write_extras
 from training.files import replace_folder
 from training.modelcard import model_card
 
@@ -39,7 +38,6 @@ GOLDEN_ROWS = 16
 PARITY_ROWS = 256
 ALONE_ROWS = 8
 PARITY_ATOL = 1e-4  # codes against torch; log-density is a sum over both codes and gets ten times that
-EXAMPLES_PER_CLASS = 1
 
 
 class ExportError(Exception):
@@ -156,7 +154,7 @@ def _strip(proto: onnx.ModelProto) -> None:
 def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any]) -> Path:
     """Write the bundle of a trained model to the folder `out`, replacing one that is there, and return it.
 
-    `held` are pictures the model was not trained on (the validation rows): golden inputs, calibration, examples. `card` gives
+    `held` are pictures the model was not trained on (the validation rows): golden inputs and extras. `card` gives
     name, preprocessing, data, training, revision. Raises ContractError when `out` is something else than a bundle, ExportError when
     the graphs differ from torch; `out` is then as before.
     """
@@ -178,9 +176,7 @@ def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any]) -> Pa
             (beside / name).write_bytes(content)
         contract.write_arrays(beside / contract.PRIOR, _prior(model))
         contract.write_arrays(beside / contract.GOLDEN, _golden(graphs, held, _prior(model)))
-        quantiles = np.quantile(encoded["log_density"], np.linspace(0, 1, 101))
-        (beside / contract.CALIBRATION).write_text(json.dumps({"log_density_quantiles": [float(q) for q in quantiles]}) + "\n")
-        _examples(beside / contract.EXAMPLES, held)
+        write_extras(beside, model, held, encoded)
         hashes = {name: contract.file_sha256(beside / name) for name in contract.HASHED}
         full = Card(class_names=held.class_names, dims=dims, model_hash=contract.model_hash(hashes), **card)
         (beside / contract.CARD).write_text(full.to_json(), encoding="utf-8")
@@ -255,14 +251,3 @@ def _golden(graphs: dict[str, bytes], held: Pictures, prior: Prior) -> Golden:
     z_u = rng.standard_normal((len(z_s), prior.fit_z_u_mean.shape[0])).astype(np.float32)
     drawn = decoder.run(None, {"z_s": z_s, "z_u": z_u})[0]
     return Golden(pixels=pixels, decoder_z_s=z_s, decoder_z_u=z_u, decoder_pixels=drawn, **encoded)
-
-
-def _examples(folder: Path, held: Pictures) -> None:
-    """Held-out pictures, one of each class (the first 16 classes), named order-label-n.png."""
-    folder.mkdir()
-    order = 0
-    for label in range(min(16, len(held.class_names))):
-        for n, row in enumerate(np.flatnonzero(held.labels == label)[:EXAMPLES_PER_CLASS]):
-            pixels = held.pixels[row]
-            Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(folder / f"{order:02d}-{label}-{n}.png")
-            order += 1

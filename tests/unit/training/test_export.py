@@ -134,11 +134,14 @@ def test_the_prior_holds_the_learned_and_the_fitted_gaussians(exported):
     assert not np.array_equal(prior.fit_means, prior.class_means)
 
 
-def test_calibration_holds_the_quantiles_of_held_out_pictures(exported):
+def test_the_extras_are_those_of_held_out_pictures_as_the_graphs_read_them(exported):
     quantiles = json.loads((exported.bundle / contract.CALIBRATION).read_text())["log_density_quantiles"]
     found = prove(_copy(exported.model), {file: (exported.bundle / file).read_bytes() for file in GRAPHS}, exported.held)
     assert len(quantiles) == 101
     np.testing.assert_allclose(quantiles[::50], np.quantile(found["log_density"], [0, 0.5, 1]), rtol=1e-6)
+    codes = contract.read_map(exported.bundle, contract.read_card(exported.bundle).dims)
+    assert {row.tobytes() for row in codes.z_s} <= {row.tobytes() for row in found["z_s"]}
+    assert (np.bincount(codes.label) == 20).all()  # all of the 200 held-out pictures
 
 
 # -------------------------------------------------------------------------------------------------------------- the proof
@@ -215,7 +218,7 @@ def test_a_bundle_is_replaced_whole(toy_bundle, tmp_path, held):
     export(model, held, place, small_card("newer"))
     files = contract.open_bundle(place)
     assert files.card.name == "newer"
-    assert len(list((place / contract.EXAMPLES).iterdir())) == 4
+    assert len(list((place / contract.EXAMPLES).iterdir())) == 8
     assert list(tmp_path.iterdir()) == [place]
     assert place.stat().st_mode & 0o777 == 0o755
 
