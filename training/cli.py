@@ -92,10 +92,13 @@ def judge(args: argparse.Namespace) -> int:
 
 
 def export(args: argparse.Namespace) -> int:
+    import numpy as np
+
     from training import checkpoint
     from training.codes import act, encode
     from training.config import from_dict
     from training.data import load_for, preprocessing_of
+    from training.export import CALIBRATION_ROWS
     from training.export import export as write_bundle
     from training.loop import build
     from training.runfolder import LAST, manifest, revision
@@ -120,7 +123,8 @@ def export(args: argparse.Namespace) -> int:
         "training": {**settings, "seconds": round(state["seconds"])},
         "revision": revision(),
     }
-    write_bundle(model, held, args.out, card)
+    calibrate = kept.pixels[np.random.default_rng(0).permutation(len(kept))[:CALIBRATION_ROWS]] if args.precision == "int8" else None
+    write_bundle(model, held, args.out, card, calibrate)
     print(args.out)
     return 0
 
@@ -261,6 +265,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaced if it is there")
     sub.add_argument("--checkpoint", metavar="FILE", help="another checkpoint of the last stage in RUN, as best.pt (default: last.pt)")
     sub.add_argument("--name", help="name of the model (default: that of the configuration)")
+    sub.add_argument(
+        "--precision", choices=("fp32", "int8"), default="fp32", help="int8: smaller and faster, with rounding that is measured (fp32)"
+    )
     sub = command("evaluate", evaluate, "measure an exported bundle as it is served; prints a table")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("--data", type=Path, required=True)
