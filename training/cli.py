@@ -95,7 +95,7 @@ def export(args: argparse.Namespace) -> int:
     from training.export import export_run
     from training.runfolder import LAST
 
-    export_run(args.run, args.data, args.out, args.name, args.checkpoint or LAST)
+    export_run(args.run, args.data, args.out, args.name, args.checkpoint or LAST, args.precision)
     print(args.out)
     return 0
 
@@ -252,6 +252,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaced if it is there")
     sub.add_argument("--checkpoint", metavar="FILE", help="another checkpoint of the last stage in RUN, as best.pt (default: last.pt)")
     sub.add_argument("--name", help="name of the model (default: that of the configuration)")
+    sub.add_argument(
+        "--precision", choices=("fp32", "int8"), default="fp32", help="int8: smaller and faster, with rounding that is measured (fp32)"
+    )
     sub = command("evaluate", evaluate, "measure an exported bundle as it is served; prints a table")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("--data", type=Path, required=True)
