@@ -28,6 +28,7 @@ class Sizes:
     blocks: str = "plain"  # plain | residual: what encoders, decoder and critic are built of
     encoder_s_widths: tuple[int, ...] = (24, 48, 96)  # channels at each resolution, largest picture first
     encoder_u_widths: tuple[int, ...] = (16, 32, 64)
+    style_grain: float = 0.0  # E_u's means are rounded to so many posterior deviations, once `coarsen` has measured them; 0: never
     decoder_takes: str = "z_s"  # z_s | mean: of the class that z_s is read as, as conditional models without a z_s have it
     decoder_hidden: int = 128
     decoder_widths: tuple[int, ...] = (56, 32, 16)  # smallest grid first
@@ -45,6 +46,8 @@ class Sizes:
     def __post_init__(self) -> None:
         if len(self.log_var_bounds) != 2 or self.log_var_bounds[0] >= self.log_var_bounds[1]:
             raise ValueError("log_var_bounds must be two numbers, the lower one first")
+        if not self.style_grain >= 0:
+            raise ValueError("style_grain must be 0 or more")
         if len(self.critic_widths) < 2:
             raise ValueError("critic_widths must be two numbers or more")
         for key, allowed in (
@@ -63,7 +66,7 @@ class Sizes:
 SIZES_OF = {
     "encoder_s": ("dim_s", "blocks", "encoder_s_widths", "dropout"),
     "prior": ("dim_s", "prior_radius", "log_var_bounds"),
-    "encoder_u": ("dim_u", "blocks", "encoder_u_widths"),
+    "encoder_u": ("dim_u", "blocks", "encoder_u_widths", "style_grain"),
     "decoder": ("dim_s", "dim_u", "blocks", "decoder_takes", "decoder_hidden", "decoder_widths"),
     "flow": ("dim_s", "dim_u", "flow_layers", "flow_hidden", "flow_kind", "flow_bins", "flow_condition"),
     "critic": ("blocks", "critic_widths"),

@@ -1,4 +1,4 @@
-"""Codes of the whole training split, and what is measured on them between stages: refit, standard, whiten, fold.
+"""Codes of the whole training split, and what is measured on them between stages: refit, standard, whiten, fold, coarsen.
 
 Knows the model and pixels in memory; knows nothing of losses or of time.
 """
@@ -77,7 +77,13 @@ def fold(model: VaeGan, codes: Codes) -> None:
     model.flow.fold(codes.q.mean, codes.read, codes.z_s)
 
 
-ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {"refit": refit, "standard": standard, "whiten": whiten, "fold": fold}
+@torch.no_grad()
+def coarsen(model: VaeGan, codes: Codes) -> None:
+    """Set the grain of E_u's means: `style_grain` root mean square deviations of its posterior, per dimension."""
+    model.encoder_u.grain.copy_(model.sizes.style_grain * codes.q.log_var.exp().mean(0).sqrt())
+
+
+ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {action.__name__: action for action in (refit, standard, whiten, fold, coarsen)}
 
 
 def act(model: VaeGan, actions: Sequence[str], codes: Callable[[], Codes]) -> None:

@@ -227,3 +227,27 @@ def test_a_size_that_no_part_can_be_built_with_is_refused_with_what_it_may_be(ch
 def test_log_variance_bounds_must_be_a_lower_and_an_upper_one():
     with pytest.raises(ValueError, match="the lower one first"):
         Sizes(log_var_bounds=(8.0, -8.0))
+
+
+def test_means_come_in_whole_grains_once_a_grain_is_set_and_collapsed_dimensions_say_nothing(x):
+    encoder = VaeGan(SIZES, torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u.eval()
+    with torch.no_grad():
+        fine = encoder(x).mean
+        assert torch.equal(fine, encoder.fine(x).mean)
+        encoder.grain.copy_(torch.full_like(encoder.grain, 0.5 * float(fine.std())))
+        encoder.grain[0] = 1e3
+        encoder.grain[1] = 0
+        coarse = encoder(x).mean
+    assert (coarse[:, 0] == 0).all()
+    assert torch.equal(coarse[:, 1], fine[:, 1])
+    places = coarse[:, 2:] / encoder.grain[2:]
+    assert torch.allclose(places, places.round(), atol=1e-4)
+    assert ((coarse - fine)[:, 2:].abs() <= 0.5 * encoder.grain[2:] + 1e-6).all()
+
+
+def test_the_gradient_passes_the_rounding_as_if_it_were_not_there(x):
+    encoder = VaeGan(SIZES, torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u
+    encoder.grain.fill_(0.3)
+    mean = torch.randn(4, len(encoder.grain), requires_grad=True)
+    encoder.coarse(mean).sum().backward()
+    assert torch.equal(mean.grad, torch.ones_like(mean))
