@@ -50,6 +50,7 @@ class Model:
         self.engine = engine
         self.provider = engine.provider
         self.calibration = _read_calibration(folder)
+        self.directions = contract.read_directions(folder, files.card.dims)
         self.examples = _read_examples(folder, files.card)
         self._encoder, self._decoder = (
             Batcher(run, batch_rows=settings.batch_rows, queue_rows=settings.queue_rows, stuck_s=3 * settings.deadline_s, on_batch=on_batch)

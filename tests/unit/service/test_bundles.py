@@ -12,7 +12,7 @@ from model import contract
 from service.bundles import Registry, load
 from service.errors import Invalid, NotFound, NotReady
 from service.settings import Settings
-from tests.toy import make_bundle
+from tests.toy import DIRECTIONS, make_bundle
 
 SETTINGS = Settings(threads=1, batch_rows=4)
 
@@ -98,6 +98,40 @@ def test_a_bundle_without_extras_is_served_too(tmp_path):
     contract.write_sums(folder)
     model = load(folder, SETTINGS)
     assert (model.calibration, model.examples) == (None, ())
+
+
+def test_directions_of_style_come_with_the_bundle_that_has_some(tmp_path, toy_bundle):
+    model = load(make_bundle(tmp_path / "toy", directions=DIRECTIONS), SETTINGS)
+    assert model.directions.directions.tolist() == DIRECTIONS.directions.tolist()
+    assert model.directions.effects.tolist() == DIRECTIONS.effects.tolist()
+    assert load(toy_bundle, SETTINGS).directions is None
+
+
+@pytest.mark.parametrize(
+    ("directions", "effects", "said"),
+    [
+        (np.ones((2, 3)), [2, 1], r"directions must be finite float32 of shape \[2, 2\]"),
+        (np.ones((3, 2)), [2, 1], r"directions must be finite float32 of shape \[2, 2\]"),
+        (np.full((2, 2), np.nan), [2, 1], "directions must be finite"),
+        (np.ones((2, 2)), [[2, 1]], "directions must be finite float32 of shape"),
+        (np.ones((0, 2)), [], "must hold 1 to 8 directions"),
+        (np.ones((9, 2)), range(9, 0, -1), "must hold 1 to 8 directions"),
+        (np.ones((2, 2)), [1, 2], "effects must descend"),
+        (np.ones((2, 2)), [1, -1], "effects must descend and not be negative"),
+    ],
+)
+def test_a_bundle_with_broken_directions_is_refused(tmp_path, directions, effects, said):
+    broken = contract.Directions(np.asarray(directions, np.float32), np.asarray(list(effects), np.float32))
+    with pytest.raises(contract.ContractError, match=f"^directions.npz: {said}"):
+        load(make_bundle(tmp_path / "toy", directions=broken), SETTINGS)
+
+
+def test_directions_that_cannot_be_read_are_refused(tmp_path):
+    folder = make_bundle(tmp_path / "toy")
+    (folder / contract.DIRECTIONS).write_bytes(b"PK")
+    contract.write_sums(folder)
+    with pytest.raises(contract.ContractError, match=r"^directions.npz: cannot be read"):
+        load(folder, SETTINGS)
 
 
 async def test_the_registry_serves_by_name_and_the_first_by_default(toy_bundle, tmp_path):
