@@ -27,7 +27,7 @@ from service import __version__, errors, schemas
 from service.bundles import Registry
 from service.metrics import Metrics
 from service.middleware import Gate, House
-from service.routes import decode, encode, generate, models, pages, probes, swap
+from service.routes import decode, edit, encode, generate, inpaint, interpolate, models, pages, probes, swap
 from service.settings import Settings
 
 STATUS: dict[str, int] = {
@@ -55,7 +55,17 @@ PHRASE = {status: HTTPStatus(status).phrase for status in STATUS.values()} | {
     414: "URI Too Long",
     422: "Unprocessable Content",
 }
-ROUTERS = (generate.router, encode.router, decode.router, swap.router, models.router, probes.router)
+ROUTERS = (
+    generate.router,
+    encode.router,
+    decode.router,
+    swap.router,
+    interpolate.router,
+    edit.router,
+    inpaint.router,
+    models.router,
+    probes.router,
+)
 PROBLEM = "application/problem+json"
 MAX_PROBLEM_BYTES = 1024
 _OURS = "Something failed on our side; try again, and tell the operator the request id."
@@ -64,6 +74,9 @@ _DOCUMENTED: tuple[type[BaseModel], ...] = (
     schemas.Encode,
     schemas.Decode,
     schemas.Swap,
+    schemas.Interpolate,
+    schemas.Edit,
+    schemas.Inpaint,
     schemas.ImagesAnswer,
     schemas.EncodeAnswer,
     schemas.Problem,

@@ -33,3 +33,8 @@ def write(model: Model, do: str, made_of: Mapping[str, Any]) -> str:
 def write_sheet(recipes: Sequence[str], rows: int, cols: int) -> str:
     """The recipe of a sheet: its shape and the recipes of its cells, in reading order."""
     return f'{{"cols":{cols},"pictures":[{",".join(recipes)}],"rows":{rows},"twofold":{RECIPE_VERSION}}}'
+
+
+def write_animation(recipes: Sequence[str], fps: int) -> str:
+    """The recipe of an animation: its speed and the recipes of its frames, in order."""
+    return f'{{"fps":{fps},"pictures":[{",".join(recipes)}],"twofold":{RECIPE_VERSION}}}'

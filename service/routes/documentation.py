@@ -25,6 +25,9 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "Generate": {"class": 7, "n": 4, "seed": 1},
     "Encode": {"images": ["iVBORw0KGgo..."]},
     "Decode": {"items": [{"code": "c1...."}, {"class": 7, "seed": 1}, {"class_weights": {"7": 0.5, "9": 0.5}, "seed": 1}]},
+    "Interpolate": {"keys": ["iVBORw0KGgo...", "c1....", {"class": "sneaker", "seed": 1}], "frames": 16, "vary": "both"},
+    "Edit": {"image": "iVBORw0KGgo...", "class": "ankle boot", "strength": 0.5, "style_spread": 0.5, "n": 4, "seed": 1},
+    "Inpaint": {"image": "iVBORw0KGgo...", "box": [7, 7, 14, 14]},
     "Swap": {"class_from": ["iVBORw0KGgo..."], "style_from": ["iVBORw0KGgo...", "c1...."], "verdict": True},
 }
 
@@ -40,6 +43,7 @@ def picture_route(
     in_query: bool = False,
     in_body: bool = False,
     parts: Mapping[str, str] | None = None,
+    raw: bool = False,
     accepts: Sequence[str] = (PNG, WEBP, "application/json"),
 ) -> dict[str, Any]:
     """Keyword arguments of a route decorator for a route that answers with pictures."""
@@ -47,7 +51,7 @@ def picture_route(
     if "application/json" in accepts:
         content["application/json"] = {"schema": reference(schemas.ImagesAnswer)}
     headers = {"X-Sheet": "rows, columns and cell size, when several pictures are one image"}
-    return _route(name, kind, content, headers, in_query=in_query, in_body=in_body, parts=parts)
+    return _route(name, kind, content, headers, in_query=in_query, in_body=in_body, parts=parts, raw=raw)
 
 
 def json_route(name: str, kind: type[Request], answer: type[BaseModel], *, parts: Mapping[str, str], raw: bool = False) -> dict[str, Any]:
@@ -104,7 +108,8 @@ def _parameters(kind: type[Request], *, required: bool = False, only: Mapping[st
         if name not in (kind.in_query if only is None else only):
             continue
         text = spec.get("description", "")
-        shape = {key: value for key, value in spec.items() if key not in ("title", "description")}
+        listed = kind.in_query[name] not in (int, float, bool, str)  # written as one text
+        shape = {"type": "string"} if listed else {key: value for key, value in spec.items() if key not in ("title", "description")}
         found.append(
             {"name": name, "in": "query", "required": required and name in schema["required"], "description": text, "schema": shape}
         )
@@ -114,8 +119,11 @@ def _parameters(kind: type[Request], *, required: bool = False, only: Mapping[st
 def _bodies(kind: type[Request], parts: Mapping[str, str], raw: bool) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": reference(kind), "example": _EXAMPLES[kind.__name__]}}
     if parts:
-        files = {part: {"type": "array", "items": _BINARY, "description": "PNG, JPEG or WebP; repeatable"} for part in parts}
-        content["multipart/form-data"] = {"schema": {"type": "object", "properties": files, "required": list(parts)}}
+        repeatable = {"type": "array", "items": _BINARY, "description": "PNG, JPEG or WebP; repeatable"}
+        single = _BINARY | {"description": "PNG, JPEG or WebP"}
+        files = {part: repeatable if field in kind.repeatable else single for part, field in parts.items()}
+        required = [part for part, field in parts.items() if kind.model_fields[field].is_required()]
+        content["multipart/form-data"] = {"schema": {"type": "object", "properties": files, "required": required}}
     if raw:
         content |= {media: {"schema": _BINARY} for media in (PNG, JPEG, WEBP)}
     return content

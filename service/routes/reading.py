@@ -118,7 +118,8 @@ def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], picture
     if pictures and media == b"multipart/form-data":
         return _multipart(body, options.get(b"boundary", b""), kind, pictures)
     if len(pictures) == 1 and media.startswith(b"image/"):
-        return {next(iter(pictures.values())): [body]}
+        field = next(iter(pictures.values()))
+        return {field: [body] if field in kind.repeatable else body}
     taken = ["application/json"] + ["multipart/form-data"] * bool(pictures) + ["image/*"] * (len(pictures) == 1)
     raise UnsupportedMedia(f"The Content-Type must be {' or '.join(taken)}.", allowed=", ".join(taken))
 
@@ -209,13 +210,16 @@ def _multipart(body: bytes, boundary: bytes, kind: type[Request], pictures: Mapp
     if not collected.whole:
         raise Malformed("The multipart body ends too early; send it again.")
     files: dict[str, Any] = {}
-    texts: list[tuple[str, Any]] = []
+    singles: list[tuple[str, Any]] = []
     for name, data in collected.parts:
-        if name in pictures:
-            files.setdefault(pictures[name], []).append(_picture_or_token(bytes(data)))
+        field = pictures.get(name)
+        if field in kind.repeatable:
+            files.setdefault(field, []).append(_picture_or_token(bytes(data)))
+        elif field is not None:
+            singles.append((field, _picture_or_token(bytes(data))))
         else:
-            texts.append((name, kind.value(name, data.decode("utf-8", "replace"))))
-    return files | _unique(texts, "The body names a field twice; send it once.")
+            singles.append((name, kind.value(name, data.decode("utf-8", "replace"))))
+    return files | _unique(singles, "The body names a field twice; send it once.")
 
 
 def _picture_or_token(data: bytes) -> bytes | str:

@@ -4,12 +4,13 @@ import asyncio
 import json
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from model import contract
-from service.bundles import Registry, load
+from service.bundles import Registry, load, load_engine, mean_look
 from service.errors import Invalid, NotFound, NotReady
 from service.settings import Settings
 from tests.toy import DIRECTIONS, make_bundle
@@ -132,6 +133,14 @@ def test_directions_that_cannot_be_read_are_refused(tmp_path):
     contract.write_sums(folder)
     with pytest.raises(contract.ContractError, match=r"^directions.npz: cannot be read"):
         load(folder, SETTINGS)
+
+
+def test_the_mean_look_is_the_middles_of_the_classes_as_often_as_they_come(toy_bundle):
+    files, engine = load_engine(toy_bundle, SETTINGS)
+    drawn = engine.decode(files.prior.fit_means, np.zeros((4, 2), np.float32))
+    assert np.array_equal(mean_look(engine, files.prior), np.rint(drawn.mean(0)).astype(np.uint8))
+    only_beta = replace(files.prior, class_weights=np.array([0, 1, 0, 0], np.float32))
+    assert np.array_equal(mean_look(engine, only_beta), drawn[1])
 
 
 async def test_the_registry_serves_by_name_and_the_first_by_default(toy_bundle, tmp_path):

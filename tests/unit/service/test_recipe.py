@@ -26,6 +26,12 @@ def test_a_recipe_is_sorted_compact_and_names_model_service_and_provider(toy_bun
     assert text == json.dumps(read, sort_keys=True, separators=(",", ":"))
 
 
+def test_an_animation_holds_its_speed_and_its_frames_recipes():
+    text = recipe.write_animation(['{"a":1}', '{"a":2}'], 12)
+    assert json.loads(text) == {"twofold": 1, "fps": 12, "pictures": [{"a": 1}, {"a": 2}]}
+    assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
+
+
 def test_a_sheet_holds_its_shape_and_its_cells_recipes():
     assert json.loads(recipe.write_sheet(['{"a":1}', '{"a":2}'], 1, 2)) == {
         "twofold": 1,
