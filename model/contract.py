@@ -49,6 +49,7 @@ HUB_FILE = ".gitattributes"  # a hub adds it to every repository; no part of the
 GOLDEN_ATOL = 2e-3  # codes, on any provider; pixels may differ by one grey level
 GOLDEN_RTOL = 2e-3
 MAX_FILE_BYTES = 512 * 2**20
+MAX_DIRECTIONS = 8
 
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 CROPS = ("center", "none")
@@ -253,6 +254,14 @@ class Golden:
     decoder_pixels: Pixels
 
 
+@dataclass(frozen=True)
+class Directions:
+    """directions.npz, float32: the steps in z_u that change a picture most, the most visible one first; R from 1 to MAX_DIRECTIONS."""
+
+    directions: Floats  # [R, D_u]  weight 1 is one deviation of the style codes along it
+    effects: Floats  # [R]  mean absolute change of a pixel by a step of weight 1, in grey levels of 255; descending
+
+
 def _prior_shapes(dims: Dims) -> dict[str, tuple[int, ...]]:
     k, s, u = dims.classes, dims.dim_s, dims.dim_u
     return {
@@ -269,9 +278,7 @@ def _prior_shapes(dims: Dims) -> dict[str, tuple[int, ...]]:
 def check_prior(prior: Prior, dims: Dims) -> None:
     """Raises ContractError unless every array has its shape, type and range."""
     for name, shape in _prior_shapes(dims).items():
-        array = getattr(prior, name)
-        if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
-            raise ContractError(f"{PRIOR}: {name} must be finite float32 of shape {list(shape)}")
+        _check_finite(PRIOR, name, getattr(prior, name), shape)
     if (prior.class_weights < 0).any() or not math.isclose(float(prior.class_weights.sum()), 1.0, abs_tol=1e-4):
         raise ContractError(f"{PRIOR}: class_weights must be frequencies that sum to 1")
 
@@ -286,6 +293,22 @@ def check_golden(golden: Golden, dims: Dims) -> None:
         array = getattr(golden, name)
         if array.shape != (rows, *spec.shape) or array.dtype != np.dtype(spec.dtype) or rows < 1:
             raise ContractError(f"{GOLDEN}: {name} must be {spec.dtype} of shape {[rows, *spec.shape]}")
+
+
+def check_directions(found: Directions, dims: Dims) -> None:
+    """Raises ContractError unless both arrays have their shape, type and range, and the effects descend."""
+    count = len(found.effects) if found.effects.ndim else 0
+    for name, shape in {"directions": (count, dims.dim_u), "effects": (count,)}.items():
+        _check_finite(DIRECTIONS, name, getattr(found, name), shape)
+    if not 1 <= count <= MAX_DIRECTIONS:
+        raise ContractError(f"{DIRECTIONS}: must hold 1 to {MAX_DIRECTIONS} directions")
+    if (found.effects < 0).any() or (np.diff(found.effects) > 0).any():
+        raise ContractError(f"{DIRECTIONS}: effects must descend and not be negative")
+
+
+def _check_finite(file: str, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
+        raise ContractError(f"{file}: {name} must be finite float32 of shape {list(shape)}")
 
 
 def _read_npz(path: Path, names: Sequence[str]) -> dict[str, Any]:
@@ -314,8 +337,17 @@ def read_golden(folder: Path, dims: Dims) -> Golden:
     return golden
 
 
-def write_arrays(path: Path, record: Prior | Golden) -> None:
-    """Write a Prior or a Golden as .npz, the same bytes for the same arrays."""
+def read_directions(folder: Path, dims: Dims) -> Directions | None:
+    """Read and check directions.npz; None where the bundle has none. Raises ContractError."""
+    if not (folder / DIRECTIONS).exists():
+        return None
+    found = Directions(**_read_npz(folder / DIRECTIONS, tuple(Directions.__dataclass_fields__)))
+    check_directions(found, dims)
+    return found
+
+
+def write_arrays(path: Path, record: Prior | Golden | Directions) -> None:
+    """Write one of the records of arrays as .npz, the same bytes for the same arrays."""
     np.savez(path, allow_pickle=False, **{name: getattr(record, name) for name in record.__dataclass_fields__})
 
 

@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from model.contract import Card, Floats, Pixels
 from model.preprocessing import to_pixels
-from service import bundles, codes, imaging
+from service import bundles, codes, imaging, inpainting
 from service.codes import Sampler
 from service.engine import Encoded
 from service.errors import Invalid
+from service.inpainting import Hole
 from service.settings import Settings
 
 Pictures = NDArray[Any] | Sequence[Any]  # pixels uint8 [n,H,W,C] of the bundle's size, or any of: bytes of a file, path, PIL picture
@@ -34,6 +35,7 @@ class Local:
         files, self._engine = bundles.load_engine(bundle or bundles.DEFAULT_BUNDLE, self._settings)
         self.card: Card = files.card
         self.prior = files.prior
+        self.mean_look = bundles.mean_look(self._engine, files.prior)
 
     def encode(self, pictures: Pictures) -> Encoded:
         """n >= 1 pictures -> Encoded of n rows. Raises Invalid, UndecodablePicture, UnsupportedMedia or TooLarge."""
@@ -46,6 +48,17 @@ class Local:
     def swap(self, class_from: Pictures, style_from: Pictures) -> Pixels:
         """n pictures twice -> pixels uint8 [n,H,W,C]: row k has the class of class_from[k] and the style (mean) of style_from[k]."""
         return self.decode(self.encode(class_from).z_s, self.encode(style_from).z_u_mean)
+
+    def inpaint(self, pictures: Pictures, holes: Hole, steps: int = inpainting.STEPS) -> Pixels:
+        """n pictures and their holes bool [n,H,W] -> pixels uint8 [n,H,W,C], redrawn in the holes and nowhere else. Raises as `encode`."""
+        pixels = self._pixels(pictures)
+        if holes.shape != pixels.shape[:3] or holes.dtype != np.bool_:
+            raise Invalid("holes must be bool of shape [n,H,W]", field="holes")
+        filling = inpainting.Filling(pixels, holes, self.mean_look, steps)
+        for filled in filling:
+            encoded = self.encode(filled)
+            filling.put(self.decode(encoded.z_s, encoded.z_u_mean))
+        return filling.filled
 
     def sample(
         self,

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image
@@ -24,11 +25,12 @@ from model.preprocessing import to_pixels
 from service.errors import TooLarge, UndecodablePicture, UnsupportedMedia
 from service.settings import Settings
 
-PNG, JPEG, WEBP = "image/png", "image/jpeg", "image/webp"
+PNG, JPEG, WEBP, GIF = "image/png", "image/jpeg", "image/webp", "image/gif"
 SMALL_BYTES = 64 * 1024  # below both, decoding costs less than a thread's round trip
 SMALL_PIXELS = 128 * 128
 MAX_PARTS = 16_384  # chunks of a PNG, segments of a JPEG: more is not a picture but a way to keep a parser busy
 
+_GIF_TICK_MS, _GIF_SHORTEST_MS = 10, 20  # a GIF counts hundredths of a second, and browsers slow down what is shorter than two
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = {1: 0, 3: 2}  # channels -> colour type
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # within a scan FF 00 is data and FF D0..D7 only restarts it
@@ -166,15 +168,15 @@ def decode(data: bytes, header: Header, dims: Dims, preprocessing: Preprocessing
         return to_pixels(image, dims, preprocessing)
 
 
-def max_difference(data: bytes, header: Header, pixels: Pixels) -> int:
+def max_difference(data: bytes, header: Header, pixels: Pixels, compared: Pixels) -> int:
     """How far a checked picture, as it stands in its file, is from `pixels` uint8 [H,W,C] of its size: grey levels, of all channels.
 
-    Transparency is a difference too. Raises UndecodablePicture.
+    Colours count where `compared` [H,W,1] is not 0; transparency is a difference everywhere. Raises UndecodablePicture.
     """
     with _loaded(data, header) as image:
         shown = np.asarray(image.convert("RGBA"))
     expected = np.full(shown.shape, 255, np.uint8)
-    expected[:, :, :3] = pixels
+    expected[:, :, :3] = np.where(compared, pixels, shown[:, :, :3])
     return int((np.maximum(shown, expected) - np.minimum(shown, expected)).max())
 
 
@@ -271,6 +273,25 @@ def encode(pixels: Pixels, media: str, recipe: str | None) -> bytes:
     return _png(pixels, recipe) if media == PNG else _webp(pixels, recipe)
 
 
+def animation(pixels: Pixels, media: str, fps: int, recipe: str | None) -> bytes:
+    """uint8 [n,H,W,C] -> WebP (lossless) or GIF (of 256 colours: lossless where grey) that runs for ever and carries the recipe.
+
+    The same bytes for the same arguments. A GIF runs at 50 frames a second at most.
+    """
+    tick, shortest = (_GIF_TICK_MS, _GIF_SHORTEST_MS) if media == GIF else (1, 1)
+    starts = [tick * round(k * 1000 / fps / tick) for k in range(len(pixels) + 1)]  # rounded as a whole: no drift
+    options = {"save_all": True, "loop": 0, "duration": [max(shortest, stop - start) for start, stop in pairwise(starts)]}
+    frames = [_image(one) for one in pixels]
+    stream = io.BytesIO()
+    if media == GIF:
+        comment = b"" if recipe is None else recipe.encode()
+        frames[0].save(stream, "GIF", append_images=frames[1:], comment=comment, **options)
+    else:
+        frames = [frame.convert("RGB") for frame in frames]
+        frames[0].save(stream, "WEBP", append_images=frames[1:], lossless=True, quality=50, method=2, xmp=_xmp(recipe), **options)
+    return stream.getvalue()
+
+
 def _png(pixels: Pixels, recipe: str | None) -> bytes:
     # Written by hand: a tenth of Pillow's time for small pictures, and the bytes depend on zlib alone.
     height, width, channels = pixels.shape
@@ -288,17 +309,20 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _webp(pixels: Pixels, recipe: str | None) -> bytes:
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     stream = io.BytesIO()
-    xmp = b"" if recipe is None else _XMP_OPEN + _description(recipe) + _XMP_CLOSE
-    image.convert("RGB").save(stream, "WEBP", lossless=True, quality=50, method=2, xmp=xmp)
+    _image(pixels).convert("RGB").save(stream, "WEBP", lossless=True, quality=50, method=2, xmp=_xmp(recipe))
     return stream.getvalue()
 
 
-def _description(recipe: str) -> bytes:
-    return b'<rdf:Description xmlns:twofold="urn:twofold:recipe"><twofold:recipe>%s</twofold:recipe></rdf:Description>' % _escaped(
-        recipe.encode()
-    )
+def _image(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _xmp(recipe: str | None) -> bytes:
+    if recipe is None:
+        return b""
+    described = b'<rdf:Description xmlns:twofold="urn:twofold:recipe"><twofold:recipe>%s</twofold:recipe></rdf:Description>'
+    return _XMP_OPEN + described % _escaped(recipe.encode()) + _XMP_CLOSE
 
 
 def _escaped(text: bytes) -> bytes:

@@ -40,6 +40,33 @@ def test_a_swap_has_the_class_of_one_and_the_style_of_the_other(local):
     assert np.abs(local.encode(a).z_u_mean - local.encode(b).z_u_mean).max() > 0.5
 
 
+def test_visible_pixels_stay_to_the_byte(local):
+    drawn = local.generate(1, n=5, seed=3)
+    holes = np.zeros((5, 8, 8), bool)
+    for k, hole in enumerate(holes):
+        hole[k : k + 4, 4 - k : 8 - k] = True
+    filled = local.inpaint(np.where(holes[..., None], np.uint8(0), drawn), holes, steps=2)
+    assert np.array_equal(filled[~holes], drawn[~holes])
+    assert (filled[holes] != 0).any()
+
+
+def test_a_picture_that_the_model_can_draw_is_found_again_behind_a_hole(local):
+    drawn = local.decode(*local.sample(np.arange(40) % 4, seed=3))
+    holes = np.zeros((40, 8, 8), bool)
+    holes[:, 2:6, 3:7] = True
+
+    def squares(pixels):
+        return np.square(pixels.astype(float) - drawn)[holes].mean()
+
+    assert squares(local.inpaint(drawn, holes)) < 0.1 * squares(np.broadcast_to(local.mean_look, drawn.shape))
+
+
+def test_holes_of_another_shape_or_type_are_refused(local):
+    for holes in (np.zeros((1, 8, 8), bool), np.zeros((2, 8, 8)), np.zeros((2, 8, 8, 1), bool)):
+        with pytest.raises(Invalid, match="holes must be bool"):
+            local.inpaint(local.generate(1, n=2), holes)
+
+
 def test_samples_follow_their_labels_and_the_sampler(local):
     z_s, z_u = local.sample([0, 1, 2, 3], seed=4, class_temperature=0)
     np.testing.assert_array_equal(z_s, local.prior.fit_means)
