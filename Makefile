@@ -5,19 +5,22 @@ PORT ?= 8000
 DATA ?= data/fashion_mnist
 CONFIG ?= fashion
 RUN ?= runs/fashion
+TABLE ?= runs/table
 BUNDLE ?= $(RUN)/bundle
 IMAGE ?= twofold:0.1.0
 TRAINING_IMAGE ?= twofold-training:0.1.0
 BUILD_ARGS ?=
 FUZZ_EXAMPLES ?= 100
 PYTEST_ARGS ?=
+REPRODUCE_ARGS ?=
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test kill-test fuzz-api browser-test check format train export bench bench-training image training-image system-deps clean
+.PHONY: help serve test kill-test fuzz-api browser-test check format train export reproduce bench bench-training image training-image \
+	system-deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -61,6 +64,9 @@ train: .venv/.train ## train CONFIG (fashion, paper, tiny or a TOML file) on the
 
 export: .venv/.train ## make BUNDLE from RUN
 	$(BIN)/twofold-train export $(RUN) --data $(DATA) --out $(BUNDLE)
+
+reproduce: .venv/.train ## train and measure baselines and ablations of CONFIG into TABLE; REPRODUCE_ARGS adds to it, as --scale 0.1
+	OMP_NUM_THREADS=1 $(BIN)/twofold-train reproduce $(CONFIG) --data $(DATA) --out $(TABLE) --threads 1 $(REPRODUCE_ARGS)
 
 bench: .venv/.dev ## cold start, latency, throughput and memory of the service on this machine
 	$(BIN)/python -m tests.bench.service

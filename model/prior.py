@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 LOG_2PI = math.log(2 * math.pi)
+NEAR = 0.1  # deviations of a class: no draw so near to mu_c is read as another class
 
 
 class ClassPrior(nn.Module):
@@ -83,6 +84,16 @@ class FittedPrior(nn.Module):
             self.scale_tril[k] = _cholesky(rows, shrink)
         self.z_u_mean.copy_(z_u.mean(0))
         self.z_u_scale_tril.copy_(_cholesky(z_u, shrink))
+
+    def be_standard(self, prior: ClassPrior) -> None:
+        """Set all four without any code: z_s about mu_c, so near that it is always read as c, and z_u ~ N(0, I).
+
+        For a decoder that takes the mean of the class read: it is then asked for exactly the class.
+        """
+        self.means.copy_(prior.means)
+        self.scale_tril.copy_(torch.diag_embed(NEAR * (0.5 * prior.log_vars).exp()))
+        self.z_u_mean.zero_()
+        self.z_u_scale_tril.copy_(torch.eye(len(self.z_u_mean)))
 
     def sample(self, label: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """label [B] -> z_s [B, D_s], z_u [B, D_u]."""

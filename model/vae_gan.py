@@ -20,12 +20,13 @@ from model.prior import ClassPrior, FittedPrior
 
 @dataclass(frozen=True)
 class Sizes:
-    """Everything that decides the shapes of the parameters (the `[model]` table of a configuration)."""
+    """Everything that decides what the model is: the shapes of its parameters, and what G takes (a configuration's `[model]` table)."""
 
     dim_s: int = 16
     dim_u: int = 16
     encoder_s_widths: tuple[int, ...] = (24, 48, 96)  # channels at each resolution, largest picture first
     encoder_u_widths: tuple[int, ...] = (16, 32, 64)
+    decoder_takes: str = "z_s"  # z_s | mean: of the class that z_s is read as, as conditional models without a z_s have it
     decoder_hidden: int = 128
     decoder_widths: tuple[int, ...] = (56, 32, 16)  # smallest grid first
     critic_widths: tuple[int, ...] = (32, 64, 96)
@@ -39,14 +40,16 @@ class Sizes:
     def __post_init__(self) -> None:
         if len(self.log_var_bounds) != 2 or self.log_var_bounds[0] >= self.log_var_bounds[1]:
             raise ValueError("log_var_bounds must be two numbers, the lower one first")
+        if self.decoder_takes not in ("z_s", "mean"):
+            raise ValueError("decoder_takes must be one of z_s, mean")
 
 
-# The parts, and the sizes that decide the shape of each.
+# The parts, and the sizes that decide the shape of each, or what it is given.
 SIZES_OF = {
     "encoder_s": ("dim_s", "encoder_s_widths", "dropout"),
     "prior": ("dim_s", "prior_radius", "log_var_bounds"),
     "encoder_u": ("dim_u", "encoder_u_widths"),
-    "decoder": ("dim_s", "dim_u", "decoder_hidden", "decoder_widths"),
+    "decoder": ("dim_s", "dim_u", "decoder_takes", "decoder_hidden", "decoder_widths"),
     "flow": ("dim_u", "flow_layers", "flow_hidden"),
     "critic": ("critic_widths",),
     "classifier": ("dim_u", "classifier_hidden"),
@@ -78,6 +81,12 @@ class VaeGan(nn.Module):
         """
         return self.prior.logits(z_s).argmax(1)
 
+    def class_code(self, z_s: Tensor, label: Tensor | None = None) -> Tensor:
+        """z_s [B, D_s] -> what G takes of it: z_s itself, or mu of the class `label` [B] (of the class read, where it is not given)."""
+        if self.sizes.decoder_takes == "z_s":
+            return z_s
+        return self.prior.means[self.read_class(z_s) if label is None else label]
+
     def style_from_code(self, q: DiagonalGaussian, label: Tensor) -> DiagonalGaussian:
         """E_u's q(e | x) -> q(z_u | x), through the flow of the read class (first-order log-variance) if there is one."""
         if self.flow is None:
@@ -96,7 +105,11 @@ class VaeGan(nn.Module):
 
     def decode(self, z_s: Tensor, z_u: Tensor) -> Tensor:
         """z_s [B, D_s], z_u [B, D_u] -> pictures [B, C, H, W] in [0, 1]."""
-        return self.decoder(z_s, self.code_from_style(z_u, z_s))
+        return self.draw(z_s, self.code_from_style(z_u, z_s))
+
+    def draw(self, z_s: Tensor, code: Tensor) -> Tensor:
+        """z_s [B, D_s], E_u's code [B, D_u] -> pictures [B, C, H, W] in [0, 1]."""
+        return self.decoder(self.class_code(z_s), code)
 
     @torch.no_grad()
     def codes(self, x: Tensor) -> tuple[Tensor, DiagonalGaussian, Tensor]:

@@ -92,35 +92,10 @@ def judge(args: argparse.Namespace) -> int:
 
 
 def export(args: argparse.Namespace) -> int:
-    from training import checkpoint
-    from training.codes import act, encode
-    from training.config import from_dict
-    from training.data import load_for, preprocessing_of
-    from training.export import export as write_bundle
-    from training.loop import build
-    from training.runfolder import LAST, manifest, revision
+    from training.export import export_run
+    from training.runfolder import LAST
 
-    name = args.checkpoint or LAST
-    state = checkpoint.load(args.run / name)
-    config = from_dict(json.loads(state["config"]))
-    if state["stage"] < len(config.stage) - (name != LAST):
-        raise checkpoint.CheckpointError(f"{name}: the run is not finished: train on, then export")
-    kept, held = load_for(config.data, args.data)
-    described = manifest(kept, held)
-    _check_same_data(args.run, described)
-    model = build(config, kept)
-    model.load_state_dict(state["average"])
-    if state["stage"] < len(config.stage):  # from within the last stage: what its end would have done
-        act(model, config.stage[-1].after, lambda: encode(model, kept.pixels, kept.labels))
-    settings = config.to_dict()
-    card = {
-        "name": args.name or config.name,
-        "preprocessing": preprocessing_of(config.data, kept.pixels.shape[3]),
-        "data": {**described, "origin": config.data.origin, "licence": config.data.licence},
-        "training": {**settings, "seconds": round(state["seconds"])},
-        "revision": revision(),
-    }
-    write_bundle(model, held, args.out, card)
+    export_run(args.run, args.data, args.out, args.name, args.checkpoint or LAST)
     print(args.out)
     return 0
 
@@ -180,21 +155,29 @@ def figures(args: argparse.Namespace) -> int:
     return 0
 
 
+def reproduce(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from training.config import read
+    from training.memory import keep_memory
+    from training.reproduce import Order
+    from training.reproduce import reproduce as make
+    from training.variants import read_plan
+
+    _threads(args.threads)
+    keep_memory()
+    plan = read_plan()
+    plan = replace(plan, scale=args.scale or plan.scale)
+    rows = tuple(args.rows or ())
+    print(make(Order(args.data, args.out, args.judge or args.out / "judge", read(args.config), plan, rows, args.split, args.quick), _say))
+    return 0
+
+
 def push(args: argparse.Namespace) -> int:
     from training.hub import push as upload
 
     print(upload(args.bundle, args.name, args.private))
     return 0
-
-
-def _check_same_data(run: Path, described: dict[str, Any]) -> None:
-    """Raises DataError when the run folder describes other pictures than these: classes, weights and codes would not be its own."""
-    from training.data import DataError
-    from training.runfolder import DATA
-
-    said = run / DATA
-    if said.exists() and json.loads(said.read_text(encoding="utf-8"))["sha256"] != described["sha256"]:
-        raise DataError("the run was trained on other pictures than these: give the data set it began with")
 
 
 def _show(asked: DataConfig, data: Path, train: Pictures, validation: Pictures, say: Callable[[str], object]) -> None:
@@ -296,6 +279,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--data", type=Path, required=True)
     sub.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
     sub.add_argument("--seed", type=int, default=0, help="of the styles and pictures that are shown (0)")
+    sub = command("reproduce", reproduce, "train and measure baselines and ablations, as training/variants.toml lists them; prints a table")
+    sub.add_argument("config", nargs="?", default="fashion", help="a TOML file, or a preset, that every row is a change of (fashion)")
+    sub.add_argument("--data", type=Path, required=True, help=DATA)
+    sub.add_argument("--out", type=Path, required=True, help="folder for table.md, table.json and the rows' runs; takes up what is there")
+    sub.add_argument("--judge", type=Path, help="folder of `twofold-train judge`; trained if missing (default: OUT/judge)")
+    sub.add_argument("--rows", nargs="+", metavar="NAME", help="these rows only (default: all)")
+    sub.add_argument("--scale", type=float, help="share of the configuration's epochs (default: that of variants.toml)")
+    sub.add_argument("--split", choices=("test", "validation"), default="validation")
+    sub.add_argument("--quick", action="store_true", help="measure on a sample of the pictures: for tests, not for figures")
+    sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     sub = command("push", push, "put a bundle on a hub as it is; prints the name by which `twofold serve --bundle` takes it")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("name", metavar="USER/NAME", help="the repository; made if it isn't there")

@@ -1,4 +1,4 @@
-"""Codes of the whole training split, and what is measured on them between stages: refit, whiten, fold.
+"""Codes of the whole training split, and what is measured on them between stages: refit, standard, whiten, fold.
 
 Knows the model and pixels in memory; knows nothing of losses or of time.
 """
@@ -56,6 +56,12 @@ def refit(model: VaeGan, codes: Codes) -> None:
 
 
 @torch.no_grad()
+def standard(model: VaeGan, codes: Codes) -> None:
+    """Set the default sampler to the means of the classes and z_u ~ N(0, I), whatever the codes."""
+    model.fitted.be_standard(model.prior)
+
+
+@torch.no_grad()
 def whiten(model: VaeGan, codes: Codes) -> None:
     """Set the flow's per-class whitening from the codes, by the class read."""
     if model.flow is None:
@@ -71,7 +77,7 @@ def fold(model: VaeGan, codes: Codes) -> None:
     model.flow.fold(codes.q.mean, codes.read)
 
 
-ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {"refit": refit, "whiten": whiten, "fold": fold}
+ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {"refit": refit, "standard": standard, "whiten": whiten, "fold": fold}
 
 
 def act(model: VaeGan, actions: Sequence[str], codes: Callable[[], Codes]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -75,7 +76,7 @@ class Stage:
     sampler: str = "prior"  # prior | fitted: where the codes of sampled pictures come from
     swap_share: float = 1.0  # of the batch, how many swaps and samples are drawn
     sample_share: float = 1.0
-    before: tuple[str, ...] = ()  # actions on the training codes: refit, whiten, fold
+    before: tuple[str, ...] = ()  # actions on the training codes: refit, standard, whiten, fold
     after: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -134,7 +135,7 @@ class Config:
 def read(path: Path | str, overrides: Mapping[str, str] | None = None) -> Config:
     """Read a TOML file, or a preset by its name (`fashion`, `paper`, `tiny`). Raises ConfigError.
 
-    `overrides` are dotted keys with TOML values: {"seed": "1", "stage.0.epochs": "2"}.
+    `overrides` are dotted keys with TOML values: {"seed": "1", "stage.0.epochs": "2"}; a stage has a number, from 0, or its name.
     """
     file = Path(path)
     if file.suffix != ".toml":
@@ -146,14 +147,23 @@ def read(path: Path | str, overrides: Mapping[str, str] | None = None) -> Config
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file.name}: {error}") from error
-    for key, value in (overrides or {}).items():
-        _override(raw, key, value)
-    return from_dict(raw)
+    return from_dict(_overridden(raw, overrides or {}))
+
+
+def changed(config: Config, overrides: Mapping[str, str]) -> Config:
+    """The configuration with overrides as `read` takes them. Raises ConfigError."""
+    return from_dict(_overridden(json.loads(json.dumps(config.to_dict())), overrides))
 
 
 def from_dict(raw: Mapping[str, Any]) -> Config:
     """Build a Config from plain types, as `to_dict` gives them. Raises ConfigError."""
-    return typing.cast("Config", _build(Config, raw, ""))
+    return typing.cast("Config", parse(Config, raw))
+
+
+def _overridden(raw: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
+    for key, value in overrides.items():
+        _override(raw, key, value)
+    return raw
 
 
 def _override(raw: dict[str, Any], key: str, text: str) -> None:
@@ -165,9 +175,10 @@ def _override(raw: dict[str, Any], key: str, text: str) -> None:
     node: Any = raw
     for step in path:
         if isinstance(node, list):
-            if not step.isdigit() or int(step) >= len(node):
-                raise ConfigError(f"{key}: {step!r} must be an index below {len(node)}")
-            node = node[int(step)]
+            names = [item.get("name") for item in node]
+            if step not in names and not (step.isdigit() and int(step) < len(node)):
+                raise ConfigError(f"{key}: {step!r} must be an index below {len(node)}, or a name")
+            node = node[names.index(step) if step in names else int(step)]
         else:
             node = node.setdefault(step, {})
         if not isinstance(node, dict | list):
@@ -177,8 +188,8 @@ def _override(raw: dict[str, Any], key: str, text: str) -> None:
     node[last] = value
 
 
-def _build(kind: Any, raw: Any, where: str) -> Any:
-    """A dataclass, tuple or plain value from TOML; `where` is the dotted key for the error text."""
+def parse(kind: Any, raw: Any, where: str = "") -> Any:
+    """A dataclass, tuple or plain value from TOML; `where` is the dotted key for the error text. Raises ConfigError."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(raw, Mapping):
@@ -194,7 +205,7 @@ def _build(kind: Any, raw: Any, where: str) -> Any:
         ]
         if missing:
             raise ConfigError(f"missing key {where + missing[0]!r}")
-        values = {key: _build(hints[key], value, f"{where}{key}.") for key, value in raw.items()}
+        values = {key: parse(hints[key], value, f"{where}{key}.") for key, value in raw.items()}
         try:
             return kind(**values)
         except ValueError as error:
@@ -202,11 +213,11 @@ def _build(kind: Any, raw: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(raw, list | tuple):
             raise ConfigError(f"{where.rstrip('.')}: must be a list")
-        return tuple(_build(args[0], item, f"{where}{i}.") for i, item in enumerate(raw))
+        return tuple(parse(args[0], item, f"{where}{i}.") for i, item in enumerate(raw))
     if origin is not None:  # Mapping[str, X]
         if not isinstance(raw, Mapping):
             raise ConfigError(f"{where.rstrip('.')}: must be a table")
-        return {key: _build(args[1], value, f"{where}{key}.") for key, value in raw.items()}
+        return {key: parse(args[1], value, f"{where}{key}.") for key, value in raw.items()}
     if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
         return float(raw)
     if type(raw) is not kind:

@@ -31,9 +31,14 @@ from model import contract
 from model.contract import Card, ContractError, Dims, Golden, Prior
 from model.prior import FittedDensity
 from model.vae_gan import VaeGan
-from training.data import Pictures
+from training import checkpoint
+from training.codes import act, encode
+from training.config import from_dict
+from training.data import DataError, Pictures, load_for, preprocessing_of
 from training.files import replace_folder
+from training.loop import build
 from training.modelcard import model_card
+from training.runfolder import DATA, LAST, manifest, revision
 
 GOLDEN_ROWS = 16
 PARITY_ROWS = 256
@@ -192,6 +197,40 @@ def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any]) -> Pa
         shutil.rmtree(beside, ignore_errors=True)
         raise
     return out
+
+
+def export_run(run: Path, data: Path, out: Path, name: str | None = None, file: str = LAST) -> Path:
+    """Export a checkpoint of the last stage of a run folder, by default its newest, as `export` does.
+
+    `data` is the data set that the run was trained on; `name` that of the model, where it is not the configuration's. Raises
+    CheckpointError for a run that is not finished, DataError for other pictures.
+    """
+    state = checkpoint.load(run / file)
+    config = from_dict(json.loads(state["config"]))
+    if state["stage"] < len(config.stage) - (file != LAST):
+        raise checkpoint.CheckpointError(f"{file}: the run is not finished: train on, then export")
+    kept, held = load_for(config.data, data)
+    described = manifest(kept, held)
+    _check_same_data(run, described)
+    model = build(config, kept)
+    model.load_state_dict(state["average"])
+    if state["stage"] < len(config.stage):  # from within the last stage: what its end would have done
+        act(model, config.stage[-1].after, lambda: encode(model, kept.pixels, kept.labels))
+    card = {
+        "name": name or config.name,
+        "preprocessing": preprocessing_of(config.data, kept.pixels.shape[3]),
+        "data": {**described, "origin": config.data.origin, "licence": config.data.licence},
+        "training": {**config.to_dict(), "seconds": round(state["seconds"])},
+        "revision": revision(),
+    }
+    return export(model, held, out, card)
+
+
+def _check_same_data(run: Path, described: dict[str, Any]) -> None:
+    """Raises DataError when the run folder describes other pictures than these: classes, weights and codes would not be its own."""
+    said = run / DATA
+    if said.exists() and json.loads(said.read_text(encoding="utf-8"))["sha256"] != described["sha256"]:
+        raise DataError("the run was trained on other pictures than these: give the data set it began with")
 
 
 def _copy(model: VaeGan) -> VaeGan:

@@ -12,7 +12,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,9 @@ class Trainer:
         self.model = build(config, train).to(team.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub forgets it
         self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.stage_index, self.step_index, self.seconds = 0, 0, 0.0
+        self.stage_index, self.step_index = 0, 0
+        self.seconds = self.core_seconds = 0.0  # on the clock, and of this process's processors
+        self.clocks = _clocks()  # when they were last read
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.seen: dict[str, float] = {}
         self.best: float | None = None
@@ -133,14 +135,12 @@ class Trainer:
                 logged = moment
             stopping = self.team.any(self.stopping)
             if moment - saved >= save_every_s or stopping:
-                self.seconds += moment - saved
                 self._save(LAST)
                 saved = moment
             if keep_every and self.global_step % keep_every == 0:
                 self._save(f"step-{self.global_step:08d}.pt")
             if stopping:
                 raise Stopped
-        self.seconds += time.monotonic() - saved
         self._settle(stage)
 
     def _step(self, stage: Stage, total: int, drawn: Iterator[Batch]) -> dict[str, float]:
@@ -229,18 +229,31 @@ class Trainer:
     def _save(self, name: str) -> None:
         if not self.folder:
             return
+        self._count()
         state = {
             "config": json.dumps(self.config.to_dict()),
             "data": json.dumps(self.data["sha256"]),
             "stage": self.stage_index,
             "step": self.step_index,
             "seconds": self.seconds,
+            "core_seconds": self.core_seconds,
             "best": self.best,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": {part: optimizer.state_dict() for part, optimizer in self.optimizers.items()},
         }
         checkpoint.save(self.path / name, state)
+
+    def _count(self) -> None:
+        """Add what has passed since the clocks were last read."""
+        before, self.clocks = self.clocks, _clocks()
+        self.seconds += self.clocks[0] - before[0]
+        self.core_seconds += self.clocks[1] - before[1]
+
+    def _take_clocks(self, state: Mapping[str, Any]) -> None:
+        """Go on counting from a checkpoint (one from before cores were counted says nothing of them)."""
+        self.seconds, self.core_seconds = state["seconds"], state.get("core_seconds", 0.0)
+        self.clocks = _clocks()
 
     def _resume(self) -> None:
         path = self.path / LAST
@@ -255,8 +268,8 @@ class Trainer:
             raise checkpoint.CheckpointError("the run folder holds a checkpoint of other pictures: give their data set, or another folder")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.stage_index, self.step_index, self.seconds = state["stage"], state["step"], state["seconds"]
-        self.best = state["best"]
+        self.stage_index, self.step_index, self.best = state["stage"], state["step"], state["best"]
+        self._take_clocks(state)
         if state["optimizers"]:
             self.optimizers = make_optimizers(self.model, self.config.stage[self.stage_index])
             for part, values in state["optimizers"].items():
@@ -279,7 +292,16 @@ class Trainer:
             if name in moved or name == "fitted":
                 part.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state["average"].items() if k.startswith(f"{name}.")})
         self.average.load_state_dict(self.model.state_dict())
-        self.stage_index, self.seconds = done, state["seconds"]
+        self.stage_index = done
+        self._take_clocks(state)
+        if self.folder and done == len(self.config.stage):  # nothing is left to train, so nothing else would write
+            self.folder.describe(self.config, self.data, self.team)
+            self._save(LAST)
+
+
+def _clocks() -> tuple[float, float]:
+    """Seconds on the clock, and of this process's processors."""
+    return time.monotonic(), time.process_time()
 
 
 def stage_file(done: int) -> str:

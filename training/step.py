@@ -13,7 +13,7 @@ Longer than 250 lines because every term of the method stands here, one function
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -56,12 +56,12 @@ class Forward:
         model: VaeGan,
         stage: Stage,
         batch: Batch,
-        fakes: frozenset[str],
+        kinds: frozenset[str],
         generator: torch.Generator,
         bf16: bool,
         team: Team = ALONE,
     ) -> None:
-        self.model, self.stage, self.batch, self.fakes, self.generator, self.bf16 = model, stage, batch, fakes, generator, bf16
+        self.model, self.stage, self.batch, self.kinds, self.generator, self.bf16 = model, stage, batch, kinds, generator, bf16
         self.x, self.label, self.team = batch.x, batch.label, team
 
     def run(self, network: nn.Module, *inputs: Tensor) -> Any:
@@ -99,9 +99,20 @@ class Forward:
         return self.team.share(whole.sample(self.generator, self.stage.style_noise))  # as `noise`
 
     @cached_property
+    def own_class_code(self) -> Tensor:
+        """Of each picture what G takes of its class: z_s, or the mean of its true class."""
+        return self.model.class_code(self.z_s, self.label)
+
+    @cached_property
+    def standard_means(self) -> Tensor:
+        """The means of q, every dimension brought to mean 0 and deviation 1 over the batch."""
+        mean = self.q.mean
+        return (mean - mean.mean(0).detach()) / mean.std(0).detach().clamp_min(1e-4)
+
+    @cached_property
     def class_code(self) -> Tensor:
-        """The z_s that G gets: perhaps of another picture of the class, detached, with noise."""
-        z_s = self.z_s.detach() if self.stage.class_code == "detached" else self.z_s
+        """The class code that G gets: perhaps of another picture of the class, detached, with noise."""
+        z_s = self.own_class_code.detach() if self.stage.class_code == "detached" else self.own_class_code
         if self.stage.class_exchange:
             z_s = z_s[self.partners]
         if self.stage.class_noise:
@@ -134,7 +145,7 @@ class Forward:
             a = self.partners[:rows]
         else:
             a = torch.randperm(len(self.label), generator=self.generator, device=self.x.device)[:rows]
-        z_s, code = self.class_code[a] if not self.stage.class_exchange else self.z_s.detach()[a], self.code[:rows]
+        z_s, code = self.class_code[a] if not self.stage.class_exchange else self.own_class_code.detach()[a], self.code[:rows]
         if not self.stage.through_flow:
             return z_s, code, self.label[a], code
         with torch.no_grad():
@@ -151,19 +162,17 @@ class Forward:
                 z_s, z_u = self.model.fitted.sample(label, self.generator)
             else:
                 z_s = self.model.prior.sample(label, self.generator)
-                z_u = torch.randn(rows, self.code.shape[1], generator=self.generator, device=self.x.device)
+                z_u = torch.randn(rows, self.model.sizes.dim_u, generator=self.generator, device=self.x.device)
             label, z_s, z_u = (self.team.share(drawn) for drawn in (label, z_s, z_u))
+            z_s = self.model.class_code(z_s, label)
             code = self.model.code_from_style(z_u, z_s) if self.stage.through_flow else z_u
         return z_s, code, label, z_u
 
     @cached_property
     def drawn(self) -> dict[str, Tensor]:
         """Pictures by kind: rec, swap, smp (those that this update needs)."""
-        codes = {"rec": (self.class_code, self.code)}
-        if "swap" in self.fakes:
-            codes["swap"] = self.swap_codes[:2]
-        if "smp" in self.fakes:
-            codes["smp"] = self.sample_codes[:2]
+        codes_of = {"rec": lambda: (self.class_code, self.code), "swap": lambda: self.swap_codes[:2], "smp": lambda: self.sample_codes[:2]}
+        codes = {kind: codes_of[kind]() for kind in KINDS if kind in self.kinds}
         z_s, code = (torch.cat(parts) for parts in zip(*codes.values(), strict=True))
         pictures = self.run(self.model.decoder, z_s, code)
         return dict(zip(codes, pictures.split([len(c[0]) for c in codes.values()]), strict=True))
@@ -174,13 +183,13 @@ class Forward:
     @cached_property
     def fake_scores(self) -> dict[str, Tensor]:
         """D on each kind, with gradient to the picture. In a fixed order: every call moves the spectral norm's estimate."""
-        kinds = sorted(self.fakes)
+        kinds = sorted(self.kinds)
         return {kind: self.run(self.model.critic, self.drawn[kind], self.label_of(kind)).float() for kind in kinds}
 
     @cached_property
     def critic_scores(self) -> dict[str, Tensor]:
         """D on real pictures and on each kind, without gradient to the picture."""
-        kinds = ["real", *sorted(self.fakes)]
+        kinds = ["real", *sorted(self.kinds)]
         pictures = [self.x, *(self.drawn[kind].detach() for kind in kinds[1:])]
         labels = [self.label, *(self.label_of(kind) for kind in kinds[1:])]
         scores = self.run(self.model.critic, torch.cat(pictures), torch.cat(labels)).float()
@@ -191,7 +200,7 @@ class Forward:
     @cached_property
     def cycle(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Swaps and samples encoded again: class logits, label, style code found, style code wanted."""
-        kinds = [kind for kind in ("swap", "smp") if kind in self.fakes]
+        kinds = [kind for kind in ("swap", "smp") if kind in self.kinds]
         codes = {"swap": lambda: self.swap_codes, "smp": lambda: self.sample_codes}
         pictures = torch.cat([self.drawn[kind] for kind in kinds])
         label = torch.cat([codes[kind]()[2] for kind in kinds])
@@ -238,6 +247,9 @@ TERMS: dict[str, Callable[[Forward], Tensor]] = {
     "dependence": lambda f: losses.dependence(f.q.mean, f.label),
     "leak": lambda f: losses.leak_loss(f.model.classifier(f.code), f.model.prior.log_weights.exp()),
     "leak_classifier": lambda f: losses.leak_classifier_loss(f.model.classifier(f.code.detach()), f.label),
+    # the same on what a probe looks at: noise hides what a nearly collapsed dimension says, and its scale does not count
+    "leak_means": lambda f: losses.leak_loss(f.model.classifier(f.standard_means), f.model.prior.log_weights.exp()),
+    "leak_classifier_means": lambda f: losses.leak_classifier_loss(f.model.classifier(f.standard_means.detach()), f.label),
     "flow_nll": lambda f: losses.flow_nll(*f.flow(f.flow_codes, f.read)),
     "cycle_class": lambda f: losses.class_loss(f.cycle[0], f.cycle[1]),
     "cycle_style": lambda f: losses.code_regression(f.cycle[2], f.cycle[3]),
@@ -296,11 +308,8 @@ def step(
     seen: dict[str, float] = {}
     for update in stage.update:
         terms = sorted({term for weights in update.move.values() for term in weights})
-        fakes = frozenset(kind for kind in KINDS if {f"gen_{kind}", f"critic_{kind}"} & set(terms))
-        if any(term.startswith("cycle") for term in terms):
-            fakes |= {"swap", "smp"}
         for _ in range(update.repeat):
-            forward = Forward(model, stage, next(batches), fakes, generator, bf16, team)
+            forward = Forward(model, stage, next(batches), kinds_for(terms), generator, bf16, team)
             values = {term: TERMS[term](forward) for term in terms}
             found = torch.stack([value.detach() for value in values.values()])
             team.average([found])  # before the check, so that all stop where one diverges
@@ -312,6 +321,16 @@ def step(
                 optimizers[part].step()
     team.average([buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))])
     return seen
+
+
+def kinds_for(terms: Collection[str]) -> frozenset[str]:
+    """What G has to draw for these losses."""
+    kinds = {kind for kind in KINDS if {f"gen_{kind}", f"critic_{kind}"} & set(terms)}
+    if any(term.startswith("recon") for term in terms):
+        kinds |= {"rec"}
+    if any(term.startswith("cycle") for term in terms):
+        kinds |= {"swap", "smp"}
+    return frozenset(kinds)
 
 
 def _check_finite(seen: Mapping[str, float], stage: Stage) -> None:

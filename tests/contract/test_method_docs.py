@@ -11,6 +11,7 @@ from training.codes import ACTIONS
 from training.config import PRESETS, Config, DataConfig, Stage, Update
 from training.measures import MEASURES
 from training.step import TERMS
+from training.variants import read_plan
 
 PAGE = (Path(__file__).parents[2] / "docs/method.md").read_text(encoding="utf-8")
 
@@ -61,6 +62,11 @@ def test_the_papers_table_names_the_losses_of_its_preset():
         line.split("|")[2] for line in section("paper.toml: the paper as published").splitlines() if line.startswith("| `")
     )
     assert {word for word in re.findall(r"\w+", objectives) if not word[0].isdigit()} == used
+
+
+def test_the_rows_of_the_baselines_are_those_of_the_plan():
+    lines = [line for line in section("Baselines and ablations").splitlines() if line.startswith("| ")][1:]
+    assert lines == [f"| {variant.name} | {variant.note} |" for variant in read_plan().variant]
 
 
 def test_the_lines_of_the_figures_have_the_definitions_of_the_code():

@@ -126,6 +126,22 @@ def test_without_a_flow_the_style_is_the_code(x):
 
 
 @torch.no_grad()
+def test_a_decoder_that_takes_the_mean_draws_the_class_that_is_read_and_nothing_else_of_z_s():
+    torch.manual_seed(0)
+    sizes = Sizes(**{**SIZES.__dict__, "decoder_takes": "mean", "flow_layers": 0})
+    model = VaeGan(sizes, torch.full((CLASSES,), 1 / CLASSES), channels=1, height=8, width=8).eval()
+    near, z_u = model.prior.means + 0.3 * torch.rand(CLASSES, 5), torch.randn(CLASSES, 6)
+    assert torch.equal(model.read_class(near), torch.arange(CLASSES))
+    assert torch.equal(model.decode(near, z_u), model.decoder(model.prior.means, z_u))
+    assert torch.equal(model.class_code(near, torch.tensor([3, 2, 1, 0])), model.prior.means.flip(0))
+
+
+def test_a_decoder_takes_z_s_or_the_mean_of_its_class():
+    with pytest.raises(ValueError, match="decoder_takes must be one of z_s, mean"):
+        Sizes(decoder_takes="label")
+
+
+@torch.no_grad()
 def test_pictures_and_log_variances_stay_in_their_range_for_wild_inputs(model):
     pictures = model.decode(100 * torch.ones(2, 5), -100 * torch.ones(2, 6))
     assert (pictures >= 0).all()

@@ -169,6 +169,12 @@ def test_an_unknown_key_names_the_nearest(places, tmp_path):
     assert "unknown key 'stage.0.epoch' (did you mean 'epochs'?)" in refusal(train(places, tmp_path, "--set", "stage.0.epoch=2"))
 
 
+def test_a_row_of_the_table_that_does_not_exist_names_the_nearest(places, tmp_path):
+    said = refusal(["reproduce", "tiny", "--data", str(places.data), "--out", str(tmp_path), "--rows", "cVEA"])
+    assert said.startswith("there is no row 'cVEA' (did you mean 'cVAE'?)")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_missing_data_says_what_to_give(places, tmp_path):
     refusal(["train", str(places.config), "--data", str(tmp_path / "nothing"), "--out", str(tmp_path)])
 

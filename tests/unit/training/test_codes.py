@@ -51,6 +51,18 @@ def test_the_sampler_is_fitted_to_z_s_by_true_class_and_to_the_style_that_is_ser
     assert torch.allclose(model.fitted.z_u_mean, z_u.mean(0), atol=1e-5)
 
 
+def test_the_standard_sampler_is_read_as_the_class_that_was_asked_for_whatever_was_fitted_before(model, few):
+    codes = encode(model, few.pixels, few.labels)
+    model.prior.raw_log_vars.data.fill_(1.5)  # classes that overlap
+    refit(model, codes)
+    ACTIONS["standard"](model, codes)
+    label = torch.arange(10).repeat(200)
+    z_s, z_u = model.fitted.sample(label, torch.Generator().manual_seed(0))
+    assert torch.equal(model.read_class(z_s), label)
+    assert z_u.mean(0).abs().max() < 0.1
+    assert z_u.std(0) == pytest.approx([1.0] * 4, abs=0.1)
+
+
 @pytest.mark.parametrize("action", ["whiten", "fold"])
 def test_an_action_on_the_flow_is_refused_where_there_is_none(action, model, few):
     codes = encode(model, few.pixels[:20], few.labels[:20])

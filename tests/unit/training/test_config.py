@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 from training.codes import ACTIONS, check_actions
-from training.config import PRESETS, Config, ConfigError, from_dict, read
+from training.config import PRESETS, Config, ConfigError, changed, from_dict, read
 from training.step import TERMS, check_terms
 
 PRESET_NAMES = sorted(path.stem for path in PRESETS.glob("*.toml"))
@@ -169,6 +169,19 @@ def test_dotted_overrides_take_toml_values_and_plain_words(raw):
     assert config.stage[1].lr["decoder"] == raw["stage"][1]["lr"]["decoder"]
 
 
+def test_a_stage_is_overridden_by_its_name_as_by_its_number():
+    assert read("tiny", {"stage.class encoder.epochs": "3", "stage.served.lr.critic": "1e-5"}) == read(
+        "tiny", {"stage.0.epochs": "3", "stage.3.lr.critic": "1e-5"}
+    )
+
+
+def test_a_configuration_is_changed_like_a_file():
+    overrides = {"stage.codes.class_code": "live", "stage.codes.update.0.move.critic.critic_smp": "1.0", "model.decoder_takes": "mean"}
+    assert changed(read("tiny"), overrides) == read("tiny", overrides)
+    with pytest.raises(ConfigError, match=r"unknown key 'sead'"):
+        changed(read("tiny"), {"sead": "1"})
+
+
 def test_an_override_can_open_a_table_that_the_file_leaves_out():
     assert read("paper", {"data.height": "32"}).data.height == 32
 
@@ -177,8 +190,8 @@ def test_an_override_can_open_a_table_that_the_file_leaves_out():
     ("key", "message"),
     [
         ("sead", r"unknown key 'sead' \(did you mean 'seed'"),
-        ("stage.9.epochs", r"^stage\.9\.epochs: '9' must be an index below 4$"),
-        ("stage.first.epochs", r"'first' must be an index below 4$"),
+        ("stage.9.epochs", r"^stage\.9\.epochs: '9' must be an index below 4, or a name$"),
+        ("stage.first.epochs", r"'first' must be an index below 4, or a name$"),
         ("seed.x", r"^seed\.x: 'seed' has no keys below it$"),
         ("stage.0", r"^stage\.0: '0' must be followed by a key$"),
     ],

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training import checkpoint
 from training.batches import augment
 from training.checkpoint import CheckpointError
 from training.config import Config, ConfigError, Update, read
@@ -316,6 +317,26 @@ def test_parts_that_no_shared_stage_moves_may_have_other_sizes(start, config, un
     other = dataclasses.replace(config, model=dataclasses.replace(config.model, flow_hidden=8))
     shared = start(other, after=unbroken.folder)
     assert [line["stage"] for line in shared.figures if line["step"] == 1] == ["flow", "served"]
+
+
+def test_a_run_that_shares_every_stage_is_finished_at_once_and_can_be_exported(start, config, unbroken):
+    shared = start(dataclasses.replace(config, stage=config.stage[:2], name="codes"), after=unbroken.folder)
+    assert shared.figures == []
+    state = checkpoint.load(shared.folder / LAST)
+    assert (state["stage"], json.loads(state["config"])["name"]) == (2, "codes")
+    taken = checkpoint.load(unbroken.folder / "stage-2.pt")["average"]
+    assert all(torch.equal(value, taken[name]) for name, value in state["average"].items())
+    assert json.loads((shared.folder / "data.json").read_text()) == json.loads((unbroken.folder / "data.json").read_text())
+
+
+def test_the_clocks_of_a_run_count_what_it_took_over_and_every_time_that_it_was_taken_up(unbroken, start, config):
+    spent = [checkpoint.load(unbroken.folder / f"stage-{done}.pt")["core_seconds"] for done in (1, 2, 3, 4)]
+    assert 0 < spent[0] < spent[1] < spent[2] < spent[3]
+    shared = start(with_stage(config, 3, sample_share=0.25), after=unbroken.folder)
+    assert shared.trainer.core_seconds > spent[2]
+    cut = start(config, until=stop_at("codes", 3))
+    before = cut.trainer.core_seconds
+    assert start(config, cut.folder).trainer.core_seconds > before > 0
 
 
 @pytest.mark.parametrize(("change", "value"), [("seed", 1), ("precision", "bf16")])

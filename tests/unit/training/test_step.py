@@ -11,7 +11,7 @@ import torch
 
 from model.vae_gan import PARTS, Sizes, VaeGan
 from training.config import Stage, Update, read
-from training.step import KINDS, TERMS, Batch, Diverged, Forward, make_optimizers, set_modes, step
+from training.step import KINDS, TERMS, Batch, Diverged, Forward, kinds_for, make_optimizers, set_modes, step
 
 ROWS, CLASSES = 12, 3
 UPDATES = [
@@ -104,9 +104,8 @@ def test_a_part_takes_the_gradient_of_its_own_weighted_sum(stage, index):
     alone = dataclasses.replace(stage, update=(update,))
     step(model, alone, endless_batches(), make_optimizers(model, stage), torch.Generator().manual_seed(1))
     terms = sorted({term for weights in update.move.values() for term in weights})
-    kinds = frozenset(k for k in KINDS if "cycle_class" in terms or f"gen_{k}" in terms or f"critic_{k}" in terms)
     for part, weights in update.move.items():
-        forward = forward_of(stage, copy.deepcopy(before), kinds=kinds)
+        forward = forward_of(stage, copy.deepcopy(before), kinds=kinds_for(terms))
         values = {term: TERMS[term](forward) for term in terms}
         total = sum(weight * values[term] for term, weight in weights.items())
         parameters = dict(getattr(forward.model, part).named_parameters())
@@ -143,6 +142,8 @@ def test_an_update_is_repeated_on_fresh_batches():
         (PAPER, "kl_mean", {"encoder_u"}),
         (PAPER, "leak", {"encoder_u", "classifier"}),  # the adversary knows nothing of E_s
         (PAPER, "leak_classifier", {"classifier"}),
+        (PAPER, "leak_means", {"encoder_u", "classifier"}),
+        (PAPER, "leak_classifier_means", {"classifier"}),
         (PAPER, "recon_mse", {"encoder_s", "encoder_u", "decoder"}),  # not mu, not Sigma
         (PAPER, "gen_smp", {"decoder", "critic"}),
         *((PAPER, term, {"critic"}) for term in ("critic_real", "critic_rec", "critic_smp")),
@@ -231,6 +232,32 @@ def test_samples_have_the_class_frequencies_of_the_training_split():
     assert (torch.bincount(label) / 3000).tolist() == pytest.approx([0.5, 0.3, 0.2], abs=0.04)
 
 
+@pytest.mark.parametrize(
+    ("terms", "kinds"),
+    [
+        ({"class", "likelihood"}, set()),
+        ({"recon_sse", "kl_sum"}, {"rec"}),
+        ({"gen_smp", "critic_real", "critic_smp"}, {"smp"}),
+        ({"recon_mse", "critic_smp"}, {"rec", "smp"}),
+        ({"cycle_style"}, {"swap", "smp"}),
+    ],
+)
+def test_g_draws_what_the_losses_ask_for_and_nothing_else(terms, kinds):
+    """Pictures that nobody asked for would still move BatchNorm's statistics."""
+    assert kinds_for(terms) == kinds
+    if kinds:
+        assert set(forward_of(PAPER, kinds=kinds).drawn) == kinds
+
+
+def test_a_decoder_that_takes_the_mean_is_trained_on_that_of_the_true_class():
+    stage, model = dataclasses.replace(PAPER, swap_share=0.5), make_model(PAPER)
+    model.sizes = dataclasses.replace(model.sizes, decoder_takes="mean")
+    forward = forward_of(stage, model)
+    assert torch.equal(forward.class_code, model.prior.means[forward.label])
+    for z_s, _, label, _ in (forward.swap_codes, forward.sample_codes):
+        assert torch.equal(z_s, model.prior.means[label])
+
+
 def test_codes_of_frozen_encoders_may_come_with_the_batch():
     model = make_model(SERVED)
     set_modes(model, SERVED)
@@ -271,3 +298,13 @@ def test_bf16_autocast_changes_a_loss_by_rounding_alone():
         losses.append(step(model, only, endless_batches(), make_optimizers(model, only), torch.Generator().manual_seed(0), bf16))
     assert losses[0]["recon_mse"] != losses[1]["recon_mse"]
     assert losses[0]["recon_mse"] == pytest.approx(losses[1]["recon_mse"], rel=0.02)
+
+
+def test_the_adversary_on_means_sees_neither_noise_nor_scale():
+    model = make_model(PAPER)
+    forward = forward_of(PAPER, model)
+    assert forward.standard_means.mean(0).abs().max() < 1e-5
+    assert forward.standard_means.std(0) == pytest.approx(torch.ones(5), abs=1e-4)
+    with torch.no_grad():
+        model.encoder_u.head.weight[:5] *= 1e-3  # means nearly collapsed: what they say is said as loud
+    assert torch.allclose(forward_of(PAPER, model).standard_means, forward.standard_means, atol=1e-2)

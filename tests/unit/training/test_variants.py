@@ -1,0 +1,139 @@
+"""A row of the table changes what it says and nothing else, and gets as much training as the others."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.trainee import config as small_config
+from tests.trainee import pictures
+from training.codes import check_actions
+from training.config import Config, ConfigError, read
+from training.loop import shared_stages
+from training.rehearse import rehearse
+from training.step import check_terms
+from training.variants import Variant, configure, decoder_steps, read_plan
+
+ROWS = {variant.name: variant for variant in read_plan().variant}
+RUNS = [name for name, variant in ROWS.items() if not variant.like]
+FASHION = read("fashion")
+
+
+def losses(config: Config, part: str) -> set[str]:
+    return {term for stage in config.stage for update in stage.update for term in update.move.get(part, {})}
+
+
+def moved(config: Config) -> set[str]:
+    return set().union(*(stage.moved for stage in config.stage))
+
+
+@pytest.mark.parametrize("base", ["fashion", "tiny"])
+@pytest.mark.parametrize("name", RUNS)
+def test_every_row_has_the_networks_pictures_and_steps_of_g_of_the_base(name, base):
+    base = read(base)
+    row = configure(ROWS[name], base, 1.0)
+    check_terms(row)
+    check_actions(row)
+    assert decoder_steps(row) == pytest.approx(decoder_steps(base), rel=1e-3)
+    assert (row.seed, row.precision, row.data) == (base.seed, base.precision, base.data)
+    for key in ("encoder_s_widths", "encoder_u_widths", "decoder_widths", "decoder_hidden", "critic_widths"):
+        assert getattr(row.model, key) == getattr(base.model, key)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_row_takes_its_steps(name):
+    """Every stage for a few steps, actions included, on pictures of 8x8 pixels."""
+    rehearse(configure(ROWS[name], small_config(), 1.0), pictures(), pictures(10, seed=1), steps=1)
+
+
+def test_the_class_encoder_is_trained_once_for_all_but_the_paper_and_the_codes_where_they_can_be():
+    ours, *others = (configure(ROWS[name], FASHION, 0.2) for name in RUNS)
+    assert {other.name: shared_stages(ours, other) for other in others} == {
+        "without-fine-tuning": 1,
+        "without-the-flow": 2,
+        "without-the-dependence-penalty": 1,
+        "without-the-gan": 1,
+        "z-s-not-throttled": 1,
+        "cvae": 1,
+        "cgan": 1,
+        "cvae-gan": 1,
+        "paper": 0,
+    }
+
+
+def test_the_base_is_a_row_unchanged_and_a_scale_multiplies_every_stage():
+    assert configure(ROWS["ours"], FASHION, 1.0) == dataclasses.replace(FASHION, name="ours")
+    half = configure(ROWS["ours"], FASHION, 0.5)
+    assert [stage.epochs for stage in half.stage] == [stage.epochs / 2 for stage in FASHION.stage]
+
+
+def test_the_steps_of_a_stage_that_is_left_out_go_to_the_others():
+    row = configure(ROWS["without fine-tuning"], FASHION, 1.0)
+    assert {stage.name: stage.epochs for stage in row.stage} == {"class encoder": 14, "codes": 9 + 8, "flow": 60}
+
+
+def test_a_row_lacks_what_its_name_says():
+    rows = {name: configure(ROWS[name], FASHION, 1.0) for name in RUNS}
+    assert "critic" not in moved(rows["without the GAN"])
+    assert not {term for term in losses(rows["without the GAN"], "decoder") if term.startswith("gen")}
+    assert "dependence" not in losses(rows["without the dependence penalty"], "encoder_u")
+    assert rows["without the flow"].model.flow_layers == 0
+    assert "served" not in {stage.name for stage in rows["without fine-tuning"].stage}
+    codes = rows["z_s not throttled"].stage[1]
+    assert (codes.class_code, codes.class_noise) == ("live", 0)
+    assert "recon_sse" in codes.update[0].move["encoder_s"]
+
+
+def test_the_baselines_take_the_mean_of_the_class_and_their_own_losses():
+    rows = {name: configure(ROWS[name], FASHION, 1.0) for name in ("cVAE", "cGAN", "cVAE-GAN")}
+    assert {row.model.decoder_takes for row in rows.values()} == {"mean"}
+    assert losses(rows["cVAE"], "decoder") == {"recon_sse", "kl_sum"}
+    assert "critic" not in moved(rows["cVAE"])
+    assert losses(rows["cGAN"], "decoder") == {"gen_smp"}
+    assert losses(rows["cGAN"], "critic") == {"critic_real", "critic_smp"}
+    assert "encoder_u" not in moved(rows["cGAN"])
+    assert losses(rows["cVAE-GAN"], "decoder") == {"recon_sse", "kl_sum", "gen_rec", "gen_smp"}
+    assert losses(rows["cVAE-GAN"], "critic") == {"critic_real", "critic_rec", "critic_smp"}
+    for row in rows.values():
+        assert [stage.moved for stage in row.stage if "prior" in stage.moved] == [{"encoder_s", "prior"}]
+
+
+# ---------------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"drop": ("serve",)}, "there is no stage 'serve' to drop"),
+        ({"without": ("dependance",)}, "there is no loss 'dependance' to leave out"),
+        ({"change": ("model.dim_z=3",)}, r"unknown key 'model\.dim_z'"),
+        ({"preset": "papper"}, "did you mean 'paper'"),
+    ],
+)
+def test_a_row_that_asks_for_what_is_not_there_is_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        configure(Variant("new", "", **change), FASHION, 1.0)
+
+
+def test_rows_are_chosen_by_name_with_those_that_they_are_like():
+    plan = read_plan()
+    assert [variant.name for variant in plan.chosen(["paper, refitted", "cGAN"])] == ["cGAN", "paper", "paper, refitted"]
+    assert plan.chosen([]) == plan.variant
+    with pytest.raises(ConfigError, match=r"there is no row 'cVEA' \(did you mean 'cVAE'\?\); rows: ours, "):
+        plan.chosen(["cVEA"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ('[[variant]]\nname = "a"\nnote = ""\n' * 2, "two rows 'a'"),
+        ('[[variant]]\nname = "a"\nnote = ""\nlike = "b"\n', "'a' must be like a row above it"),
+        ('[[variant]]\nname = "a"\nnote = ""\nsampler = "own"\n', "sampler must be one of fitted, paper"),
+        ('[[variant]]\nname = "a"\nnot = ""\n', r"unknown key 'variant\.0\.not'"),
+    ],
+)
+def test_a_plan_that_means_nothing_is_refused(tmp_path, rows, message):
+    (tmp_path / "plan.toml").write_text("scale = 1.0\n" + rows, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        read_plan(tmp_path / "plan.toml")
