@@ -10,9 +10,14 @@ from typing import ClassVar
 
 
 class TwofoldError(Exception):
-    """Root of the tree. `code` is from a closed list, `field` names the parameter at fault, `allowed` what it may be."""
+    """Root of the tree. `code` is from a closed list, `field` names the parameter at fault, `allowed` what it may be.
+
+    `retry_after_s` is None where trying again is no use. `request_id` is what a server called the request, for who reads its answer.
+    """
 
     code: ClassVar[str] = "internal"
+    retry_after_s: float | None = None
+    request_id: str = ""
 
     def __init__(self, detail: str, *, field: str | None = None, allowed: str | None = None) -> None:
         super().__init__(detail)
@@ -91,6 +96,7 @@ class Unavailable(TwofoldError):
     """Full, draining or not ready; `retry_after_s` is honest (from the measured cost)."""
 
     code = "unavailable"
+    retry_after_s: float
 
     def __init__(self, detail: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(detail)

@@ -6,14 +6,18 @@ model makes of the pixels, or what a recipe says (a text to be carried along).
 
 from __future__ import annotations
 
+import html
 import io
+import math
 import re
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from model.contract import Dims, Pixels, Preprocessing
 from model.preprocessing import to_pixels
@@ -25,12 +29,15 @@ RECIPE_KEYWORD = "twofold"  # of the iTXt chunk, and the XMP namespace prefix
 SMALL_BYTES = 64 * 1024  # below both, decoding costs less than a thread's round trip
 SMALL_PIXELS = 128 * 128
 
+PilPicture: TypeAlias = Image.Image  # for those who name it in a type
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = {1: 0, 3: 2}  # channels -> colour type
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # within a scan FF 00 is data and FF D0..D7 only restarts it
 _JPEG_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _XMP_OPEN = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
 _XMP_CLOSE = b"</rdf:RDF></x:xmpmeta>"
+_XMP_RECIPE = re.compile(rb"<twofold:recipe>(.*?)</twofold:recipe>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,12 @@ def decode(data: bytes, header: Header, dims: Dims, preprocessing: Preprocessing
         raise UndecodablePicture("The picture cannot be decoded: it is cut short or damaged; send it again.") from error
 
 
+def grid(n: int) -> tuple[int, int]:
+    """Rows and columns of a sheet of n pictures: nearly square, wider than high."""
+    rows = max(1, math.isqrt(n))
+    return rows, -(-n // rows)
+
+
 def sheet(pixels: Pixels, rows: int, cols: int, background: tuple[int, ...]) -> Pixels:
     """[n,H,W,C] in reading order -> [rows*H, cols*W, C]; cells beyond n show the background."""
     n, height, width, channels = pixels.shape
@@ -166,6 +179,50 @@ def sheet(pixels: Pixels, rows: int, cols: int, background: tuple[int, ...]) -> 
 def encode(pixels: Pixels, media: str, recipe: str | None) -> bytes:
     """uint8 [H,W,C] -> lossless PNG or WebP that carries the recipe; the same bytes for the same arguments."""
     return _png(pixels, recipe) if media == PNG else _webp(pixels, recipe)
+
+
+def recipe_of(data: bytes) -> str | None:
+    """The text that `encode` wrote into a PNG or WebP, None where there is none. Raises UndecodablePicture."""
+    with _opened(data) as image:
+        if image.format == "WEBP":
+            found = _XMP_RECIPE.search(image.info.get("xmp", b""))
+            return html.unescape(found[1].decode()) if found else None
+        text = image.info.get(RECIPE_KEYWORD)
+        return text if isinstance(text, str) else None
+
+
+def to_image(data: bytes) -> Image.Image:
+    """A picture made here, as a PIL picture. Raises UndecodablePicture."""
+    image = _opened(data)
+    image.load()
+    return image
+
+
+def to_array(data: bytes) -> Pixels:
+    """A picture made here -> pixels uint8 [H,W,C] as they stand in its file (WebP is always RGB). Raises UndecodablePicture."""
+    pixels = np.asarray(to_image(data))
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def to_file(picture: Image.Image | NDArray[Any]) -> bytes:
+    """A PIL picture, or an array uint8 or bool [H,W] or [H,W,C], -> lossless PNG that keeps mode and EXIF. Raises TypeError."""
+    if isinstance(picture, np.ndarray):
+        levels = picture.astype(np.uint8) * 255 if picture.dtype == np.bool_ else picture
+        if levels.dtype != np.uint8 or not (levels.ndim == 2 or (levels.ndim == 3 and levels.shape[2] in (1, 3, 4))):
+            raise TypeError("an array must be uint8 or bool, [H,W] or [H,W,C] with C 1, 3 or 4")
+        picture = Image.fromarray(levels[:, :, 0] if levels.shape[2:] == (1,) else levels)
+    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # PNG has none of these
+        picture = picture.convert("RGB")
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", exif=picture.getexif())
+    return stream.getvalue()
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=("PNG", "WEBP"))
+    except UnidentifiedImageError:
+        raise UndecodablePicture("This is no PNG or WebP; recipes stand in nothing else.") from None
 
 
 def _png(pixels: Pixels, recipe: str | None) -> bytes:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service import __version__
-from service.bundles import Model
+
+if TYPE_CHECKING:  # who reads a recipe needs no engine
+    from service.bundles import Model
 
 RECIPE_VERSION = 1
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ PICTURES = (imaging.PNG, imaging.WEBP, JSON)  # the default first
 ONLY_PICTURES = PICTURES[:2]
 ONLY_JSON = (JSON,)
 SMALL_ANSWER_PIXELS = 64 * 1024  # above, encoding moves off the event loop
+grid = imaging.grid
 
 
 # ------------------------------------------------------------------------------------------------------------ negotiation
@@ -86,12 +86,6 @@ class Drawn:
 
     def written(self, k: int) -> str:
         return recipe.write(self.model, self.do, self.recipes[k])
-
-
-def grid(n: int) -> tuple[int, int]:
-    """Rows and columns of a sheet of n pictures: nearly square, wider than high."""
-    rows = math.isqrt(n)
-    return rows, -(-n // rows)
 
 
 async def respond(visit: Visit, media: str, drawn: Drawn, picture_format: str, extra: Mapping[str, Any] | None = None) -> Response:

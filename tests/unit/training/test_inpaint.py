@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from service.arrays import Arrays
 from service.client import Local
 from tests import toy
 from training import inpaint
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Local:
-    return Local(toy.make_bundle(tmp_path_factory.mktemp("inpaint") / "bundle"))
+def model(tmp_path_factory) -> Arrays:
+    return Local(toy.make_bundle(tmp_path_factory.mktemp("inpaint") / "bundle")).arrays
 
 
 @pytest.fixture(scope="module")
