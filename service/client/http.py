@@ -72,6 +72,7 @@ class Client:
     swap = _now(plans.swap)
     models = _now(plans.models)
     classes = _now(plans.classes)
+    card = _now(plans.card)
     ready = _now(plans.ready)
 
     def perform(self, plan: Plan[T]) -> T:
@@ -133,6 +134,7 @@ class AsyncClient:
     swap = _awaited(plans.swap)
     models = _awaited(plans.models)
     classes = _awaited(plans.classes)
+    card = _awaited(plans.card)
     ready = _awaited(plans.ready)
 
     async def perform(self, plan: Plan[T]) -> T:

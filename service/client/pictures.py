@@ -37,9 +37,14 @@ class Picture:
         return base64.b64decode(self.entry["image"])
 
     @property
+    def suffix(self) -> str:
+        """.png or .webp, whatever its file is."""
+        return ".webp" if self.data[8:12] == b"WEBP" else ".png"
+
+    @property
     def png(self) -> bytes:
         """The file as PNG: `data`, or where that is WebP the same pixels and recipe written anew."""
-        return self.data if _suffix(self.data) == ".png" else self._written(imaging.PNG)
+        return self.data if self.suffix == ".png" else self._written(imaging.PNG)
 
     @property
     def image(self) -> imaging.PilPicture:
@@ -78,9 +83,9 @@ class Picture:
         """Write it, recipe included. A suffix of the other format writes the same pixels in that. Raises ValueError on a third suffix."""
         path = Path(path)
         media = {".png": imaging.PNG, ".webp": imaging.WEBP}.get(path.suffix.lower())
-        if media is None and path.suffix.lower() != _suffix(self.data):
+        if media is None and path.suffix.lower() != self.suffix:
             raise ValueError("a picture is saved as .png or .webp")
-        path.write_bytes(self.data if media is None or media.endswith(_suffix(self.data)[1:]) else self._written(media))
+        path.write_bytes(self.data if media is None or media.endswith(self.suffix[1:]) else self._written(media))
 
     def _written(self, media: str) -> bytes:
         return imaging.encode(np.asarray(self), media, imaging.recipe_of(self.data))
@@ -98,10 +103,6 @@ class Picture:
     def __repr__(self) -> str:
         said = [f"{key}={self.entry[key]!r}" for key in ("class", "seed", "index", "row", "col", "frame") if key in self.entry]
         return f"Picture({', '.join(said)})"
-
-
-def _suffix(data: bytes) -> str:
-    return ".webp" if data[8:12] == b"WEBP" else ".gif" if data.startswith(b"GIF8") else ".png"
 
 
 class Pictures(Listed[Picture]):
@@ -125,7 +126,7 @@ class Pictures(Listed[Picture]):
         texts = [imaging.recipe_of(picture.data) for picture in self]
         known = [text for text in texts if text is not None]
         written = recipe.write_sheet(known, self.rows, self.cols) if known else None
-        media = "image/" + _suffix(self[0].data)[1:]
+        media = "image/" + self[0].suffix[1:]
         return Picture.of(imaging.encode(imaging.sheet(np.asarray(self), self.rows, self.cols, self._background), media, written))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Pixels:

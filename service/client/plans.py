@@ -131,6 +131,14 @@ def classes(model: str | None = None) -> Plan[list[Class]]:
     return [told(Class, entry) for entry in answer["classes"]]
 
 
+def card(model: str | None = None) -> Plan[dict[str, Any]]:
+    """The card of a model: its sizes, preprocessing, data, licence and figures."""
+    if model is None:
+        model = (yield Ask("GET", "/models"))["default"]
+    answer: dict[str, Any] = yield Ask("GET", f"/models/{urllib.parse.quote(model, safe='')}")
+    return answer
+
+
 def ready() -> Plan[bool]:
     """Whether to send requests there now. Asks once."""
     try:
@@ -164,8 +172,8 @@ def _pictures(answers: Sequence[Mapping[str, Any]], rows: int | None = None) -> 
     shape = imaging.grid(len(found)) if rows is None else (rows, -(-len(found) // rows))
     if shape[0] * shape[1] == len(found):
         return Pictures(found, *shape, **about)
-    card = yield Ask("GET", f"/models/{urllib.parse.quote(about['model'].rpartition('@')[0], safe='')}")
-    return Pictures(found, *shape, card["preprocessing"]["background"], **about)
+    preprocessing = (yield from card(about["model"].rpartition("@")[0]))["preprocessing"]
+    return Pictures(found, *shape, preprocessing["background"], **about)
 
 
 def _about(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -26,13 +26,14 @@ Codes: TypeAlias = str | Picture | Encoding | Mapping[str, Any] | tuple[Any, Any
 def picture(source: Source) -> str:
     """One picture in base64, or a code token as it is. An Encoding stands for its code, a Picture for its file.
 
-    Raises OSError where a path cannot be read, TypeError on anything that is no picture.
+    A file that holds a token is the token. Raises OSError where a path cannot be read, TypeError on anything that is no picture.
     """
     if isinstance(source, Encoding):
         return source.code
     if isinstance(source, str) and source.startswith(TOKEN):
         return source
-    return base64.b64encode(_file(source)).decode()
+    data = _file(source)
+    return data.decode("ascii", "replace").strip() if data.startswith(TOKEN.encode()) else base64.b64encode(data).decode()
 
 
 def _file(source: Source) -> bytes:
