@@ -101,7 +101,7 @@ def _generate(commands: Commands[argparse.ArgumentParser]) -> None:
     _takes_seed(command)
     command.add_argument("--temperature", type=float, default=1.0, help="spread of the styles, 0 to 4 (default %(default)s)")
     command.add_argument("--class-temperature", type=float, default=1.0, help="spread within the class, 0 to 4 (default %(default)s)")
-    command.add_argument("--sampler", choices=("fitted", "paper"), default="fitted", help="(default %(default)s)")
+    command.add_argument("--sampler", choices=("fitted", "paper"), default="fitted", help="what codes are drawn from (default %(default)s)")
     _gives_pictures(command)
     _takes_door(command)
 
@@ -174,7 +174,7 @@ def _takes_seed(command: argparse.ArgumentParser) -> None:
 
 def _gives_pictures(command: argparse.ArgumentParser) -> None:
     name = command.prog.split()[-1]
-    command.add_argument("--format", choices=("png", "webp"), help="(default png, or what the suffix of --out says)")
+    command.add_argument("--format", choices=("png", "webp"), help="of the file (default png, or what the suffix of --out says)")
     about = f"a .png or .webp (several are one sheet), a folder with / at its end for a file each, or - for stdout (default {name}.png)"
     command.add_argument("--out", metavar="PATH", help=about)
 
