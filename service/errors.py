@@ -10,14 +10,11 @@ from typing import ClassVar
 
 
 class TwofoldError(Exception):
-    """Root of the tree. `code` is from a closed list, `field` names the parameter at fault, `allowed` what it may be.
-
-    `retry_after_s` is None where trying again is no use. `request_id` is what a server called the request, for who reads its answer.
-    """
+    """Root of the tree. `code` is from a closed list, `field` names the parameter at fault, `allowed` what it may be."""
 
     code: ClassVar[str] = "internal"
-    retry_after_s: float | None = None
-    request_id: str = ""
+    retry_after_s: float | None = None  # None: trying again is no use
+    request_id: str = ""  # what a server called the request; for its clients
 
     def __init__(self, detail: str, *, field: str | None = None, allowed: str | None = None) -> None:
         super().__init__(detail)

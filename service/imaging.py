@@ -2,6 +2,8 @@
 
 Headers are read, and every cap checked, before a decoder sees a byte. It does not know where the bytes came from, what the
 model makes of the pixels, or what a recipe says (a text to be carried along).
+
+Longer than 250 lines because whatever touches the bytes of a picture file is here, and nowhere else.
 """
 
 from __future__ import annotations
