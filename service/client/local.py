@@ -42,7 +42,12 @@ class InProcess(httpx.BaseTransport):
                 started: Future[None] = Future()
                 self._thread = threading.Thread(target=asyncio.run, args=(self._live(started),), name="twofold", daemon=True)
                 self._thread.start()
-                started.result()
+                try:
+                    started.result()
+                except Exception:
+                    self._thread.join()  # it has ended; the next request tries again
+                    self._thread = None
+                    raise
         return asyncio.run_coroutine_threadsafe(self._answer(request), self._loop).result()
 
     async def _live(self, started: Future[None]) -> None:

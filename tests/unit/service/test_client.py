@@ -344,11 +344,17 @@ def test_a_local_service_starts_with_the_first_call_and_ends_when_it_is_closed(t
     assert threading.active_count() == before
 
 
-def test_a_service_that_cannot_start_fails_the_first_call():
+def test_a_service_that_cannot_start_fails_the_call_and_is_tried_again_with_the_next():
+    tried = []
+
     @asynccontextmanager
     async def broken():
+        tried.append(threading.current_thread().name)
         raise RuntimeError("no thread left")
         yield
 
-    with Client("http://local", transport=InProcess(broken)) as client, pytest.raises(RuntimeError, match="no thread left"):
-        client.models()
+    with Client("http://local", transport=InProcess(broken)) as client:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="no thread left"):
+                client.models()
+    assert tried == ["twofold", "twofold"]
