@@ -21,7 +21,7 @@ in [clients.md](clients.md); `twofold-train` is in [training.md](training.md).
 | 2 | usage, bad input, a bad bundle |
 | 3 | the server cannot be reached, is busy, or took too long; for `serve`: the address is taken |
 | 4 | not found: a model, a file |
-| 5 | a check failed: `replay --check`, `doctor` |
+| 5 | a check failed: `inspect --verify`, `replay --check`, `doctor` |
 | 130 | interrupted |
 
 This page is what `--help` prints: `python -m docs.commands > docs/cli.md`.

@@ -1,6 +1,8 @@
 """`twofold`: what the command line takes. Heavy imports wait until a command needs them; stdout is data, stderr is talk.
 
 Exit codes: 0 ok, 1 our fault, 2 usage or bad input, 3 unreachable or busy, 4 not found, 5 a check failed, 130 interrupted.
+
+Longer than 250 lines because all that the command line takes is read together.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="twofold", description="Take pictures apart into class and style, and put the codes together again.")
     top.add_argument("--version", action="version", version=f"twofold {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_serve, _generate, _encode, _decode, _swap, _replay, _models, _doctor):
+    for add in (_serve, _generate, _encode, _decode, _swap, _interpolate, _edit, _inpaint, _inspect, _replay, _models, _doctor):
         add(commands)
     return top
 
@@ -133,6 +135,60 @@ def _swap(commands: Commands[argparse.ArgumentParser]) -> None:
     _takes_door(command)
 
 
+def _interpolate(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "Frames on the way from the first KEY to the last, as one row, or as one moving picture."
+    command = commands.add_parser("interpolate", help="on the way from one to another", description=about)
+    keys = f'{_PICTURE}, class=CLASS, or a JSON object such as {{"class": 7, "seed": 1}}'
+    command.add_argument("keys", metavar="KEY", nargs="+", help=keys)
+    command.add_argument("--frames", type=int, default=16, help="how many, 2 to 64 (default %(default)s)")
+    command.add_argument("--vary", choices=("both", "class", "style"), default="both", help="what changes (default %(default)s)")
+    command.add_argument("--path", choices=("linear", "slerp"), default="linear", help="of the styles (default %(default)s)")
+    command.add_argument("--seed", type=int, help="the style of classes without a seed (default: one is drawn)")
+    command.add_argument("--verdict", action="store_true", help="say of every frame what class it is read as (with --json)")
+    command.add_argument("--animate", action="store_true", help="a moving .gif or .webp; .gif always is one")
+    command.add_argument("--fps", type=int, default=12, help="frames a second of an animation, 1 to 60 (default %(default)s)")
+    _gives_pictures(command)
+    _takes_door(command)
+
+
+def _edit(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "A picture in the same style as another class, moved along directions of style, or n times in other styles."
+    command = commands.add_parser("edit", help="the same picture, but", description=about)
+    command.add_argument("image", metavar="PICTURE", help=_PICTURE)
+    command.add_argument("--class", dest="class_", metavar="CLASS", help="an index, a name, or the beginning of one")
+    command.add_argument("--strength", type=float, default=1.0, help="how far towards the class, 0 to 1 (default %(default)s)")
+    command.add_argument(
+        "--directions", metavar="I:W,...", type=_directions, help="weights from -4 to 4 of directions of style: 0:1.5,2:-1"
+    )
+    command.add_argument("-n", type=int, default=1, help="how many (default %(default)s)")
+    _takes_seed(command)
+    command.add_argument("--style-spread", type=float, default=0.0, help="0 its own style, 1 entirely others (default %(default)s)")
+    command.add_argument("--temperature", type=float, default=1.0, help="spread of the other styles, 0 to 4 (default %(default)s)")
+    command.add_argument("--verdict", action="store_true", help="say of every picture whether it has the class (with --json)")
+    _gives_pictures(command)
+    _takes_door(command)
+
+
+def _inpaint(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "Fill a hole in a picture; what is around it stays as it is, to the byte."
+    command = commands.add_parser("inpaint", help="fill a hole", description=about)
+    command.add_argument("image", metavar="PICTURE", help="a file, or - for stdin")
+    hole = command.add_mutually_exclusive_group(required=True)
+    hole.add_argument("--mask", metavar="PICTURE", help="a picture, white where to fill")
+    hole.add_argument("--box", metavar="X,Y,W,H", type=_box, help="the hole in the model's pixels")
+    command.add_argument("--steps", type=int, default=8, help="rounds of encoding and drawing, 1 to 32 (default %(default)s)")
+    _gives_pictures(command)
+    _takes_door(command)
+
+
+def _inspect(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "Print the recipe a picture carries, as JSON. With --verify it is made again, and what does not hold ends with 5."
+    command = commands.add_parser("inspect", help="the recipe of a picture", description=about)
+    command.add_argument("image", metavar="PICTURE", help="a PNG or WebP made here, or - for stdin")
+    command.add_argument("--verify", action="store_true", help="make it again and compare")
+    _takes_door(command)
+
+
 def _replay(commands: Commands[argparse.ArgumentParser]) -> None:
     about = "Make a picture again from the recipe it carries. With --check compare, and end with 5 when they differ."
     command = commands.add_parser("replay", help="make a picture again from its recipe", description=about)
@@ -186,6 +242,21 @@ def _takes_door(command: argparse.ArgumentParser, model: bool = True) -> None:
     door.add_argument("--server", metavar="URL", type=_url, help="ask a server instead of running the model here")
     _takes_bundle(door, "the first is the default")
     command.add_argument("--json", action="store_true", help="print the answer as JSON, pictures in base64")
+
+
+def _directions(text: str) -> dict[str, float]:
+    try:
+        return {name: float(weight) for name, weight in (part.split(":") for part in text.split(","))}
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be written as 0:1.5,2:-1") from None
+
+
+def _box(text: str) -> list[int]:
+    try:
+        x, y, width, height = map(int, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be four whole numbers: x,y,width,height") from None
+    return [x, y, width, height]
 
 
 def _url(text: str) -> str:

@@ -184,11 +184,14 @@ def encode(pixels: Pixels, media: str, recipe: str | None) -> bytes:
 
 
 def recipe_of(data: bytes) -> str | None:
-    """The text that `encode` wrote into a PNG or WebP, None where there is none. Raises UndecodablePicture."""
+    """The recipe that a picture made here carries, None where there is none. Raises UndecodablePicture."""
     with _opened(data) as image:
         if image.format == "WEBP":
             found = _XMP_RECIPE.search(image.info.get("xmp", b""))
             return html.unescape(found[1].decode()) if found else None
+        if image.format == "GIF":
+            comment = image.info.get("comment", b"")
+            return comment.decode() if comment.startswith(b"{") else None
         text = image.info.get(RECIPE_KEYWORD)
         return text if isinstance(text, str) else None
 
@@ -222,9 +225,9 @@ def to_file(picture: Image.Image | NDArray[Any]) -> bytes:
 
 def _opened(data: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data), formats=("PNG", "WEBP"))
+        return Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "GIF"))
     except UnidentifiedImageError:
-        raise UndecodablePicture("This is no PNG or WebP; recipes stand in nothing else.") from None
+        raise UndecodablePicture("This is no PNG, WebP or GIF; recipes stand in nothing else.") from None
 
 
 def _png(pixels: Pixels, recipe: str | None) -> bytes:

@@ -38,8 +38,8 @@ class Picture:
 
     @property
     def suffix(self) -> str:
-        """.png or .webp, whatever its file is."""
-        return ".webp" if self.data[8:12] == b"WEBP" else ".png"
+        """.png, .webp or, of an animation, .gif: whatever its file is."""
+        return ".webp" if self.data[8:12] == b"WEBP" else ".gif" if self.data.startswith(b"GIF8") else ".png"
 
     @property
     def png(self) -> bytes:
@@ -82,10 +82,11 @@ class Picture:
     def save(self, path: Path | str) -> None:
         """Write it, recipe included. A suffix of the other format writes the same pixels in that. Raises ValueError on a third suffix."""
         path = Path(path)
-        media = {".png": imaging.PNG, ".webp": imaging.WEBP}.get(path.suffix.lower())
-        if media is None and path.suffix.lower() != self.suffix:
-            raise ValueError("a picture is saved as .png or .webp")
-        path.write_bytes(self.data if media is None or media.endswith(self.suffix[1:]) else self._written(media))
+        wanted = path.suffix.lower()
+        media = {".png": imaging.PNG, ".webp": imaging.WEBP}.get(wanted)
+        if wanted != self.suffix and (media is None or self.suffix == ".gif"):
+            raise ValueError("a picture is saved as .png or .webp, an animation as it is")
+        path.write_bytes(self.data if media is None or wanted == self.suffix else self._written(media))
 
     def _written(self, media: str) -> bytes:
         return imaging.encode(np.asarray(self), media, imaging.recipe_of(self.data))

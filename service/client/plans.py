@@ -2,6 +2,8 @@
 
 Here stand the fields of the routes, and how what one request may not hold is split over several with the same result. It does not know
 how a request travels: `http` drives a plan, with or without await.
+
+Longer than 250 lines because the interface stands here once, and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from service import imaging
 from service.client import sources
 from service.client.pictures import Matrix, Picture, Pictures
 from service.client.problems import Unreachable
-from service.client.results import Class, Encoding, Encodings, ModelInfo, told
+from service.client.results import Class, Encoding, Encodings, Inspection, ModelInfo, told
 from service.client.sources import Codes, Source
 from service.errors import Unavailable
 
@@ -23,7 +25,10 @@ MAX_ITEMS = 64  # of one request: the service's default cap
 MAX_CHARS = 7 * 2**20  # of pictures in one request, below the service's default cap on a body
 
 ClassKey: TypeAlias = int | str | Class
+Key: TypeAlias = Source | Class | Mapping[str, Any]
 Format: TypeAlias = Literal["png", "webp"]
+Vary: TypeAlias = Literal["both", "class", "style"]
+Path: TypeAlias = Literal["linear", "slerp"]
 T = TypeVar("T")
 
 
@@ -114,6 +119,84 @@ def swap(
     return Matrix([cells[at] for at in sorted(cells)], n, m, **_about(answers) | {"notes": notes})
 
 
+def interpolate(
+    keys: Sequence[Key],
+    frames: int = 16,
+    *,
+    vary: Vary = "both",
+    path: Path = "linear",
+    seed: int | None = None,
+    verdict: bool = False,
+    format: Format = "png",  # noqa: A002
+    model: str | None = None,
+) -> Plan[Pictures]:
+    """Frames on the way from the first key to the last; their sheet is one row.
+
+    A key is a picture, a code, a Class, or a mapping such as {"class": 7, "seed": 1}. `verdict` adds `class_probs` to every entry.
+    """
+    fields = {"keys": [_key(key) for key in keys], "frames": frames, "vary": vary, "path": path, "seed": seed, "verdict": verdict}
+    answer = yield Ask("POST", "/interpolate", fields | {"format": format, "model": model})
+    return (yield from _pictures([answer], rows=1))
+
+
+def animate(
+    keys: Sequence[Key],
+    frames: int = 16,
+    *,
+    vary: Vary = "both",
+    path: Path = "linear",
+    seed: int | None = None,
+    fps: int = 12,
+    format: Literal["gif", "webp"] = "gif",  # noqa: A002
+    model: str | None = None,
+) -> Plan[Picture]:
+    """The same way as one moving picture."""
+    fields = {"keys": [_key(key) for key in keys], "frames": frames, "vary": vary, "path": path, "seed": seed, "model": model}
+    return Picture.of((yield Ask("POST", "/interpolate", fields | {"animate": True, "fps": fps}, accept=f"image/{format}")))
+
+
+def edit(
+    image: Source,
+    class_: ClassKey | None = None,
+    *,
+    strength: float = 1.0,
+    directions: Mapping[int | str, float] | None = None,
+    n: int = 1,
+    seed: int | None = None,
+    index: int = 0,
+    style_spread: float = 0.0,
+    temperature: float = 1.0,
+    verdict: bool = False,
+    format: Format = "png",  # noqa: A002
+    model: str | None = None,
+) -> Plan[Pictures]:
+    """A picture or code in the same style as another class, moved along directions of style, or n times in other styles."""
+    moved = None if directions is None else {str(key): weight for key, weight in directions.items()}
+    fields = {"image": sources.picture(image), "class": _class(class_), "strength": strength, "directions": moved, "verdict": verdict}
+    spread = {"style_spread": style_spread, "temperature": temperature}
+    return (yield from _drawn("/edit", {**fields, **spread, "format": format, "model": model}, n, index, seed))
+
+
+def inpaint(
+    image: Source,
+    mask: Source | None = None,
+    box: Sequence[int] | None = None,
+    *,
+    steps: int = 8,
+    format: Format = "png",  # noqa: A002
+    model: str | None = None,
+) -> Plan[Pictures]:
+    """The picture with its hole filled: white in `mask`, or `box` as x, y, width, height in the model's pixels. One picture."""
+    hole = {"mask": None if mask is None else sources.picture(mask), "box": None if box is None else list(box)}
+    fields = {"image": sources.picture(image), **hole, "steps": steps, "format": format, "model": model}
+    return (yield from _pictures([(yield Ask("POST", "/inpaint", fields))]))
+
+
+def inspect(image: Source, *, verify: bool = False, model: str | None = None) -> Plan[Inspection]:
+    """The recipe a picture carries; with `verify` the service makes it again and compares."""
+    return told(Inspection, (yield Ask("POST", "/inspect", {"image": sources.picture(image), "verify": verify, "model": model})))
+
+
 # ---------------------------------------------------------------------------------------------------------------- models
 
 
@@ -151,8 +234,14 @@ def ready() -> Plan[bool]:
 # ---------------------------------------------------------------------------------------------------------------- shared
 
 
-def _class(key: ClassKey) -> int | str:
+def _class(key: ClassKey | None) -> int | str | None:
     return key.index if isinstance(key, Class) else key
+
+
+def _key(key: Key) -> str | dict[str, Any]:
+    if isinstance(key, Class):
+        return {"class": key.index}
+    return dict(key) if isinstance(key, Mapping) else sources.picture(key)
 
 
 def _drawn(path: str, fields: Mapping[str, Any], n: int, index: int, seed: int | None) -> Plan[Pictures]:

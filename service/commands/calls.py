@@ -10,15 +10,14 @@ from dataclasses import asdict
 from typing import Any
 
 from service.client import Client
-from service.commands import OK, output
+from service.commands import CHECK_FAILED, OK, output
 from service.commands.doors import given, open_door
 from service.errors import Invalid
 
 
 def run(arguments: argparse.Namespace) -> int:
     with open_door(arguments) as client:
-        COMMANDS[arguments.command](client, arguments)
-    return OK
+        return COMMANDS[arguments.command](client, arguments) or OK
 
 
 def generate(client: Client, a: argparse.Namespace) -> None:
@@ -48,6 +47,38 @@ def swap(client: Client, a: argparse.Namespace) -> None:
     output.deliver(client.swap(rows, cols, verdict=a.verdict, format=form, model=a.model), a)
 
 
+def interpolate(client: Client, a: argparse.Namespace) -> None:
+    form = output.format_of(a, animated=True)
+    way = {"vary": a.vary, "path": a.path, "seed": a.seed, "model": a.model}
+    keys = [parse_key(text) for text in a.keys]
+    if form == "gif" or a.animate:
+        moving: Any = "gif" if form == "png" else form
+        output.write_animation(client.animate(keys, a.frames, fps=a.fps, format=moving, **way), a)
+    else:
+        output.deliver(client.interpolate(keys, a.frames, verdict=a.verdict, format=form, **way), a)
+
+
+def edit(client: Client, a: argparse.Namespace) -> None:
+    form = output.format_of(a)
+    drawn = {"n": a.n, "seed": a.seed, "index": a.index, "style_spread": a.style_spread, "temperature": a.temperature}
+    moved = {"strength": a.strength, "directions": a.directions, "verdict": a.verdict}
+    output.deliver(client.edit(given(a.image), a.class_, **moved, **drawn, format=form, model=a.model), a)
+
+
+def inpaint(client: Client, a: argparse.Namespace) -> None:
+    form = output.format_of(a)
+    mask = None if a.mask is None else given(a.mask)
+    output.deliver(client.inpaint(given(a.image), mask, a.box, steps=a.steps, format=form, model=a.model), a)
+
+
+def inspect(client: Client, a: argparse.Namespace) -> int:
+    found = client.inspect(given(a.image), verify=a.verify, model=a.model)
+    output.print_json(asdict(found) if a.json else found.recipe)
+    for note in found.notes:
+        print(f"twofold: {note}", file=sys.stderr)
+    return CHECK_FAILED if a.verify and not found.verified else OK
+
+
 def models(client: Client, a: argparse.Namespace) -> None:
     listed: Iterable[Any] = client.models() if a.model is None else client.classes(a.model)
     if a.json:
@@ -61,6 +92,13 @@ def models(client: Client, a: argparse.Namespace) -> None:
             output.print_line(one.index, one.name, one.weight)
 
 
+def parse_key(text: str) -> Any:
+    """class=CLASS and JSON objects as mappings, anything else as a picture. Raises Invalid."""
+    return (
+        {"class": text.removeprefix("class=")} if text.startswith("class=") else parse_item(text) if text.startswith("{") else given(text)
+    )
+
+
 def parse_item(text: str) -> Any:
     """A token as it is; a JSON object parsed. Raises Invalid."""
     if not text.startswith("{"):
@@ -68,13 +106,17 @@ def parse_item(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise Invalid("An item must be a code token or a JSON object.") from None
+        raise Invalid("What begins with { must be a JSON object.") from None
 
 
-COMMANDS: dict[str, Callable[[Client, argparse.Namespace], None]] = {
+COMMANDS: dict[str, Callable[[Client, argparse.Namespace], int | None]] = {
     "generate": generate,
     "encode": encode,
     "decode": decode,
     "swap": swap,
+    "interpolate": interpolate,
+    "edit": edit,
+    "inpaint": inpaint,
+    "inspect": inspect,
     "models": models,
 }

@@ -8,24 +8,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from service.client import Pictures
+from service.client import Picture, Pictures
 from service.errors import Invalid
 
 STDOUT = "-"
 _SUFFIXES = (".png", ".webp")
 
 
-def format_of(arguments: argparse.Namespace) -> Any:
-    """png or webp: what --format says, else the suffix of --out. Raises Invalid when nothing can be written there."""
+def format_of(arguments: argparse.Namespace, animated: bool = False) -> Any:
+    """png, webp or (`animated`) gif: what --format says, else the suffix of --out. Raises Invalid when nothing can be written there."""
     out = arguments.out
     if out == STDOUT and arguments.json:
         raise Invalid("stdout holds pictures or JSON, not both: leave out --json or --out -.")
     if out == STDOUT and sys.stdout.isatty():
         raise Invalid("A picture would garble the terminal: send stdout to a file or a pipe.")
-    if out not in (None, STDOUT) and not _is_folder(out) and Path(out).suffix.lower() not in _SUFFIXES:
+    suffix = "" if out in (None, STDOUT) or _is_folder(out) else Path(out).suffix.lower()
+    if animated and suffix == ".gif":
+        return "gif"
+    if suffix not in ("", *_SUFFIXES) or (not suffix and out not in (None, STDOUT) and not _is_folder(out)):
         raise Invalid("--out must end with .png or .webp, or with / for a folder.")
-    chosen = getattr(arguments, "format", None)
-    return chosen or ("webp" if (out or "").lower().endswith(".webp") else "png")
+    return getattr(arguments, "format", None) or suffix[1:] or "png"
 
 
 def deliver(pictures: Pictures, arguments: argparse.Namespace) -> None:
@@ -50,6 +52,19 @@ def write(pictures: Pictures, out: str) -> None:
     else:
         pictures.sheet().save(out)
         _say(pictures, out)
+
+
+def write_animation(picture: Picture, arguments: argparse.Namespace) -> None:
+    """To stdout, or to a file that has the animation's suffix. Raises Invalid where it has another."""
+    out = arguments.out or f"{arguments.command}{picture.suffix}"
+    if out == STDOUT:
+        sys.stdout.buffer.write(picture.data)
+        sys.stdout.buffer.flush()
+        return
+    if Path(out).suffix.lower() != picture.suffix:
+        raise Invalid("--out of an animation must end with .gif or .webp.")
+    picture.save(out)
+    print(f"{out}: {arguments.frames} frames", file=sys.stderr)
 
 
 def _is_folder(out: str) -> bool:

@@ -61,6 +61,9 @@ def _one(client: Client, recipe: Mapping[str, Any], form: Any) -> Pictures:
             return client.decode(fields["code"], **told)
         case "swap":
             return client.swap(fields["class_from"], fields["style_from"], **told)
+        case "edit":
+            fields.pop("directions_hash", None)
+            return client.edit(fields.pop("code"), fields.pop("class", None), **fields, **told)
     raise Invalid("Pictures of this kind cannot be made again from their recipe alone.")
 
 

@@ -171,6 +171,58 @@ def test_a_row_of_more_than_the_cap_is_split_too(local, shoes):
     assert local.swap(shoes[1].code, many).cols == 70
 
 
+# ------------------------------------------------------------------------------------------- on the way, edited, filled
+
+
+def test_a_way_begins_and_ends_with_its_keys_and_is_one_row(local, shoes):
+    way = local.interpolate([shoes[0].code, local.encode(shoes[1])[0], {"class": 1, "seed": 2}], frames=7, verdict=True)
+    assert (way.rows, way.cols, len(way)) == (1, 7, 7)
+    assert way[0].data != way[3].data
+    assert np.array_equal(np.asarray(way[0]), np.asarray(local.decode(shoes[0].code)[0]))
+    assert np.array_equal(np.asarray(way[6]), np.asarray(local.decode({"class": 1, "seed": 2})[0]))
+    assert len(way[6].entry["class_probs"]) == 4
+    assert np.asarray(way.sheet()).shape == (8, 56, 1)
+    ends = local.classes()[:2]
+    assert local.interpolate(ends, 3, seed=4)[2].code == local.interpolate([{"class": 0}, {"class": 1}], 3, seed=4)[2].code
+
+
+@pytest.mark.parametrize("form", ["gif", "webp"])
+def test_the_same_way_moves(local, shoes, tmp_path, form):
+    moving = local.animate([shoes[0], shoes[1]], 5, fps=10, format=form)
+    moving.save(tmp_path / f"way.{form}")
+    assert moving.image.n_frames == 5
+    assert moving.recipe
+    with pytest.raises(ValueError, match="animation as it is"):
+        local.animate([shoes[0], shoes[1]], 5).save(tmp_path / "way.png")
+
+
+def test_an_edit_has_the_class_asked_for_and_other_styles_count_up(local, shoes):
+    (moved,) = local.edit(shoes[0], "beta", verdict=True)
+    assert moved.verdict.class_.name == "Beta"
+    assert local.edit(shoes[0].code, local.classes()[1], strength=0.0)[0].image.tobytes() == shoes[0].image.tobytes()
+    many = local.edit(shoes[0], n=70, style_spread=0.8)
+    assert len(many) == 70
+    again = local.edit(shoes[0], style_spread=0.8, seed=many.seed, index=69)
+    assert again[0].data == many[69].data
+
+
+def test_a_hole_is_filled_and_the_rest_is_untouched(local, shoes):
+    hole = np.zeros((8, 8), bool)
+    hole[2:5, 1:4] = True
+    masked, boxed = local.inpaint(shoes[0], hole, steps=2)[0], local.inpaint(shoes[0], box=(1, 2, 3, 3), steps=2)[0]
+    assert np.array_equal(np.asarray(masked), np.asarray(boxed))
+    assert np.array_equal(np.asarray(masked)[~hole], np.asarray(shoes[0])[~hole])
+    with pytest.raises(errors.Invalid):
+        local.inpaint(shoes[0])
+
+
+def test_a_picture_made_here_is_known_again(local, shoes):
+    found = local.inspect(shoes[0], verify=True)
+    assert (found.recipe, found.verified, found.max_difference, found.notes) == (shoes[0].recipe, True, 0, [])
+    assert local.inspect(shoes.sheet(), verify=True).verified
+    assert local.inspect(np.zeros((8, 8), np.uint8)).recipe is None
+
+
 # ------------------------------------------------------------------------------------------------------------- splitting
 
 
@@ -295,7 +347,7 @@ def test_ready_asks_once_and_is_a_plain_answer(local):
 
 def test_all_three_have_every_plan_with_the_same_signature():
     names = [name for name, one in vars(plans).items() if inspect.isgeneratorfunction(one) and not name.startswith("_")]
-    assert {"generate", "encode", "decode", "swap", "models", "classes", "ready"} <= set(names)
+    assert {"generate", "encode", "decode", "swap", "interpolate", "edit", "inpaint", "inspect", "models", "classes", "ready"} <= set(names)
     for name in names:
         for kind in (Client, AsyncClient, Local):
             assert inspect.signature(getattr(kind, name)) == inspect.signature(getattr(plans, name))

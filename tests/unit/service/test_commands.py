@@ -95,6 +95,33 @@ def test_a_swap_of_files_and_codes_is_the_matrix(twofold, local):
     assert Path("swap.png").read_bytes() == local.swap(list(a), [b[0].code] * 2).sheet().data
 
 
+def test_a_way_an_edit_and_a_filled_hole_are_the_clients_own(twofold, local):
+    a, b = local.generate(0, n=2, seed=1)
+    a.save("a.png")
+    b.save("b.png")
+    assert twofold("interpolate", "a.png", b.code, "class=beta", '{"class": 1, "seed": 3}', "--frames", 5, "--seed", 2) == 0
+    wanted = local.interpolate([a, b.code, {"class": "beta"}, {"class": 1, "seed": 3}], 5, seed=2)
+    assert Path("interpolate.png").read_bytes() == wanted.sheet().data
+    for name in ("way.gif", "way.webp"):
+        assert twofold("interpolate", "a.png", "b.png", "--frames", 4, "--fps", 9, "--animate", "--out", name) == 0
+        assert Path(name).read_bytes() == local.animate([a, b], 4, fps=9, format=name.partition(".")[2]).data
+    assert twofold("edit", "a.png", "--class", "beta", "--strength", 0.5, "-n", 2, "--style-spread", 0.3, "--seed", 4) == 0
+    assert Path("edit.png").read_bytes() == local.edit(a, "beta", strength=0.5, n=2, style_spread=0.3, seed=4).sheet().data
+    assert twofold("inpaint", "a.png", "--box", "1,2,3,3", "--steps", 2) == 0
+    assert Path("inpaint.png").read_bytes() == local.inpaint(a, box=(1, 2, 3, 3), steps=2)[0].data
+
+
+def test_an_inspection_prints_the_recipe_and_fails_where_it_does_not_hold(twofold, local, capsys):
+    (picture,) = local.generate(0, seed=1)
+    picture.save("good.png")
+    assert twofold("inspect", "good.png", "--verify") == 0
+    assert json.loads(capsys.readouterr().out) == picture.recipe
+    Image.new("L", (8, 8)).save("plain.png")
+    assert twofold("inspect", "plain.png") == 0
+    assert twofold("inspect", "plain.png", "--verify", "--json") == 5
+    assert '"verified": null' in capsys.readouterr().out
+
+
 def test_json_is_what_the_interface_answers_and_out_writes_beside_it(twofold, capsys):
     assert twofold("generate", "0", "-n", 70, "--seed", 1, "--json", "--out", "sheet.png") == 0
     answer = json.loads(capsys.readouterr().out)
@@ -139,10 +166,11 @@ def test_a_server_gives_the_same_bytes_as_the_model_in_process(twofold, toy_bund
         (["generate", "0", "--model", "other"], 4, "there is no model of this name (toy)"),
         (["encode", "nowhere.png"], 4, "No such file or directory"),
         (["encode", "."], 2, "Is a directory"),
-        (["decode", "{"], 2, "An item must be a code token or a JSON object."),
+        (["interpolate", "c1.x", "c1.y", "--animate", "--out", "way.png"], 2, "the code token is damaged"),
+        (["decode", "{"], 2, "What begins with { must be a JSON object."),
         (["decode", "c1.abc"], 2, "the code token is damaged; copy it whole"),
         (["replay", "plain.png"], 2, "The picture carries no recipe."),
-        (["replay", "text.txt"], 2, "This is no PNG or WebP"),
+        (["replay", "text.txt"], 2, "This is no PNG, WebP or GIF"),
         (["models", "--server", "http://127.0.0.1:9"], 3, "127.0.0.1:9 cannot be reached"),
     ],
 )
@@ -157,7 +185,17 @@ def test_every_way_to_end_has_its_code_and_one_line(twofold, capsys, arguments, 
     assert shown.out == ""
 
 
-@pytest.mark.parametrize("arguments", [["models", "--server", "ftp://x"], ["models", "--server", "http://x", "--bundle", "b"], ["swap"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["models", "--server", "ftp://x"],
+        ["models", "--server", "http://x", "--bundle", "b"],
+        ["swap"],
+        ["inpaint", "a.png"],
+        ["inpaint", "a.png", "--box", "1,2,3"],
+        ["edit", "a.png", "--directions", "0"],
+    ],
+)
 def test_usage_is_refused_before_anything_is_loaded(twofold, arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
@@ -194,6 +232,7 @@ def test_every_kind_of_picture_is_made_again_from_its_recipe(twofold, local, for
         "swapped": local.swap(a, b, format=form)[0, 0],
         "sheet": local.generate(1, n=5, seed=1, format=form).sheet(),
         "matrix": local.swap([a, b], [a, b], format=form).sheet(),
+        "edited": local.edit(a, 1, strength=0.5, style_spread=0.5, seed=3, format=form)[0],
     }
     for name, picture in kinds.items():
         picture.save(f"{name}.{form}")
@@ -294,7 +333,7 @@ def options_of(name: str) -> dict[str, object]:
     return {action.dest: action.default for action in commands.choices[name]._actions}
 
 
-@pytest.mark.parametrize("name", ["generate", "encode", "decode", "swap"])
+@pytest.mark.parametrize("name", ["generate", "encode", "decode", "swap", "interpolate", "edit", "inpaint", "inspect"])
 def test_a_command_has_the_names_and_defaults_of_its_call(name):
     options = options_of(name)
     for parameter in inspect.signature(getattr(plans, name)).parameters.values():
