@@ -9,6 +9,7 @@ Longer than 250 lines because whatever touches the bytes of a picture file is he
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 import zlib
@@ -16,9 +17,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from model.contract import Dims, Pixels, Preprocessing
 from model.preprocessing import to_pixels
@@ -29,6 +32,8 @@ PNG, JPEG, WEBP, GIF = "image/png", "image/jpeg", "image/webp", "image/gif"
 SMALL_BYTES = 64 * 1024  # below both, decoding costs less than a thread's round trip
 SMALL_PIXELS = 128 * 128
 MAX_PARTS = 16_384  # chunks of a PNG, segments of a JPEG: more is not a picture but a way to keep a parser busy
+
+PilPicture: TypeAlias = Image.Image  # for those who name it in a type
 
 _GIF_TICK_MS, _GIF_SHORTEST_MS = 10, 20  # a GIF counts hundredths of a second, and browsers slow down what is shorter than two
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -198,6 +203,21 @@ def _loaded(data: bytes, header: Header) -> Iterator[Image.Image]:
 # ------------------------------------------------------------------------------------------------------ carried recipes
 
 
+def recipe_of(data: bytes) -> str | None:
+    """The recipe that a picture or an animation made here carries, None without one. Raises UndecodablePicture.
+
+    For those who know where the file is from; what comes from anyone is checked first, and given to `read_recipe`.
+    """
+    if data.startswith(b"GIF8"):
+        with _opened(data) as image:
+            comment: bytes = image.info.get("comment", b"")
+        return comment.decode() if comment.startswith(b"{") else None
+    media = PNG if data.startswith(_PNG_SIGNATURE) else WEBP if data[8:12] == b"WEBP" else None
+    if media is None:
+        raise _no_recipes()
+    return read_recipe(data, Header(media, 0, 0), len(data))
+
+
 def read_recipe(data: bytes, header: Header, max_bytes: int) -> str | None:
     """The recipe that a checked picture carries, None without one. Nothing is decompressed, and no XML parser is asked.
 
@@ -255,6 +275,12 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 # --------------------------------------------------------------------------------------------------------------- encoding
+
+
+def grid(n: int) -> tuple[int, int]:
+    """Rows and columns of a sheet of n pictures: nearly square, wider than high."""
+    rows = max(1, math.isqrt(n))
+    return rows, -(-n // rows)
 
 
 def sheet(pixels: Pixels, rows: int, cols: int, background: tuple[int, ...]) -> Pixels:
@@ -335,3 +361,44 @@ def _unescaped(text: bytes) -> bytes:
     if _escaped(plain) != text:
         raise _damaged_recipe()
     return plain
+
+
+# ------------------------------------------------------------------------------------------------------------- made here
+
+
+def to_image(data: bytes) -> Image.Image:
+    """A picture made here, as a PIL picture. Raises UndecodablePicture."""
+    image = _opened(data)
+    image.load()
+    return image
+
+
+def to_array(data: bytes) -> Pixels:
+    """A picture made here -> pixels uint8 [H,W,C] as they stand in its file (WebP is always RGB). Raises UndecodablePicture."""
+    pixels = np.asarray(to_image(data))
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def to_file(picture: Image.Image | NDArray[Any]) -> bytes:
+    """A PIL picture, or an array uint8 or bool [H,W] or [H,W,C], -> lossless PNG that keeps mode and EXIF. Raises TypeError."""
+    if isinstance(picture, np.ndarray):
+        levels = picture.astype(np.uint8) * 255 if picture.dtype == np.bool_ else picture
+        if levels.dtype != np.uint8 or not (levels.ndim == 2 or (levels.ndim == 3 and levels.shape[2] in (1, 3, 4))):
+            raise TypeError("an array must be uint8 or bool, [H,W] or [H,W,C] with C 1, 3 or 4")
+        picture = Image.fromarray(levels[:, :, 0] if levels.shape[2:] == (1,) else levels)
+    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # PNG has none of these
+        picture = picture.convert("RGB")
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", exif=picture.getexif())
+    return stream.getvalue()
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "GIF"))
+    except UnidentifiedImageError:
+        raise _no_recipes() from None
+
+
+def _no_recipes() -> UndecodablePicture:
+    return UndecodablePicture("This is no PNG, WebP or GIF; recipes stand in nothing else.")

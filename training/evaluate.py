@@ -101,7 +101,7 @@ def evaluate(
 
 def open_model(bundle: Path) -> Model:
     """The bundle as it is served. Raises ContractError."""
-    return Local(bundle)
+    return Local(bundle).arrays
 
 
 def pictures(data: Path, split: str, card: contract.Card, judge: Judge, seed: int = 0, quick: bool = False) -> tuple[Pictures, Pictures]:

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import io
 import json
-import math
 import time
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -94,12 +93,6 @@ class Drawn:
 
     def written(self, k: int) -> str:
         return recipe.write(self.model, self.do, self.recipes[k])
-
-
-def grid(n: int) -> tuple[int, int]:
-    """Rows and columns of a sheet of n pictures: nearly square, wider than high."""
-    rows = math.isqrt(n)
-    return rows, -(-n // rows)
 
 
 async def respond(visit: Visit, media: str, drawn: Drawn, picture_format: str, extra: Mapping[str, Any] | None = None) -> Response:

@@ -10,7 +10,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from model.contract import Floats
-from service import codes
+from service import codes, imaging
 from service.bundles import Model
 from service.errors import Invalid
 from service.middleware import Connected, visit_of
@@ -42,7 +42,7 @@ async def decode(request: HttpRequest) -> Response:
     seeds = {item.seed for item in asked.items}
     visit.seed = seeds.pop() if len(seeds) == 1 else None
     recipes = [_recipe(item, model, token) for item, token in zip(asked.items, tokens, strict=True)]
-    drawn = answering.Drawn(model, pixels, recipes, entries, "decode", *answering.grid(len(pairs)))
+    drawn = answering.Drawn(model, pixels, recipes, entries, "decode", *imaging.grid(len(pairs)))
     response = await answering.respond(visit, media, drawn, asked.format)
     response.headers["cache-control"] = "no-store"  # a code may stand for an uploaded picture
     return response

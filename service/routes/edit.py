@@ -12,7 +12,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from model.contract import Floats
-from service import codes
+from service import codes, imaging
 from service.bundles import Model
 from service.errors import Invalid
 from service.middleware import Connected, visit_of
@@ -59,7 +59,7 @@ async def edit(request: HttpRequest) -> Response:
     for k, draw in enumerate(draws):
         verdict = {} if verdicts is None else {"verdict": verdicts[k]}
         entries.append({"class": found, **draw, "code": codes.pack_token(z_s[k], z_u[k], model.card), **verdict})
-    drawn = answering.Drawn(model, pixels, [made_of | draw for draw in draws], entries, "edit", *answering.grid(asked.n))
+    drawn = answering.Drawn(model, pixels, [made_of | draw for draw in draws], entries, "edit", *imaging.grid(asked.n))
     response = await answering.respond(visit, media, drawn, asked.format, {"notes": {"image": notes}})
     response.headers["cache-control"] = "no-store"
     return response

@@ -29,7 +29,7 @@ def pixels_of(image) -> np.ndarray:
 
 @pytest.fixture
 def local(toy_bundle):
-    return Local(toy_bundle)
+    return Local(toy_bundle).arrays
 
 
 @pytest.fixture

@@ -339,3 +339,34 @@ def test_a_bomb_is_refused_without_being_decoded():
     assert len(bomb) < 300_000
     with pytest.raises(TooLarge):
         imaging.check_picture(bomb, Settings())
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "YCbCr", "HSV"])
+def test_a_picture_in_memory_becomes_a_file_of_the_same_look(mode):
+    image = Image.new("RGB", (5, 4), (200, 30, 90)).convert("L").convert(mode) if mode == "I;16" else Image.new("RGB", (5, 4)).convert(mode)
+    found = imaging.to_image(imaging.to_file(image))
+    assert found.size == (5, 4)
+    assert np.array_equal(np.asarray(found.convert("RGB")), np.asarray(image.convert("RGB")))
+
+
+def test_a_picture_in_memory_keeps_its_orientation():
+    image = Image.new("L", (5, 4))
+    image.getexif()[0x0112] = 6
+    assert imaging.to_image(imaging.to_file(image)).getexif()[0x0112] == 6
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4)])
+def test_an_array_becomes_a_file_of_the_same_pixels(shape):
+    array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    assert np.array_equal(imaging.to_array(imaging.to_file(array)).reshape(shape), array)
+    assert np.array_equal(imaging.to_array(imaging.to_file(array[..., :] > 99)).reshape(shape), np.where(array > 99, 255, 0))
+
+
+def test_a_recipe_is_found_where_it_was_written_and_nowhere_else():
+    pixels = np.zeros((4, 5, 1), np.uint8)
+    assert imaging.recipe_of(imaging.encode(pixels, imaging.PNG, RECIPE)) == RECIPE
+    assert imaging.recipe_of(imaging.encode(pixels, imaging.WEBP, RECIPE)) == RECIPE
+    for media in (imaging.PNG, imaging.WEBP):
+        assert imaging.recipe_of(imaging.encode(pixels, media, None)) is None
+    with pytest.raises(UndecodablePicture, match="recipes stand in nothing else"):
+        imaging.recipe_of(b"\xff\xd8\xff")

@@ -35,7 +35,7 @@ MASK = save(HOLE.astype(np.uint8) * 255)
 
 @pytest.fixture
 def local(toy_bundle):
-    return Local(toy_bundle)
+    return Local(toy_bundle).arrays
 
 
 @pytest.fixture

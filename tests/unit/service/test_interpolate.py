@@ -27,7 +27,7 @@ def pixels_of(data: bytes) -> np.ndarray:
 
 @pytest.fixture
 def local(toy_bundle):
-    return Local(toy_bundle)
+    return Local(toy_bundle).arrays
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def material(bundle, data) -> figures.Material:
-    model, held = Local(bundle), load(data, "test")
+    model, held = Local(bundle).arrays, load(data, "test")
     return figures.Material(model, contract.open_bundle(bundle).prior, held, model.encode(held.pixels))
 
 

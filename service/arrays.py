@@ -1,6 +1,6 @@
-"""A bundle in this process, without a server: `Local`. What it computes is what the service serves, through the same functions.
+"""A model by the array: `Arrays`. What it computes is what the service serves, through the same functions and the same engine.
 
-It knows no HTTP and no queue.
+For those who measure or draw by the thousand. It knows no HTTP and no queue.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.contract import Card, Floats, Pixels
+from model.contract import Floats, Pixels
 from model.preprocessing import to_pixels
 from service import bundles, codes, imaging, inpainting
+from service.bundles import Model
 from service.codes import Sampler
 from service.engine import Encoded
 from service.errors import Invalid
@@ -24,18 +25,18 @@ from service.settings import Settings
 Pictures = NDArray[Any] | Sequence[Any]  # pixels uint8 [n,H,W,C] of the bundle's size, or any of: bytes of a file, path, PIL picture
 
 
-class Local:
-    """The model of a bundle folder (None: the embedded one). Raises ContractError when the folder is not a good bundle.
+class Arrays:
+    """Arrays in, arrays out, on the engine of a loaded model.
 
     Any number of rows is taken: the engine runs them in chunks, so memory follows the results only.
     """
 
-    def __init__(self, bundle: Path | None = None) -> None:
-        self._settings = Settings()
-        files, self._engine = bundles.load_engine(bundle or bundles.DEFAULT_BUNDLE, self._settings)
-        self.card: Card = files.card
-        self.prior = files.prior
-        self.mean_look = bundles.mean_look(self._engine, files.prior)
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self.card = model.card
+        self.prior = model.prior
+        self.mean_look = model.mean_look  # what fills a hole at first, uint8 [H,W,C]
+        self._engine = model.engine
+        self._settings = settings
 
     def encode(self, pictures: Pictures) -> Encoded:
         """n >= 1 pictures -> Encoded of n rows. Raises Invalid, UndecodablePicture, UnsupportedMedia or TooLarge."""
