@@ -1,6 +1,6 @@
 """`twofold`: the command line. Heavy imports wait until a command needs them; stdout is data, stderr is talk.
 
-Exit codes: 0 ok, 1 our fault, 2 usage or bad input, 3 the address is taken.
+Exit codes: 0 ok, 1 our fault, 2 usage or bad input, 3 the address is taken, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from service import __version__
+from service.sets import commands as sets
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,8 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="BUNDLE",
         help="a bundle folder, or hf:USER/NAME[@REVISION] on a hub; repeatable, the first is the default",
     )
+    serving.set_defaults(run=_serve)
+    sets.add_commands(commands)
     arguments = parser.parse_args(argv)
-    return _serve(arguments)
+    code: int = arguments.run(arguments)
+    return code
 
 
 def _serve(arguments: argparse.Namespace) -> int:

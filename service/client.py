@@ -34,6 +34,7 @@ class Local:
         files, self._engine = bundles.load_engine(bundle or bundles.DEFAULT_BUNDLE, self._settings)
         self.card: Card = files.card
         self.prior = files.prior
+        self.provider = self._engine.provider
 
     def encode(self, pictures: Pictures) -> Encoded:
         """n >= 1 pictures -> Encoded of n rows. Raises Invalid, UndecodablePicture, UnsupportedMedia or TooLarge."""

@@ -118,6 +118,30 @@ def class_log_joint(prior: Prior, z_s: Floats) -> Doubles:
     return joint
 
 
+# ----------------------------------------------------------------------------------------------------------------- edits
+
+
+def toward_class(prior: Prior, z_s: Floats, label: int, strength: float) -> Floats:
+    """z_s [D_s] moved to the middle of class `label` -> z_s [D_s]; strength 0: as it was, 1: the mean itself."""
+    return _line(z_s, class_mean(prior, label), strength)
+
+
+def other_style(prior: Prior, z_u: Floats, spread: float, seed: int, index: int, temperature: float = 1.0) -> Floats:
+    """A style [D_u] mixed with the draw of (seed, index) -> z_u [D_u]; spread 0: as it was, 1: the draw of `sample_z_u` itself.
+
+    The weights' squares sum to 1 around the fitted mean, so styles that follow the fitted Gaussian still do afterwards.
+    """
+    mean = prior.fit_z_u_mean.astype(np.float64)
+    drawn = sample_z_u(prior, seed, index, temperature) - mean
+    return (mean + np.sqrt(1 - spread * spread) * (z_u - mean) + spread * drawn).astype(np.float32)
+
+
+def _line(a: Floats, b: Floats, t: float) -> Floats:
+    if t in (0, 1):
+        return b if t else a
+    return ((1 - t) * a.astype(np.float64) + t * b.astype(np.float64)).astype(np.float32)
+
+
 # --------------------------------------------------------------------------------------------------------------- tokens
 
 

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+from model.contract import Card
 from service import __version__
-from service.bundles import Model
 
 RECIPE_VERSION = 1
 
 
-def write(model: Model, do: str, made_of: Mapping[str, Any]) -> str:
+class Maker(Protocol):
+    """What a recipe says of the model."""
+
+    card: Card
+    provider: str
+
+
+def write(model: Maker, do: str, made_of: Mapping[str, Any]) -> str:
     """Sorted keys, no spaces, UTF-8; floats as Python writes them, so that equal parameters give equal bytes."""
     recipe = {
         "twofold": RECIPE_VERSION,

@@ -24,7 +24,7 @@ def test_help_imports_nothing_heavy():
         "import sys, service.cli\n"
         "try: service.cli.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print(sorted({'numpy', 'fastapi', 'onnxruntime', 'PIL', 'pydantic', 'asyncio'} & set(sys.modules)))"
+        "print(sorted({'numpy', 'fastapi', 'onnxruntime', 'PIL', 'pydantic', 'pyarrow', 'asyncio'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "serve" in done.stdout

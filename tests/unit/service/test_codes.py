@@ -248,3 +248,25 @@ def test_typicality_is_the_share_of_less_dense_pictures():
     assert codes.typicality(-1000.0, quantiles) == 0
     assert codes.typicality(5.0, quantiles) == 1
     assert codes.typicality(-30.0, None) is None
+
+
+# ----------------------------------------------------------------------------------------------------------------- edits
+
+
+def test_a_class_is_reached_by_strength_1_exactly_and_left_alone_by_0():
+    z_s = np.array([0.5, -1.5, 3.25], np.float32)
+    assert codes.toward_class(PRIOR, z_s, 1, 0).tobytes() == z_s.tobytes()
+    assert codes.toward_class(PRIOR, z_s, 1, 1).tobytes() == PRIOR.fit_means[1].tobytes()
+    np.testing.assert_allclose(codes.toward_class(PRIOR, z_s, 1, 0.25), 0.75 * z_s + 0.25 * PRIOR.fit_means[1], atol=1e-6)
+
+
+def test_other_styles_keep_the_distribution_of_styles():
+    moved = np.stack([codes.other_style(PRIOR, codes.sample_z_u(PRIOR, 1, k), 0.6, 2, k) for k in range(4000)])
+    np.testing.assert_allclose(moved.mean(0), PRIOR.fit_z_u_mean, atol=0.06)
+    np.testing.assert_allclose(np.cov(moved.T), PRIOR.fit_z_u_scale_tril @ PRIOR.fit_z_u_scale_tril.T, atol=0.12)
+
+
+def test_a_spread_of_1_is_the_draw_itself_and_of_0_the_style_itself():
+    z_u = np.array([0.5, -1.5], np.float32)
+    np.testing.assert_allclose(codes.other_style(PRIOR, z_u, 1, 3, 4, 0.5), codes.sample_z_u(PRIOR, 3, 4, 0.5), atol=1e-6)
+    np.testing.assert_allclose(codes.other_style(PRIOR, z_u, 0, 3, 4), z_u, atol=1e-6)
