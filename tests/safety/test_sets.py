@@ -22,6 +22,7 @@ from tests.sets import ROOT, command, contents, environ, twofold
 
 KILLS = int(os.environ.get("KILLS", "4"))
 PER_CLASS = 1000
+LONGEST_WAIT_S = 0.1  # after the first file of a run: into any of the next, or into the joining of a table
 OUTS = ("set", "set.parquet")
 
 
@@ -44,12 +45,13 @@ def running(toy_bundle: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def begun(out: Path) -> bool:
-    return out.exists() or out.with_name(f".{out.name}.spool").exists()
+def written(out: Path) -> int:
+    """How many files of a set there are by now, finished or not."""
+    return sum(len(files) for place in (out, out.with_name(f".{out.name}.spool")) for _, _, files in os.walk(place))
 
 
-def wait_until_begun(process: subprocess.Popen[str], out: Path) -> None:
-    while not begun(out) and process.poll() is None:
+def wait_until_it_writes(process: subprocess.Popen[str], out: Path, before: int) -> None:
+    while written(out) <= before and process.poll() is None:
         time.sleep(0.001)
 
 
@@ -66,17 +68,20 @@ def unbroken(request, toy_bundle, tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_a_set_that_is_killed_again_and_again_ends_with_the_same_bytes(unbroken, toy_bundle, tmp_path):
-    out, rng, kills = tmp_path / unbroken.name, random.Random(20190616), 0
+    out, rng, kills, progress = tmp_path / unbroken.name, random.Random(20190616), 0, []
     for _ in range(10 * KILLS):
+        before = written(out)
         with running(toy_bundle, out) as process:
-            wait_until_begun(process, out)
-            time.sleep(rng.uniform(0, 0.3))
+            wait_until_it_writes(process, out, before)
+            time.sleep(rng.uniform(0, LONGEST_WAIT_S))
             process.send_signal(signal.SIGKILL)
+        progress.append(written(out) > before)
         kills += process.returncode == -signal.SIGKILL
         for picture in out.rglob("*.png"):
             Image.open(picture).load()
         if kills == KILLS:
             break
+    assert kills == 0 or any(progress)
     done = twofold("synthesize", "--per-class", PER_CLASS, "--bundle", toy_bundle, "--out", out)
     assert done.returncode == 0, done.stderr
     assert contents(out) == contents(unbroken)
@@ -88,7 +93,7 @@ def test_a_set_that_is_killed_again_and_again_ends_with_the_same_bytes(unbroken,
 def test_ctrl_c_ends_with_130_leaves_nothing_half_written_and_the_same_command_goes_on(unbroken, toy_bundle, tmp_path):
     out = tmp_path / unbroken.name
     with running(toy_bundle, out) as process:
-        wait_until_begun(process, out)
+        wait_until_it_writes(process, out, before=1)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 130
