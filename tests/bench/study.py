@@ -5,7 +5,7 @@
 Every arm has the same network, the same number of steps and pictures per step, and the same rates. Where there are made pictures,
 half of each batch is made. They come from the commands themselves (`twofold synthesize`, `twofold augment`). A seed decides which
 rows are real, the first weights, the batches and the made pictures. The control makes its pictures with a model that was trained on
-the same real pictures and nothing else. Each finished arm is kept in OUT/study.json, and a run that was stopped goes on after it.
+the same real pictures and nothing else. Each finished arm is kept in OUT/study-STEPS.json, and a run that was stopped goes on after it.
 """
 
 from __future__ import annotations
@@ -180,8 +180,8 @@ def shuffled(count: int, batch: int, rng: np.random.Generator) -> Iterator[NDArr
 
 
 def study(data: Path, out: Path, seeds: int, control_seeds: int, steps: int, bundle: Path | None) -> dict[str, list[float]]:
-    """Arm -> test accuracy of each seed; what OUT/study.json already has is not computed again."""
-    train, test, kept = load(data, "train"), load(data, "test"), out / "study.json"
+    """Arm -> test accuracy of each seed; what OUT/study-STEPS.json already has is not computed again."""
+    train, test, kept = load(data, "train"), load(data, "test"), out / f"study-{steps}.json"
     found: dict[str, list[float]] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     out.mkdir(parents=True, exist_ok=True)
     for seed in range(seeds):
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, help="the model that makes pictures (the embedded one)")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--control-seeds", type=int, default=3)
+    parser.add_argument("--control-seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=400)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from service import cli, codes
 from service.client import Local
-from tests.sets import ROOT, contents
+from tests.sets import ROOT, command, contents, environ
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def test_every_synthesized_picture_has_the_bytes_of_the_http_route(run, cl
 
 
 @pytest.mark.parametrize(
-    ("command", "fields", "file"),
+    ("asked", "fields", "file"),
     [
         (
             ["augment", "--per-picture", 2, "--spread", 0.25, "--seed", 9],
@@ -71,8 +71,8 @@ async def test_every_synthesized_picture_has_the_bytes_of_the_http_route(run, cl
         (["counterfactual", "--to", "Gamut", "--strength", 0.5], {"class": 3, "strength": 0.5}, "Gamut/00005-Beta-00002.png"),
     ],
 )
-async def test_every_edited_picture_has_the_bytes_of_the_http_route(run, client, pictures, tmp_path, command, fields, file):
-    assert run(*command, pictures, "--out", tmp_path / "set")[0] == 0
+async def test_every_edited_picture_has_the_bytes_of_the_http_route(run, client, pictures, tmp_path, asked, fields, file):
+    assert run(*asked, pictures, "--out", tmp_path / "set")[0] == 0
     image = base64.b64encode((pictures / "Beta" / "00002.png").read_bytes()).decode()
     answer = await client.post("/edit", json={"image": image, **fields})
     if answer.status_code == 404:
@@ -220,6 +220,26 @@ def test_a_spooled_piece_that_is_cut_is_made_again(run, tmp_path):
     assert run(*asked)[0] == 0
     assert (tmp_path / "set.parquet").read_bytes() == whole
     assert not spool.exists()
+
+
+# -------------------------------------------------------------------------------------------------------------- progress
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_a_bar_is_shown_on_a_terminal_and_nowhere_else(run, toy_bundle, tmp_path):
+    import os
+    import pty
+
+    assert "\r" not in run("synthesize", "--per-class", 100, "--out", tmp_path / "quiet")[2]
+    master, terminal = pty.openpty()
+    asked = command("synthesize", "--per-class", 100, "--bundle", toy_bundle, "--out", tmp_path / "set")
+    done = subprocess.run(asked, cwd=ROOT, env=environ(), stdout=subprocess.PIPE, stderr=terminal, timeout=60, check=False)
+    os.close(terminal)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert f"\r[{'#' * 30}] 400/400 " in shown
+    assert shown.splitlines()[-1].startswith("400 pictures in ")
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals
