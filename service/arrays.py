@@ -35,6 +35,7 @@ class Arrays:
         self.card = model.card
         self.prior = model.prior
         self.mean_look = model.mean_look  # what fills a hole at first, uint8 [H,W,C]
+        self.provider = model.provider
         self._engine = model.engine
         self._settings = settings
 

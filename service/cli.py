@@ -15,6 +15,7 @@ from pathlib import Path
 
 from service import __version__
 from service.commands import BAD_INPUT, BUSY, INTERRUPTED, NOT_FOUND, OK, OURS
+from service.sets import commands as sets
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +42,8 @@ def _run(arguments: argparse.Namespace) -> int:
             from service.commands.doctor import run
         case "replay":
             from service.commands.replay import run
+        case "synthesize" | "augment" | "counterfactual":
+            from service.sets.commands import run
         case _:
             from service.commands.calls import run
     return run(arguments)
@@ -80,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_serve, _generate, _encode, _decode, _swap, _interpolate, _edit, _inpaint, _inspect, _replay, _models, _doctor):
         add(commands)
+    sets.add_commands(commands)
     return top
 
 

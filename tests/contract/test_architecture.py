@@ -77,6 +77,7 @@ def test_every_wall_holds():
         ("service/routes/swap.py", "from service import client", "nothing calls upstairs"),
         ("service/codes.py", "from starlette.requests import Request", "HTTP stays at the door"),
         ("service/settings.py", "from service import batcher", "nothing calls upstairs"),
+        ("service/sets/folder.py", "from service.sets import render", "the plan below all"),
         ("service/room_without_a_floor.py", "", "every file has a floor"),
         ("training/step.py", "from service import client", "training and service meet only in the bundle"),
         ("training/room_without_a_floor.py", "", "commands above the loop"),
@@ -107,9 +108,15 @@ def test_the_codes_are_pure_numpy():
 def test_each_heavy_thing_is_touched_by_one_file():
     assert users_of("onnxruntime", "service") == {"service/engine.py"}
     assert users_of("PIL", "service") == {"service/imaging.py"}
+    assert users_of("pyarrow", "service") == {"service/sets/table.py"}
     assert users_of("prometheus_client", "service") == {"service/metrics.py"}
     assert {path.rpartition("/")[0] for path in users_of("httpx", *ROOMS)} == {"service/client"}
     assert users_of("torch.onnx", "model", "training") == {"training/export.py"}
+
+
+def test_the_plan_of_a_set_needs_the_standard_library_alone():
+    names = {name.split(".")[0] for name in imports(ROOT / "service/sets/plan.py")}
+    assert names - sys.stdlib_module_names == set()
 
 
 def test_nothing_is_unpickled():

@@ -25,7 +25,7 @@ def test_help_imports_nothing_heavy(arguments):
         "import sys, service.cli\n"
         f"try: service.cli.main({arguments})\n"
         "except SystemExit: pass\n"
-        "print(sorted({'numpy', 'fastapi', 'httpx', 'onnxruntime', 'PIL', 'pydantic', 'asyncio'} & set(sys.modules)))"
+        "print(sorted({'numpy', 'fastapi', 'httpx', 'onnxruntime', 'PIL', 'pydantic', 'pyarrow', 'asyncio'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "usage: twofold" in done.stdout
