@@ -59,7 +59,7 @@ format: .venv/.dev ## let ruff format and repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-train: .venv/.train ## train CONFIG (fashion, paper, tiny or a TOML file) on the Parquet files in DATA into RUN; takes up where it stopped
+train: .venv/.train ## train CONFIG (fashion, cifar10, paper, tiny or a TOML file) on the Parquet files in DATA into RUN; takes up where it stopped
 	$(BIN)/twofold-train train $(CONFIG) --data $(DATA) --out $(RUN)
 
 export: .venv/.train ## make BUNDLE from RUN

@@ -2,11 +2,19 @@
 
 BatchNorm everywhere but in the critic: in evaluation it is an affine map of fixed numbers (an output never depends on its
 batch) and export folds it into the convolution before it.
+
+Two kinds of everything: plain, a convolution per step, and residual (He et al. 2016), two of them beside a short way, for 32x32 and
+larger pictures. Residual blocks normalise before they add, not before they convolve, so that BatchNorm can be folded there too.
 """
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+BLOCKS = ("plain", "residual")
 
 
 def halvings(height: int, width: int) -> int:
@@ -43,3 +51,53 @@ def up(channels_in: int, channels_out: int) -> nn.Sequential:
         nn.BatchNorm2d(channels_out),
         nn.ReLU(),
     )
+
+
+class Residual(nn.Module):
+    """act(body(x) + skip(x))."""
+
+    def __init__(self, body: nn.Module, skip: nn.Module, act: nn.Module) -> None:
+        super().__init__()
+        self.body, self.skip, self.act = body, skip, act
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.body(x) + self.skip(x))
+
+
+def residual(channels_in: int, channels_out: int, stride: int = 1) -> Residual:
+    """Two 3x3 convolutions beside a short way: [B, C, H, W] -> [B, C', H / stride, W / stride]."""
+    body = nn.Sequential(*conv(channels_in, channels_out, stride), *_normed(nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)))
+    changes = stride > 1 or channels_in != channels_out
+    skip = nn.Sequential(*_normed(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False))) if changes else nn.Identity()
+    return Residual(body, skip, nn.ReLU())
+
+
+def residual_up(channels_in: int, channels_out: int) -> Residual:
+    """Doubles height and width: `up` and a 3x3 convolution, beside a 2x2 transposed convolution of stride 2 (1x1 and repeated pixels
+    are a special case)."""
+    body = nn.Sequential(*up(channels_in, channels_out), *_normed(nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)))
+    return Residual(body, nn.Sequential(*_normed(nn.ConvTranspose2d(channels_in, channels_out, 2, 2, bias=False))), nn.ReLU())
+
+
+def _normed(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[nn.Module, nn.Module]:
+    return layer, nn.BatchNorm2d(layer.out_channels)
+
+
+def level(kind: str, channels_in: int, channels_out: int) -> list[nn.Module]:
+    """Halves height and width, twice through convolutions or residual blocks."""
+    block: Callable[..., nn.Module] = residual if kind == "residual" else conv
+    return [block(channels_in, channels_out, stride=2), block(channels_out, channels_out)]
+
+
+def critic_level(kind: str, channels_in: int, channels_out: int, halves: bool) -> list[nn.Module]:
+    """A step of D, halving height and width or not: spectral normalisation on every convolution, leaky ReLU, no BatchNorm."""
+    last = (4, 2, 1) if halves else (3, 1, 1)
+    if kind == "plain":
+        return [spectral_norm(nn.Conv2d(channels_in, channels_out, *last)), nn.LeakyReLU(0.2)]
+    body = nn.Sequential(
+        spectral_norm(nn.Conv2d(channels_in, channels_out, 3, 1, 1)),
+        nn.LeakyReLU(0.2),
+        spectral_norm(nn.Conv2d(channels_out, channels_out, *last)),
+    )
+    short = spectral_norm(nn.Conv2d(channels_in, channels_out, 1))
+    return [Residual(body, nn.Sequential(nn.AvgPool2d(2), short) if halves else short, nn.LeakyReLU(0.2))]

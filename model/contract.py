@@ -13,7 +13,7 @@ A bundle is a folder:
     prior.npz      the class Gaussians as learned, and refitted on the training codes (the default sampler)
     golden.npz     a few inputs and the outputs they must give
     SHA256SUMS     the SHA-256 of every other file, extras included
-    extras         calibration.json, directions.npz, map.npz, examples/*.png, README.md
+    extras         calibration.json, directions.npz, map.npz, examples/*.png, README.md: may be missing
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ HUB_FILE = ".gitattributes"  # a hub adds it to every repository; no part of the
 GOLDEN_ATOL = 2e-3  # codes, on any provider; pixels may differ by one grey level
 GOLDEN_RTOL = 2e-3
 MAX_FILE_BYTES = 512 * 2**20
-MAX_DIRECTIONS = 8
+MAX_DIRECTIONS, MAX_MAP_POINTS = 8, 1000
 
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 CROPS = ("center", "none")
@@ -262,6 +262,17 @@ class Directions:
     effects: Floats  # [R]  mean absolute change of a pixel by a step of weight 1, in grey levels of 255; descending
 
 
+@dataclass(frozen=True)
+class CodeMap:
+    """map.npz: stored codes of held-out pictures and their places in a flat overview; M from 1 to MAX_MAP_POINTS."""
+
+    xy: Floats  # [M, 2]  -1..1, to look at: distances between islands mean little
+    label: NDArray[np.int64]  # [M]  the true class
+    z_s: Floats  # [M, D_s]
+    z_u: Floats  # [M, D_u]
+    kept: Floats  # []  how much of the class structure of z_s the places keep, 0..1 (1: the neighbours are as often of one class)
+
+
 def _prior_shapes(dims: Dims) -> dict[str, tuple[int, ...]]:
     k, s, u = dims.classes, dims.dim_s, dims.dim_u
     return {
@@ -306,6 +317,19 @@ def check_directions(found: Directions, dims: Dims) -> None:
         raise ContractError(f"{DIRECTIONS}: effects must descend and not be negative")
 
 
+def check_map(found: CodeMap, dims: Dims) -> None:
+    """Raises ContractError unless every array has its shape, type and range."""
+    count = len(found.label) if found.label.ndim else 0
+    for name, shape in {"xy": (count, 2), "z_s": (count, dims.dim_s), "z_u": (count, dims.dim_u), "kept": ()}.items():
+        _check_finite(MAP, name, getattr(found, name), shape)
+    if found.label.dtype != np.int64 or found.label.ndim != 1 or not 1 <= count <= MAX_MAP_POINTS:
+        raise ContractError(f"{MAP}: label must be int64 of shape [M], M from 1 to {MAX_MAP_POINTS}")
+    if (found.label < 0).any() or (found.label >= dims.classes).any():
+        raise ContractError(f"{MAP}: label must hold class indices of the card")
+    if (np.abs(found.xy) > 1).any() or not 0 <= found.kept <= 1:
+        raise ContractError(f"{MAP}: xy must lie in -1..1, kept in 0..1")
+
+
 def _check_finite(file: str, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
     if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
         raise ContractError(f"{file}: {name} must be finite float32 of shape {list(shape)}")
@@ -313,7 +337,7 @@ def _check_finite(file: str, name: str, array: NDArray[Any], shape: tuple[int, .
 
 def _read_npz(path: Path, names: Sequence[str]) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             if sorted(arrays.files) != sorted(names):
                 raise ContractError(f"{path.name}: must hold exactly {', '.join(names)}")
             return {name: arrays[name] for name in names}
@@ -346,7 +370,16 @@ def read_directions(folder: Path, dims: Dims) -> Directions | None:
     return found
 
 
-def write_arrays(path: Path, record: Prior | Golden | Directions) -> None:
+def read_map(folder: Path, dims: Dims) -> CodeMap | None:
+    """Read and check map.npz; None where the bundle has none. Raises ContractError."""
+    if not (folder / MAP).exists():
+        return None
+    found = CodeMap(**_read_npz(folder / MAP, tuple(CodeMap.__dataclass_fields__)))
+    check_map(found, dims)
+    return found
+
+
+def write_arrays(path: Path, record: Prior | Golden | Directions | CodeMap) -> None:
     """Write one of the records of arrays as .npz, the same bytes for the same arrays."""
     np.savez(path, allow_pickle=False, **{name: getattr(record, name) for name in record.__dataclass_fields__})
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+
+from model.blocks import critic_level
 
 
 class Critic(nn.Module):
     """D(x, y): projection discriminator with spectral normalisation on the convolutions. Miyato & Koyama 2018.
 
-    pictures [B, C, H, W] in [0, 1], label [B] -> score [B].
+    pictures [B, C, H, W] in [0, 1], label [B] -> score [B]. Each width but the last halves the picture: as deep as there are widths.
     """
 
-    def __init__(self, channels: int, widths: Sequence[int], classes: int) -> None:
+    def __init__(self, channels: int, widths: Sequence[int], classes: int, blocks: str = "plain") -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((channels, *widths[:-2]), widths[:-1], strict=True):
-            layers += [spectral_norm(nn.Conv2d(before, after, 4, 2, 1)), nn.LeakyReLU(0.2)]
-        layers += [spectral_norm(nn.Conv2d(widths[-2], widths[-1], 3, 1, 1)), nn.LeakyReLU(0.2)]
+            layers += critic_level(blocks, before, after, halves=True)
+        layers += critic_level(blocks, widths[-2], widths[-1], halves=False)
         self.trunk = nn.Sequential(*layers)
         self.score = nn.Linear(widths[-1], 1)
         self.embedding = nn.Embedding(classes, widths[-1])

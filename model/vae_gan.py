@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from model.blocks import BLOCKS
 from model.decoder import Decoder
 from model.discriminators import Critic, LatentClassifier
 from model.encoders import ClassEncoder, StyleEncoder, Trunk
-from model.flow import ClassFlow
+from model.flow import FLOW_KINDS, ClassFlow
 from model.posterior import DiagonalGaussian
 from model.prior import ClassPrior, FittedPrior
 
@@ -24,8 +25,10 @@ class Sizes:
 
     dim_s: int = 16
     dim_u: int = 16
+    blocks: str = "plain"  # plain | residual: what encoders, decoder and critic are built of
     encoder_s_widths: tuple[int, ...] = (24, 48, 96)  # channels at each resolution, largest picture first
     encoder_u_widths: tuple[int, ...] = (16, 32, 64)
+    style_grain: float = 0.0  # E_u's means are rounded to so many posterior deviations, once `coarsen` has measured them; 0: never
     decoder_takes: str = "z_s"  # z_s | mean: of the class that z_s is read as, as conditional models without a z_s have it
     decoder_hidden: int = 128
     decoder_widths: tuple[int, ...] = (56, 32, 16)  # smallest grid first
@@ -33,6 +36,9 @@ class Sizes:
     classifier_hidden: int = 256
     flow_layers: int = 8  # 0: no flow, z_u is E_u's code
     flow_hidden: int = 128
+    flow_kind: str = "affine"  # affine | spline: how a coupling bends
+    flow_bins: int = 8  # of each spline
+    flow_condition: str = "class"  # class | code: the class read from z_s alone, or z_s itself beside it
     dropout: float = 0.0  # before the head of E_s
     prior_radius: float = 4.0  # norm of the initial class means
     log_var_bounds: tuple[float, ...] = (-8.0, 8.0)  # of the class Gaussians, nats
@@ -40,18 +46,30 @@ class Sizes:
     def __post_init__(self) -> None:
         if len(self.log_var_bounds) != 2 or self.log_var_bounds[0] >= self.log_var_bounds[1]:
             raise ValueError("log_var_bounds must be two numbers, the lower one first")
-        if self.decoder_takes not in ("z_s", "mean"):
-            raise ValueError("decoder_takes must be one of z_s, mean")
+        if not self.style_grain >= 0:
+            raise ValueError("style_grain must be 0 or more")
+        if len(self.critic_widths) < 2:
+            raise ValueError("critic_widths must be two numbers or more")
+        for key, allowed in (
+            ("blocks", BLOCKS),
+            ("decoder_takes", ("z_s", "mean")),
+            ("flow_kind", FLOW_KINDS),
+            ("flow_condition", ("class", "code")),
+        ):
+            if getattr(self, key) not in allowed:
+                raise ValueError(f"{key} must be one of {', '.join(allowed)}")
+        if self.flow_kind == "spline" and self.flow_layers and (self.dim_u < 2 or self.flow_bins < 2):
+            raise ValueError("spline couplings need dim_u and flow_bins of 2 at least")
 
 
 # The parts, and the sizes that decide the shape of each, or what it is given.
 SIZES_OF = {
-    "encoder_s": ("dim_s", "encoder_s_widths", "dropout"),
+    "encoder_s": ("dim_s", "blocks", "encoder_s_widths", "dropout"),
     "prior": ("dim_s", "prior_radius", "log_var_bounds"),
-    "encoder_u": ("dim_u", "encoder_u_widths"),
-    "decoder": ("dim_s", "dim_u", "decoder_takes", "decoder_hidden", "decoder_widths"),
-    "flow": ("dim_u", "flow_layers", "flow_hidden"),
-    "critic": ("critic_widths",),
+    "encoder_u": ("dim_u", "blocks", "encoder_u_widths", "style_grain"),
+    "decoder": ("dim_s", "dim_u", "blocks", "decoder_takes", "decoder_hidden", "decoder_widths"),
+    "flow": ("dim_s", "dim_u", "flow_layers", "flow_hidden", "flow_kind", "flow_bins", "flow_condition"),
+    "critic": ("blocks", "critic_widths"),
     "classifier": ("dim_u", "classifier_hidden"),
 }
 PARTS = tuple(SIZES_OF)
@@ -65,12 +83,14 @@ class VaeGan(nn.Module):
         self.sizes = sizes
         picture = (channels, height, width)
         classes = len(class_weights)
-        self.encoder_s = ClassEncoder(Trunk(*picture, sizes.encoder_s_widths, sizes.dropout), sizes.dim_s)
+        self.encoder_s = ClassEncoder(Trunk(*picture, sizes.encoder_s_widths, sizes.dropout, sizes.blocks), sizes.dim_s)
         self.prior = ClassPrior(class_weights, sizes.dim_s, sizes.prior_radius, (sizes.log_var_bounds[0], sizes.log_var_bounds[1]))
-        self.encoder_u = StyleEncoder(Trunk(*picture, sizes.encoder_u_widths), sizes.dim_u)
-        self.decoder = Decoder(sizes.dim_s, sizes.dim_u, sizes.decoder_hidden, sizes.decoder_widths, *picture)
-        self.flow = ClassFlow(sizes.dim_u, classes, sizes.flow_layers, sizes.flow_hidden) if sizes.flow_layers else None
-        self.critic = Critic(channels, sizes.critic_widths, classes)
+        self.encoder_u = StyleEncoder(Trunk(*picture, sizes.encoder_u_widths, blocks=sizes.blocks), sizes.dim_u)
+        self.decoder = Decoder(sizes.dim_s, sizes.dim_u, sizes.decoder_hidden, sizes.decoder_widths, *picture, sizes.blocks)
+        read_s = sizes.dim_s if sizes.flow_condition == "code" else 0
+        bent = (sizes.flow_layers, sizes.flow_hidden, sizes.flow_kind, sizes.flow_bins, read_s)
+        self.flow = ClassFlow(sizes.dim_u, classes, *bent) if sizes.flow_layers else None
+        self.critic = Critic(channels, sizes.critic_widths, classes, sizes.blocks)
         self.classifier = LatentClassifier(sizes.dim_u, classes, sizes.classifier_hidden)
         self.fitted = FittedPrior(classes, sizes.dim_s, sizes.dim_u)
 
@@ -87,21 +107,21 @@ class VaeGan(nn.Module):
             return z_s
         return self.prior.means[self.read_class(z_s) if label is None else label]
 
-    def style_from_code(self, q: DiagonalGaussian, label: Tensor) -> DiagonalGaussian:
-        """E_u's q(e | x) -> q(z_u | x), through the flow of the read class (first-order log-variance) if there is one."""
+    def style_from_code(self, q: DiagonalGaussian, label: Tensor, z_s: Tensor) -> DiagonalGaussian:
+        """E_u's q(e | x) -> q(z_u | x), through the flow of z_s and the class read from it (first-order log-variance) if there is one."""
         if self.flow is None:
             return q
-        return DiagonalGaussian(*self.flow.forward_with_log_var(q.mean, q.log_var, label))
+        return DiagonalGaussian(*self.flow.forward_with_log_var(q.mean, q.log_var, label, z_s))
 
     def code_from_style(self, z_u: Tensor, z_s: Tensor) -> Tensor:
-        """z_u [B, D_u] -> what the decoder takes beside z_s: f^-1(z_u; class of z_s)."""
-        return z_u if self.flow is None else self.flow.inverse(z_u, self.read_class(z_s))
+        """z_u [B, D_u] -> what the decoder takes beside z_s: f^-1(z_u; z_s and its class)."""
+        return z_u if self.flow is None else self.flow.inverse(z_u, self.read_class(z_s), z_s)
 
     def read(self, x: Tensor) -> tuple[Tensor, DiagonalGaussian, Tensor]:
         """Pictures [B, C, H, W] in [0, 1] -> z_s [B, D_s], q(z_u | x), log p(c | z_s) [B, K]."""
         z_s = self.encoder_s(x)
         logits = self.prior.logits(z_s)
-        return z_s, self.style_from_code(self.encoder_u(x), logits.argmax(1)), logits.log_softmax(1)
+        return z_s, self.style_from_code(self.encoder_u(x), logits.argmax(1), z_s), logits.log_softmax(1)
 
     def decode(self, z_s: Tensor, z_u: Tensor) -> Tensor:
         """z_s [B, D_s], z_u [B, D_u] -> pictures [B, C, H, W] in [0, 1]."""

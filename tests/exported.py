@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from model.contract import Preprocessing
-from model.flow import Coupling
+from model.couplings import Coupling
 from model.vae_gan import Sizes, VaeGan
 from training.codes import encode, fold, refit, to_tensor, whiten
 from training.config import read
@@ -79,6 +79,8 @@ def lived_in(model: VaeGan, pictures: Pictures) -> VaeGan:
         for coupling in (part for part in model.modules() if isinstance(part, Coupling)):
             coupling.last.weight.normal_(std=0.05)
             coupling.condition.weight.normal_()
+            if coupling.code:
+                coupling.code.weight.normal_(std=0.1)
         model.train()
         for start in range(0, 192, 64):
             x = to_tensor(pictures.pixels[start : start + 64])

@@ -17,6 +17,7 @@ from training.config import Stage
 from training.data import Pictures
 from training.processes import ALONE, Team
 from training.step import Batch
+from training.transforms import corners, cut_out, mirrored, moved
 
 AUGMENTATION, NOISE, DROPOUT = 2, 3, 4  # purposes of a draw
 
@@ -53,7 +54,7 @@ def epoch_rows(train: Pictures, stage: Stage, seed: tuple[int, ...]) -> np.ndarr
 
 def _batch(train: Pictures, stage: Stage, rows: np.ndarray, rng: np.random.Generator, codes: Codes | None, team: Team) -> Batch:
     x = to_tensor(train.pixels[rows], team.device)
-    if stage.flip or stage.shift:
+    if stage.augments:
         x = augment(x, stage, rng, team)
     label = torch.from_numpy(train.labels[rows]).to(team.device)
     if codes is None:
@@ -65,17 +66,18 @@ def _batch(train: Pictures, stage: Stage, rows: np.ndarray, rng: np.random.Gener
 
 
 def augment(x: Tensor, stage: Stage, rng: np.random.Generator, team: Team = ALONE) -> Tensor:
-    """Mirror half of the pictures and move each by up to `shift` pixels; borders repeat. x [B, C, H, W]."""
-    whole, device = len(x) * team.size, x.device
+    """Mirror half of the pictures, move each by up to `shift` pixels (borders repeat), cut a square out of each. x [B, C, H, W]."""
+    whole, sides = len(x) * team.size, (x.shape[2], x.shape[3])
+
+    def mine(drawn: np.ndarray) -> Tensor:
+        return torch.from_numpy(team.share(drawn)).to(x.device)
+
     if stage.flip:
-        mirror = torch.from_numpy(team.share(rng.random(whole) < 0.5)).to(device)
-        x = torch.where(mirror[:, None, None, None], x.flip(3), x)
+        x = mirrored(x, mine(rng.random(whole) < 0.5))
     if stage.shift:
-        height, width = x.shape[2:]
-        padded = torch.nn.functional.pad(x, (stage.shift,) * 4, mode="replicate")
-        dy, dx = (torch.from_numpy(team.share(rng.integers(0, 2 * stage.shift + 1, whole))).to(device) for _ in range(2))
-        rows = dy[:, None] + torch.arange(height, device=device)
-        columns = dx[:, None] + torch.arange(width, device=device)
-        picture = torch.arange(len(x), device=device)[:, None, None]
-        x = padded[picture, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        down, right = (mine(rng.integers(0, 2 * stage.shift + 1, whole)) for _ in range(2))
+        x = moved(x, down, right, (stage.shift, stage.shift))
+    if stage.cutout:
+        hole = (stage.cutout, stage.cutout)
+        x = cut_out(x, *corners(mine(rng.random((whole, 2))), sides, hole), hole)
     return x

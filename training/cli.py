@@ -95,7 +95,7 @@ def export(args: argparse.Namespace) -> int:
     from training.export import export_run
     from training.runfolder import LAST
 
-    export_run(args.run, args.data, args.out, args.name, args.checkpoint or LAST)
+    export_run(args.run, args.data, args.out, args.name, args.checkpoint or LAST, args.precision)
     print(args.out)
     return 0
 
@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--size", type=int, default=0, help="pixels a side, e.g. 64 (0: as the pictures are)")
     sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     sub = command("train", train, "train a configuration on a data set; takes up a run that was stopped")
-    sub.add_argument("config", help="a TOML file, or a preset: fashion, paper, tiny")
+    sub.add_argument("config", help="a TOML file, or a preset: fashion, cifar10, paper, tiny")
     sub.add_argument("--data", type=Path, required=True, help=DATA)
     sub.add_argument("--out", type=Path, required=True, help="run folder")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, dotted: --set stage.0.epochs=2")
@@ -252,6 +252,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaced if it is there")
     sub.add_argument("--checkpoint", metavar="FILE", help="another checkpoint of the last stage in RUN, as best.pt (default: last.pt)")
     sub.add_argument("--name", help="name of the model (default: that of the configuration)")
+    sub.add_argument(
+        "--precision", choices=("fp32", "int8"), default="fp32", help="int8: smaller and faster, with rounding that is measured (fp32)"
+    )
     sub = command("evaluate", evaluate, "measure an exported bundle as it is served; prints a table")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("--data", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""Codes of the whole training split, and what is measured on them between stages: refit, standard, whiten, fold.
+"""Codes of the whole training split, and what is measured on them between stages: refit, standard, whiten, fold, coarsen.
 
 Knows the model and pixels in memory; knows nothing of losses or of time.
 """
@@ -51,7 +51,7 @@ def encode(model: VaeGan, pixels: Pixels, labels: NDArray[np.int64], chunk: int 
 @torch.no_grad()
 def refit(model: VaeGan, codes: Codes) -> None:
     """Fit the default sampler to the training codes: z_s by true class, z_u over all."""
-    z_u = codes.q.mean if model.flow is None else model.flow(codes.q.mean, codes.read)[0]
+    z_u = codes.q.mean if model.flow is None else model.flow(codes.q.mean, codes.read, codes.z_s)[0]
     model.fitted.fit(codes.z_s, z_u, codes.label)
 
 
@@ -74,10 +74,16 @@ def fold(model: VaeGan, codes: Codes) -> None:
     """Fold the per-class mean and deviation of z_u into the flow, by the class read."""
     if model.flow is None:
         raise ConfigError("fold needs a flow: set model.flow_layers above 0")
-    model.flow.fold(codes.q.mean, codes.read)
+    model.flow.fold(codes.q.mean, codes.read, codes.z_s)
 
 
-ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {"refit": refit, "standard": standard, "whiten": whiten, "fold": fold}
+@torch.no_grad()
+def coarsen(model: VaeGan, codes: Codes) -> None:
+    """Set the grain of E_u's means: `style_grain` root mean square deviations of its posterior, per dimension."""
+    model.encoder_u.grain.copy_(model.sizes.style_grain * codes.q.log_var.exp().mean(0).sqrt())
+
+
+ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {action.__name__: action for action in (refit, standard, whiten, fold, coarsen)}
 
 
 def act(model: VaeGan, actions: Sequence[str], codes: Callable[[], Codes]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from model.vae_gan import PARTS, Sizes
+from training.transforms import VIEWS
 
 PRESETS = Path(__file__).parent / "configs"
 
@@ -67,6 +68,7 @@ class Stage:
     ema: float = 0.0  # decay of the average that becomes the weights when the stage ends; 0: none
     flip: bool = False  # augmentation: mirror half of the pictures
     shift: int = 0  # augmentation: move by up to this many pixels
+    cutout: int = 0  # augmentation: grey in a square of so many pixels a side
     class_code: str = "live"  # live | detached: whether reconstruction reaches E_s
     class_noise: float = 0.0  # noise on z_s before G, in deviations of the class
     class_exchange: bool = False  # G gets the z_s of another picture of the same class
@@ -76,7 +78,8 @@ class Stage:
     sampler: str = "prior"  # prior | fitted: where the codes of sampled pictures come from
     swap_share: float = 1.0  # of the batch, how many swaps and samples are drawn
     sample_share: float = 1.0
-    before: tuple[str, ...] = ()  # actions on the training codes: refit, standard, whiten, fold
+    critic_views: tuple[str, ...] = ()  # brightness, translation, cutout: how D sees all pictures, real and drawn
+    before: tuple[str, ...] = ()  # actions on the training codes: refit, standard, whiten, fold, coarsen
     after: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -89,6 +92,9 @@ class Stage:
         ):
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"stage {self.name!r}: {key} must be one of {', '.join(allowed)}")
+        for view in self.critic_views:
+            if view not in VIEWS:
+                raise ConfigError(f"stage {self.name!r}: unknown view {view!r}{nearest(view, VIEWS)}")
         for update in self.update:
             for part in update.move:
                 if part not in PARTS:
@@ -104,6 +110,11 @@ class Stage:
     def moved(self) -> frozenset[str]:
         """The parts that some update of this stage moves."""
         return frozenset(part for update in self.update for part in update.move)
+
+    @property
+    def augments(self) -> bool:
+        """Whether the training pictures of this stage are changed at random."""
+        return self.flip or self.shift > 0 or self.cutout > 0
 
     @property
     def batches_per_step(self) -> int:
@@ -133,7 +144,7 @@ class Config:
 
 
 def read(path: Path | str, overrides: Mapping[str, str] | None = None) -> Config:
-    """Read a TOML file, or a preset by its name (`fashion`, `paper`, `tiny`). Raises ConfigError.
+    """Read a TOML file, or a preset by its name (`fashion`, `cifar10`, `paper`, `tiny`). Raises ConfigError.
 
     `overrides` are dotted keys with TOML values: {"seed": "1", "stage.0.epochs": "2"}; a stage has a number, from 0, or its name.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,15 @@ class Pictures:
     source: dict[str, Any]  # name, split, rows and the SHA-256 of the files read
     seen: Seen = field(default_factory=Seen)
     own_validation: int = 0  # the last so many rows are the data set's own validation split
+    attributes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # [N] by name; only what measures is told of them
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.int64]) -> Pictures:
         """The pictures of the given rows, in their order."""
-        return replace(self, pixels=self.pixels[rows], labels=self.labels[rows], own_validation=0)
+        attributes = {name: values[rows] for name, values in self.attributes.items()}
+        return replace(self, pixels=self.pixels[rows], labels=self.labels[rows], own_validation=0, attributes=attributes)
 
     @property
     def class_weights(self) -> NDArray[np.float32]:
@@ -104,8 +106,10 @@ def load(path: Path, split: str = "train", dims: Dims | None = None, preprocessi
     if skipped:
         source["skipped"] = len(skipped)
     own = sum(i >= len(rows) - rows.own_validation for i in kept)
-    labels = rows.labels[np.array(kept, np.int64)]
-    return Pictures(pixels[: len(kept)], labels, rows.class_names, source, replace(seen, skipped=tuple(skipped)), own)
+    taken = np.array(kept, np.int64)
+    attributes = {name: values[taken] for name, values in rows.attributes.items()}
+    seen = replace(seen, skipped=tuple(skipped))
+    return Pictures(pixels[: len(kept)], rows.labels[taken], rows.class_names, source, seen, own, attributes)
 
 
 def load_for(config: DataConfig, path: Path) -> tuple[Pictures, Pictures]:

@@ -18,7 +18,7 @@ import numpy as np
 from model import contract
 from model.contract import Floats
 from service.client import Local
-from training import inpaint, metrics
+from training import exact, inpaint, metrics
 from training.cost import file_bytes, multiply_adds
 from training.data import DataError, Pictures, load
 from training.judge import Judge, load_judge, split_validation_rows
@@ -26,7 +26,7 @@ from training.probes import chance, leak
 from training.served import Codes, Model
 
 SPLITS = ("test", "validation")
-PAIRS, HOLES = 10_000, 2_000
+PAIRS, EXACT_PAIRS, HOLES = 10_000, 5_000, 2_000
 SAMPLERS: tuple[tuple[Literal["fitted", "paper"], str], ...] = (("fitted", ""), ("paper", "_paper"))  # with the suffix of its measures
 QUICK_FIT_ROWS, QUICK_HELD_ROWS = 1_000, 300
 
@@ -82,7 +82,8 @@ def evaluate(
         found = STAGES[name](material)
         values |= found
         seconds[name] = round(time.monotonic() - since, 1)
-        log(f"{name} ({seconds[name]} s): " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
+        if found:
+            log(f"{name} ({seconds[name]} s): " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
     result = {
         "bundle": {"name": files.card.name, "model_hash": files.card.model_hash},
         "data": {"name": held.source["name"], "fit": fit.source, "held": held.source},
@@ -219,8 +220,16 @@ def leak_of_samples(m: Material) -> dict[str, float]:
     return {"leak_mlp_sampled": leak("mlp", draw(m.fit_codes), m.fit.labels, draw(m.held_codes), m.held.labels, m.seed)}
 
 
+def exact_swaps(m: Material) -> dict[str, float]:
+    """Swaps beside the true picture, where the data set has it; else nothing."""
+    if not exact.is_known(m.held):
+        return {}
+    found = exact.exact_swaps(m.model, m.fit, m.held, m.held_codes, min(m.pairs, EXACT_PAIRS), m.rng(6))
+    return found | exact.probes(m.fit, m.held, m.fit_codes, m.held_codes, m.seed)
+
+
 STAGES: dict[str, Callable[[Material], dict[str, float]]] = {
-    stage.__name__: stage for stage in (reading, swaps, generation, inpainting, leak_of_means, leak_of_samples)
+    stage.__name__: stage for stage in (reading, swaps, generation, inpainting, leak_of_means, leak_of_samples, exact_swaps)
 }
 
 

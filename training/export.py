@@ -1,7 +1,7 @@
 """A trained model becomes a bundle: written beside, proved against torch, renamed into place.
 
-The only file that touches `torch.onnx`. Knows the model and the contract; not the service. Longer than most: tracing, proof and
-packing are one act, on the same two graphs.
+The only file that touches `torch.onnx`. Knows the model and the contract; not the service. An int8 bundle is proved twice: fp32 graphs
+against torch by parity, then their int8 twins against them by measures.
 
 Longer than 250 lines because a bundle is proved where its graphs, golden rows and card are made.
 """
@@ -18,37 +18,51 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from model import contract
-from model.contract import Card, ContractError, Dims, Golden, Prior
+from model.contract import Card, ContractError, Dims, Golden, Pixels, Prior
 from model.prior import FittedDensity
 from model.vae_gan import VaeGan
 from training import checkpoint
-from training.codes import act, encode
+from training.codes import PIECE, act, encode, to_tensor
 from training.config import from_dict
 from training.data import DataError, Pictures, load_for, preprocessing_of
+from training.extras import write_extras
 from training.files import replace_folder
 from training.loop import build
 from training.modelcard import model_card
+from training.quantise import quantise
 from training.runfolder import DATA, LAST, manifest, revision
 
 GOLDEN_ROWS = 16
 PARITY_ROWS = 256
 ALONE_ROWS = 8
+STEADY = 0.01  # grains between a code and the nearest border, at least, where codes are compared
+CALIBRATION_ROWS = 512  # training pictures that decide the ranges of int8
 PARITY_ATOL = 1e-4  # codes against torch; log-density is a sum over both codes and gets ten times that
-EXAMPLES_PER_CLASS = 1
 
 
 class ExportError(Exception):
     """The exported graphs do not answer as the model does; nothing was written."""
+
+
+class Int8Bounds(NamedTuple):
+    """How far int8 may be from fp32."""
+
+    z_s: float = 0.1  # root mean square error, in deviations of the codes
+    z_u_mean: float = 0.15
+    read: float = 0.02  # share of pictures read as another class
+    grey_levels: float = 2.0  # mean absolute error of swaps
+
+
+INT8 = Int8Bounds()
 
 
 class EncoderGraph(nn.Module):
@@ -158,17 +172,19 @@ def _strip(proto: onnx.ModelProto) -> None:
 # -------------------------------------------------------------------------------------------------------- the bundle
 
 
-def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any]) -> Path:
+def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any], calibrate: Pixels | None = None) -> Path:
     """Write the bundle of a trained model to the folder `out`, replacing one that is there, and return it.
 
-    `held` are pictures the model was not trained on (the validation rows): golden inputs, calibration, examples. `card` gives
-    name, preprocessing, data, training, revision. Raises ContractError when `out` is something else than a bundle, ExportError when
-    the graphs differ from torch; `out` is then as before.
+    `held` are pictures the model was not trained on (the validation rows): golden inputs and extras. `card` gives
+    name, preprocessing, data, training, revision. With `calibrate`, pixels of training pictures, the graphs are int8. Raises
+    ContractError when `out` is something else than a bundle, ExportError when the graphs differ from torch, or from their fp32 twins
+    beyond the bounds; `out` is then as before.
     """
     out = out.resolve()
     if out.exists() and not (out / contract.SUMS).is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise ContractError(f"{out.name} is there and is no bundle, so it is not replaced: give another folder")
     model = _copy(model)
+    held = _steady_first(model, held)
     height, width, channels = held.pixels.shape[1:]
     dims = Dims(model.sizes.dim_s, model.sizes.dim_u, len(held.class_names), height, width, channels)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -179,15 +195,21 @@ def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any]) -> Pa
             contract.DECODER: to_onnx(DecoderGraph(model), contract.decoder_signature(dims)),
         }
         encoded = prove(model, graphs, held)
+        if calibrate is not None:
+            graphs, encoded = to_int8(graphs, held, encoded, calibrate)
         for name, content in graphs.items():
             (beside / name).write_bytes(content)
         contract.write_arrays(beside / contract.PRIOR, _prior(model))
         contract.write_arrays(beside / contract.GOLDEN, _golden(graphs, held, _prior(model)))
-        quantiles = np.quantile(encoded["log_density"], np.linspace(0, 1, 101))
-        (beside / contract.CALIBRATION).write_text(json.dumps({"log_density_quantiles": [float(q) for q in quantiles]}) + "\n")
-        _examples(beside / contract.EXAMPLES, held)
+        write_extras(beside, model, held, encoded)
         hashes = {name: contract.file_sha256(beside / name) for name in contract.HASHED}
-        full = Card(class_names=held.class_names, dims=dims, model_hash=contract.model_hash(hashes), **card)
+        full = Card(
+            class_names=held.class_names,
+            dims=dims,
+            model_hash=contract.model_hash(hashes),
+            precision="fp32" if calibrate is None else "int8",
+            **card,
+        )
         (beside / contract.CARD).write_text(full.to_json(), encoding="utf-8")
         (beside / contract.MODEL_CARD).write_text(model_card(full), encoding="utf-8")
         contract.write_sums(beside)
@@ -199,11 +221,11 @@ def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any]) -> Pa
     return out
 
 
-def export_run(run: Path, data: Path, out: Path, name: str | None = None, file: str = LAST) -> Path:
+def export_run(run: Path, data: Path, out: Path, name: str | None = None, file: str = LAST, precision: str = "fp32") -> Path:
     """Export a checkpoint of the last stage of a run folder, by default its newest, as `export` does.
 
-    `data` is the data set that the run was trained on; `name` that of the model, where it is not the configuration's. Raises
-    CheckpointError for a run that is not finished, DataError for other pictures.
+    `data` is the data set that the run was trained on; `name` that of the model, where it is not the configuration's;
+    `precision` is fp32 or int8. Raises CheckpointError for a run that is not finished, DataError for other pictures.
     """
     state = checkpoint.load(run / file)
     config = from_dict(json.loads(state["config"]))
@@ -223,7 +245,8 @@ def export_run(run: Path, data: Path, out: Path, name: str | None = None, file: 
         "training": {**config.to_dict(), "seconds": round(state["seconds"])},
         "revision": revision(),
     }
-    return export(model, held, out, card)
+    rows = np.random.default_rng(0).permutation(len(kept))[:CALIBRATION_ROWS]
+    return export(model, held, out, card, kept.pixels[rows] if precision == "int8" else None)
 
 
 def _check_same_data(run: Path, described: dict[str, Any]) -> None:
@@ -240,6 +263,21 @@ def _copy(model: VaeGan) -> VaeGan:
     twin = twin.eval().requires_grad_(False)
     fold_batch_norm(twin)
     return twin
+
+
+@torch.no_grad()
+def _steady_first(model: VaeGan, held: Pictures) -> Pictures:
+    """Held-out pictures, first those whose codes lie so deep in their grains that no rounding error moves them into another one.
+
+    Codes are compared on the first pictures: with torch here, with the golden rows on another machine.
+    """
+    grain = model.encoder_u.grain
+    if not grain.any():
+        return held
+    pieces = (held.pixels[i : i + PIECE] for i in range(0, len(held), PIECE))
+    places = torch.cat([model.encoder_u.fine(to_tensor(piece)).mean for piece in pieces]) / grain.clamp_min(1e-12)
+    depth = torch.where(grain > 0, (places - places.floor() - 0.5).abs(), 0.5).min(1).values
+    return held.take(torch.argsort((depth < STEADY).int(), stable=True).numpy())
 
 
 def prove(model: VaeGan, graphs: dict[str, bytes], held: Pictures) -> dict[str, np.ndarray]:
@@ -266,10 +304,74 @@ def prove(model: VaeGan, graphs: dict[str, bytes], held: Pictures) -> dict[str, 
     levels = int(np.abs(pixels.astype(int) - drawn).max())
     if levels > 1:
         raise ExportError(f"{contract.DECODER}: pixels differ from torch by {levels} grey levels")
+    _prove_alone(decoder, codes, pixels)
+    return found
+
+
+def _prove_alone(decoder: onnxruntime.InferenceSession, codes: dict[str, np.ndarray], pixels: np.ndarray) -> None:
     (single,) = _in_chunks(decoder, {name: code[:ALONE_ROWS] for name, code in codes.items()}, 1)
     if (single != pixels[:ALONE_ROWS]).any():
         raise ExportError(f"{contract.DECODER}: a picture depends on its batch")
+
+
+# ------------------------------------------------------------------------------------------------------------- int8
+
+
+def to_int8(
+    graphs: dict[str, bytes], held: Pictures, encoded: dict[str, np.ndarray], calibrate: Pixels, bounds: Int8Bounds = INT8
+) -> tuple[dict[str, bytes], dict[str, np.ndarray]]:
+    """int8 twins of proved graphs, and what the new encoder says of `held`; `encoded` is what the old one said.
+
+    Calibrated on training pixels, their codes, and swaps of these. Raises ExportError unless `prove_int8` agrees.
+    """
+    encoder = onnxruntime.InferenceSession(graphs[contract.ENCODER])
+    z_s, z_u = _in_chunks(encoder, {"pixels": calibrate}, 100)[:2]
+    codes = {"z_s": np.concatenate([z_s, z_s]), "z_u": np.concatenate([z_u, np.roll(z_u, 1, 0)])}
+    found = {
+        contract.ENCODER: quantise(graphs[contract.ENCODER], {"pixels": calibrate}, grid=False),
+        contract.DECODER: quantise(graphs[contract.DECODER], codes, grid=True),
+    }
+    return found, prove_int8(found, graphs, held, encoded, bounds)
+
+
+def prove_int8(
+    graphs: dict[str, bytes], before: dict[str, bytes], held: Pictures, encoded: dict[str, np.ndarray], bounds: Int8Bounds = INT8
+) -> dict[str, np.ndarray]:
+    """Measure int8 graphs against the fp32 ones `before` on held-out pictures; returns what the int8 encoder says of all of them.
+
+    Rounding differs from picture to picture, so the proof is by means over pictures. No picture may
+    depend on its batch, to the byte. Raises ExportError.
+    """
+    encoder, decoder = (onnxruntime.InferenceSession(graphs[name]) for name in (contract.ENCODER, contract.DECODER))
+    names = [output.name for output in encoder.get_outputs()]
+    found = dict(zip(names, _in_chunks(encoder, {"pixels": held.pixels}, 500), strict=True))
+    rows = min(PARITY_ROWS, len(held))
+    codes = {"z_s": encoded["z_s"][:rows], "z_u": np.roll(encoded["z_u_mean"][:rows], 1, 0)}
+    (pixels,) = _in_chunks(decoder, codes, rows)
+    (drawn,) = _in_chunks(onnxruntime.InferenceSession(before[contract.DECODER]), codes, rows)
+    for what, error, bound in (
+        (f"{contract.ENCODER}: z_s", _deviations(found["z_s"], encoded["z_s"]), bounds.z_s),
+        (f"{contract.ENCODER}: z_u_mean", _deviations(found["z_u_mean"], encoded["z_u_mean"]), bounds.z_u_mean),
+        (f"{contract.ENCODER}: the class", _share_read_otherwise(found, encoded), bounds.read),
+        (f"{contract.DECODER}: pixels", float(np.abs(pixels.astype(int) - drawn).mean()), bounds.grey_levels),
+    ):
+        if not error <= bound:
+            raise ExportError(f"{what} of int8 differs from fp32 by {error:.2g}, more than {bound:.2g}")
+    alone = _in_chunks(encoder, {"pixels": held.pixels[:ALONE_ROWS]}, 1)
+    for name, got in zip(names, alone, strict=True):
+        if not np.allclose(got, found[name][:ALONE_ROWS], rtol=0, atol=10 * PARITY_ATOL):
+            raise ExportError(f"{contract.ENCODER}: {name} depends on the batch")
+    _prove_alone(decoder, codes, pixels)
     return found
+
+
+def _deviations(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Root mean square error of codes [N, D] in their own mean deviation."""
+    return float(np.sqrt(np.square(found - wanted).mean() / max(float(wanted.var(0).mean()), 1e-12)))
+
+
+def _share_read_otherwise(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> float:
+    return float((found["class_log_prob"].argmax(1) != wanted["class_log_prob"].argmax(1)).mean())
 
 
 def _in_chunks(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray], chunk: int) -> list[np.ndarray]:
@@ -294,14 +396,3 @@ def _golden(graphs: dict[str, bytes], held: Pictures, prior: Prior) -> Golden:
     z_u = rng.standard_normal((len(z_s), prior.fit_z_u_mean.shape[0])).astype(np.float32)
     drawn = decoder.run(None, {"z_s": z_s, "z_u": z_u})[0]
     return Golden(pixels=pixels, decoder_z_s=z_s, decoder_z_u=z_u, decoder_pixels=drawn, **encoded)
-
-
-def _examples(folder: Path, held: Pictures) -> None:
-    """Held-out pictures, one of each class (the first 16 classes), named order-label-n.png."""
-    folder.mkdir()
-    order = 0
-    for label in range(min(16, len(held.class_names))):
-        for n, row in enumerate(np.flatnonzero(held.labels == label)[:EXAMPLES_PER_CLASS]):
-            pixels = held.pixels[row]
-            Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(folder / f"{order:02d}-{label}-{n}.png")
-            order += 1

@@ -46,7 +46,7 @@ def look(model: VaeGan, validation: Pictures) -> Seen:
     model.eval()
     codes = encode(model, pictures.pixels, label)
     z_s, q, read = codes.z_s, codes.q, codes.read
-    z_u = model.style_from_code(q, read).mean
+    z_u = model.style_from_code(q, read, z_s).mean
     swapped = _pixels(_in_pieces(model.decode, z_s, z_u.roll(1, 0)))
     error = (_in_pieces(model.draw, z_s, q.mean) - x).square().mean((1, 2, 3))
     drawn = _pixels(_in_pieces(model.decode, *_samples(model, codes.label)))
@@ -76,13 +76,13 @@ def picture(model: VaeGan, validation: Pictures) -> Pixels:
     samples = _pixels(model.decode(z_s, one_style)).reshape(len(classes), STYLES, *validation.pixels.shape[1:])
     shown = _spread(validation, SHOWN)
     x = to_tensor(shown, _device(model))
-    codes, q, read = model.codes(x)
-    styles = model.style_from_code(q, read).mean
+    z_s, q, read = model.codes(x)
+    styles = model.style_from_code(q, read, z_s).mean
     n = len(shown)
-    swaps = _pixels(model.decode(codes.repeat_interleave(n, 0), styles.repeat(n, 1))).reshape(n, n, *shown.shape[1:])
+    swaps = _pixels(model.decode(z_s.repeat_interleave(n, 0), styles.repeat(n, 1))).reshape(n, n, *shown.shape[1:])
     corner = np.full_like(shown[:1], 255)
     matrix = np.concatenate([np.concatenate([corner, shown])[None], np.concatenate([shown[:, None], swaps], 1)])
-    pairs = np.stack([shown, _pixels(model.draw(codes, q.mean))], 1)
+    pairs = np.stack([shown, _pixels(model.draw(z_s, q.mean))], 1)
     return _beside([_sheet(block) for block in (samples, matrix, pairs)])
 
 

@@ -324,7 +324,7 @@ def shared_stages(config: Config, other: Config) -> int:
 
 def _has_frozen_encoder(stage: Stage) -> bool:
     """Whether the codes of some encoder can be computed once for the stage: it does not move and sees plain pictures."""
-    return not {"encoder_s", "encoder_u"} <= stage.moved and not (stage.flip or stage.shift)
+    return not {"encoder_s", "encoder_u"} <= stage.moved and not stage.augments
 
 
 def _check_share(config: Config, team: Team) -> None:

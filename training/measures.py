@@ -64,6 +64,23 @@ MEASURES = (
     Measure("stroke_width_from_class", "... r with the class source", "as brightness"),
     Measure("style_kept_retrieval", "style kept, retrieval of b in 100", "z_u read from the swap finds that of b among 100 by cosine"),
     Measure("style_kept_r", "style kept, r per dimension", "mean Pearson r of z_u read from the swap and of b, active dimensions"),
+    Measure(
+        "swap_psnr",
+        "exact swap, PSNR, dB",
+        "swaps of held-out pairs beside the true picture, where the data set has it; beside class mean + style mean - mean",
+        "swap_psnr_means",
+        1,
+    ),
+    Measure("swap_psnr_gap", "... below the reconstruction, dB", "reconstruction PSNR less that", decimals=1),
+    Measure("style_exact", "exact swap, style found", "the nearest picture of all of its class is the true one, pixel for pixel", "one"),
+    Measure("style_near", "... nearly", "the nearest picture is within MSE 0.003 of the true one", "one"),
+    Measure("style_group", "... roughly", "the nearest picture has the true action and direction", "one"),
+    Measure(
+        "style_group_from_class", "style read from z_s, roughly", "fresh MLP 256-256 on z_s: action and direction", "style_group_chance"
+    ),
+    Measure(
+        "leak_mlp_mixed", "leak, MLP 256-256, random split", "the same probe on z_u where both splits are mixed and cut at random", "chance"
+    ),
     Measure("class_consistency", "class consistency", "share of generated pictures that the judge gives the asked class", "judge_accuracy"),
     Measure("class_consistency_paper", "class consistency, paper's sampler", "the same with the learned Gaussians", "judge_accuracy"),
     Measure("frechet", "Fréchet distance (judge)", "on the judge's features; not comparable with Inception FID", "frechet_real"),
@@ -132,6 +149,21 @@ BARS: Mapping[str, Mapping[str, tuple[Bar, Bar]]] = {
         "stroke_width_from_class": _near_zero(0.1, 0.05),
         "class_consistency": _least(0.98, 0.99),
         "reconstruction_mse": _most(0.025, 0.016),
+        "bundle_mb": (Bar(high=8), Bar(high=8)),
+    },
+    "lpc_sprites": {
+        "class_accuracy": _least(0.985, 0.995),
+        "leak_mlp": _most(0.15, 0.05),
+        "leak_mlp_mixed": _most(0.20, 0.08),
+        "style_group_from_class": _most(0.10, 0.08),
+        "swap_psnr": _least(20.5, 23.5),
+        "swap_psnr_gap": _most(1.3, 0.7),
+        "style_exact": _least(0.42, 0.60),
+        "style_near": _least(0.86, 0.96),
+        "style_group": _least(0.93, 0.98),
+        "class_kept": _least(0.97, 0.99),
+        "decoder_multiply_adds_m": _most(35, 15),
+        "bundle_mb": (Bar(high=8), Bar(high=8)),
     },
 }
 

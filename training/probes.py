@@ -1,6 +1,6 @@
-"""Fresh probes that try to read the class from codes; the only file of the house that touches scikit-learn.
+"""Fresh probes that try to read the class from codes, and the flat view of codes; the only file of the house with scikit-learn.
 
-Knows nothing of models: codes and labels in, an accuracy out. A probe's figure depends on its width, its data and its epochs,
+Knows nothing of models: codes and labels in, a figure or places out. A probe's figure depends on its width, its data and its epochs,
 so these are fixed here and printed with the figure.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -48,3 +49,24 @@ def _classifier(kind: str, seed: int) -> Any:
 def chance(labels: NDArray[np.int64]) -> float:
     """What a probe gets from worthless codes: the share of the most frequent class."""
     return float(np.bincount(labels).max() / len(labels))
+
+
+def flat_view(codes: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
+    """Places [N, 2] in -1..1 of codes [N, D], N > 1, neighbours kept together (t-SNE of perplexity 30, or a third of N).
+
+    Distances between islands mean little. The same codes have the same places, on the same machine and versions.
+    """
+    start = "pca" if codes.shape[1] > 1 else "random"
+    places = TSNE(perplexity=min(30.0, (len(codes) - 1) / 3), init=start, random_state=seed).fit_transform(codes)
+    centred = places - (places.max(0) + places.min(0)) / 2
+    return (centred / max(np.abs(centred).max(), 1e-12)).astype(np.float32)
+
+
+def neighbour_share(points: NDArray[np.floating], labels: NDArray[np.int64], neighbours: int = 10) -> float:
+    """How often the nearest neighbours of a point [N, D] are of its own class, mean over points; N > 1."""
+    points = points.astype(np.float64)
+    squares = np.square(points).sum(1)
+    distance = squares[:, None] + squares - 2 * points @ points.T
+    np.fill_diagonal(distance, np.inf)
+    nearest = np.argsort(distance, 1, kind="stable")[:, : min(neighbours, len(points) - 1)]
+    return float((labels[nearest] == labels[:, None]).mean())

@@ -107,7 +107,7 @@ def _stage(model: VaeGan, config: Config, number: int, sample: Pictures, codes: 
 
 def _plain(stage: Stage) -> bool:
     """Whether the codes of frozen encoders can be computed once: the pictures are not augmented."""
-    return not (stage.flip or stage.shift) and not {"encoder_s", "encoder_u"} <= stage.moved
+    return not stage.augments and not {"encoder_s", "encoder_u"} <= stage.moved
 
 
 def _act(model: VaeGan, actions: tuple[str, ...], sample: Pictures) -> None:

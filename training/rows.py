@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,7 @@ class Rows:
     skipped: tuple[tuple[str, str], ...] = ()  # (file, reason) of what was no candidate at all
     own_validation: int = 0  # the last so many rows are the data set's own validation split
     held_back: int = 0  # so many pictures were cut off as the test split by `cut_test`
+    attributes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # [N] by name: what else a table says of its pictures
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -27,6 +27,7 @@ from model.posterior import DiagonalGaussian
 from model.vae_gan import VaeGan
 from training.config import Config, ConfigError, Stage, nearest
 from training.processes import ALONE, Team
+from training.transforms import VIEWS
 
 KINDS = ("rec", "swap", "smp")  # what G draws: reconstructions, swaps, samples
 
@@ -85,7 +86,7 @@ class Forward:
 
     @cached_property
     def read(self) -> Tensor:
-        """The class read from z_s: the condition of the flow."""
+        """The class read from z_s: with z_s itself the condition of the flow, which sends no gradient to E_s."""
         return self.logits.detach().argmax(1)
 
     @cached_property
@@ -149,8 +150,8 @@ class Forward:
         if not self.stage.through_flow:
             return z_s, code, self.label[a], code
         with torch.no_grad():
-            z_u, _ = self.flow(code, self.read[:rows])
-            return z_s, self.flow.inverse(z_u, self.read[a]), self.label[a], z_u
+            z_u, _ = self.flow(code, self.read[:rows], self.z_s[:rows])
+            return z_s, self.model.code_from_style(z_u, z_s), self.label[a], z_u
 
     @cached_property
     def sample_codes(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -180,11 +181,18 @@ class Forward:
     def label_of(self, kind: str) -> Tensor:
         return {"rec": lambda: self.label, "swap": lambda: self.swap_codes[2], "smp": lambda: self.sample_codes[2]}[kind]()
 
+    def seen(self, pictures: Tensor) -> Tensor:
+        """What D sees of pictures [B, C, H, W]: under the stage's views, every row by an amount of its own, drawn at every look."""
+        for view in self.stage.critic_views:
+            uniform = torch.rand(len(pictures) * self.team.size, 2, generator=self.generator, device=pictures.device)
+            pictures = VIEWS[view](pictures, self.team.share(uniform))
+        return pictures
+
     @cached_property
     def fake_scores(self) -> dict[str, Tensor]:
         """D on each kind, with gradient to the picture. In a fixed order: every call moves the spectral norm's estimate."""
         kinds = sorted(self.kinds)
-        return {kind: self.run(self.model.critic, self.drawn[kind], self.label_of(kind)).float() for kind in kinds}
+        return {kind: self.run(self.model.critic, self.seen(self.drawn[kind]), self.label_of(kind)).float() for kind in kinds}
 
     @cached_property
     def critic_scores(self) -> dict[str, Tensor]:
@@ -192,7 +200,7 @@ class Forward:
         kinds = ["real", *sorted(self.kinds)]
         pictures = [self.x, *(self.drawn[kind].detach() for kind in kinds[1:])]
         labels = [self.label, *(self.label_of(kind) for kind in kinds[1:])]
-        scores = self.run(self.model.critic, torch.cat(pictures), torch.cat(labels)).float()
+        scores = self.run(self.model.critic, self.seen(torch.cat(pictures)), torch.cat(labels)).float()
         return dict(zip(kinds, scores.split([len(p) for p in pictures]), strict=True))
 
     # -- what the frozen encoders read from what was drawn
@@ -207,8 +215,8 @@ class Forward:
         wanted = torch.cat([codes[kind]()[3] for kind in kinds])
         found = self.run(self.model.encoder_u, pictures).mean
         if self.stage.through_flow:
-            read = torch.cat([self.model.read_class(codes[kind]()[0]) for kind in kinds])
-            found, _ = self.flow(found, read)
+            z_s = torch.cat([codes[kind]()[0] for kind in kinds])
+            found, _ = self.flow(found, self.model.read_class(z_s), z_s)
         return self.model.prior.logits(self.run(self.model.encoder_s, pictures)), label, found, wanted
 
     @property
@@ -250,7 +258,7 @@ TERMS: dict[str, Callable[[Forward], Tensor]] = {
     # the same on what a probe looks at: noise hides what a nearly collapsed dimension says, and its scale does not count
     "leak_means": lambda f: losses.leak_loss(f.model.classifier(f.standard_means), f.model.prior.log_weights.exp()),
     "leak_classifier_means": lambda f: losses.leak_classifier_loss(f.model.classifier(f.standard_means.detach()), f.label),
-    "flow_nll": lambda f: losses.flow_nll(*f.flow(f.flow_codes, f.read)),
+    "flow_nll": lambda f: losses.flow_nll(*f.flow(f.flow_codes, f.read, f.z_s.detach())),
     "cycle_class": lambda f: losses.class_loss(f.cycle[0], f.cycle[1]),
     "cycle_style": lambda f: losses.code_regression(f.cycle[2], f.cycle[3]),
     "critic_real": lambda f: losses.critic_real_loss(f.critic_scores["real"]),

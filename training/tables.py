@@ -1,6 +1,7 @@
 """Parquet files in the Hugging Face layout, on disk or by their id on the hub, as rows. The only room that imports `datasets`.
 
-The picture column is the one of feature `Image` (`image`, `img`, ...), the label column `label` or else the first `ClassLabel`.
+The picture column is the one of feature `Image` (`image`, `img`, ...), the label column `label` or else the first `ClassLabel`. Other
+columns of whole numbers are attributes; what is neither is left alone.
 Knows nothing of sizes. What goes to the network is decided by the library's own settings (HF_HUB_OFFLINE=1 keeps it at home).
 """
 
@@ -71,6 +72,8 @@ def _rows(name: str, table: Any, files: Any) -> Rows:
         raise DataError("the data set needs a column of type Image and one of type ClassLabel")
     image, label = images[0], "label" if "label" in labels else labels[0]
     names = tuple(table.features[label].names)
+    others = [key for key, feature in table.features.items() if key != label and _is_whole(feature)]
+    attributes = {key: np.asarray(table[key], dtype=np.int64) for key in others}
     table = table.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
 
     def read(row: int) -> Image.Image:
@@ -79,7 +82,12 @@ def _rows(name: str, table: Any, files: Any) -> Rows:
             raise Unreadable("no bytes in the table")
         return decode(data)
 
-    return Rows(name, names, np.asarray(table[label], dtype=np.int64), read, lambda row: f"row {row}", files)
+    return Rows(name, names, np.asarray(table[label], dtype=np.int64), read, lambda row: f"row {row}", files, attributes=attributes)
+
+
+def _is_whole(feature: Any) -> bool:
+    """Whether a column holds whole numbers that fit into int64."""
+    return getattr(feature, "dtype", None) in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
 
 
 def _digest(table: Any) -> str:

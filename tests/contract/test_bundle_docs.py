@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from model import contract
-from model.contract import Card, Golden, Prior
+from model.contract import Card, CodeMap, Directions, Golden, Prior
 from tests import toy
 
 ROOT = Path(__file__).parents[2]
@@ -63,8 +63,9 @@ def test_every_tensor_has_the_type_and_shape_of_the_contract():
     assert found == specs
 
 
-def test_every_array_of_prior_and_golden_is_explained():
-    assert [row[0] for row in rows("Tensors") if len(row) == 3][2:] == [f"`{field.name}`" for field in fields(Prior)]
+def test_every_array_of_every_file_is_explained():
+    found = [row[0].strip("`") for row in rows("Tensors") if len(row) == 3 and row[0].startswith("`")]
+    assert found == [field.name for record in (Prior, Directions, CodeMap) for field in fields(record)]
     golden = section("Tensors").partition("`golden.npz`")[2]
     assert set(re.findall(r"`(\w+)`", golden)) == {field.name for field in fields(Golden)}
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import contract
-from model.contract import Card, ContractError, Dims, Preprocessing, TensorSpec
+from model.contract import Card, CodeMap, ContractError, Dims, Directions, Preprocessing, TensorSpec
 from tests import toy
 
 CARD = Card(
@@ -156,6 +156,71 @@ def test_what_a_bundle_holds_is_what_was_written(tmp_path):
         contract.write_arrays(tmp_path / name, record)
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
     np.testing.assert_array_equal(files.prior.class_means, toy.MEANS)
+
+
+def float32(*shape):
+    return np.linspace(-1, 1, int(np.prod(shape))).reshape(shape).astype(np.float32)
+
+
+DIRECTIONS = Directions(directions=float32(2, 2), effects=np.array([3, 1], np.float32))
+MAP = CodeMap(xy=float32(5, 2), label=np.arange(5) % 4, z_s=float32(5, 3), z_u=float32(5, 2), kept=np.asarray(np.float32(0.5)))
+
+
+def test_extras_that_are_not_there_are_none(tmp_path):
+    assert contract.read_directions(tmp_path, toy.DIMS) is None
+    assert contract.read_map(tmp_path, toy.DIMS) is None
+
+
+@pytest.mark.parametrize(
+    ("record", "name", "read"),
+    [(DIRECTIONS, contract.DIRECTIONS, contract.read_directions), (MAP, contract.MAP, contract.read_map)],
+)
+def test_extras_are_read_as_they_were_written(tmp_path, record, name, read):
+    contract.write_arrays(tmp_path / name, record)
+    found = read(tmp_path, toy.DIMS)
+    assert all(np.array_equal(value, getattr(record, key)) for key, value in asdict(found).items())
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-30])
+    with pytest.raises(ContractError, match=rf"^{name}: cannot be read"):
+        read(tmp_path, toy.DIMS)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"directions": float32(2, 3)}, r"directions must be finite float32 of shape \[2, 2\]"),
+        ({"directions": np.zeros((2, 2))}, "directions must be finite float32"),
+        ({"effects": np.array([np.nan, 1], np.float32)}, "effects must be finite float32"),
+        ({"effects": np.array([1, 3], np.float32)}, "effects must descend"),
+        ({"effects": np.array([1, -1], np.float32)}, "effects must descend and not be negative"),
+        ({"effects": np.float32(1)}, "directions must be finite float32"),
+        ({"directions": float32(9, 2), "effects": np.ones(9, np.float32)}, "must hold 1 to 8"),
+        ({"directions": float32(0, 2), "effects": float32(0)}, "must hold 1 to 8"),
+    ],
+)
+def test_directions_that_break_a_rule_are_refused_by_the_rule(tmp_path, change, says):
+    contract.write_arrays(tmp_path / contract.DIRECTIONS, replace(DIRECTIONS, **change))
+    with pytest.raises(ContractError, match=rf"^directions\.npz: {says}"):
+        contract.read_directions(tmp_path, toy.DIMS)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"xy": float32(4, 2)}, r"xy must be finite float32 of shape \[5, 2\]"),
+        ({"xy": 2 * float32(5, 2)}, "xy must lie in -1..1"),
+        ({"kept": np.asarray(np.float32(1.5))}, "xy must lie in -1..1, kept in 0..1"),
+        ({"z_s": float32(5, 2)}, "z_s must be finite float32"),
+        ({"z_u": np.full((5, 2), np.inf, np.float32)}, "z_u must be finite float32"),
+        ({"label": np.arange(5)}, "label must hold class indices"),
+        ({"label": np.arange(5, dtype=np.int32) % 4}, "label must be int64"),
+        ({"label": np.int64(1)}, "xy must be finite float32"),
+        ({"label": np.zeros(0, np.int64), "xy": float32(0, 2), "z_s": float32(0, 3), "z_u": float32(0, 2)}, "label must be int64 of shape"),
+    ],
+)
+def test_a_map_that_breaks_a_rule_is_refused_by_the_rule(tmp_path, change, says):
+    contract.write_arrays(tmp_path / contract.MAP, replace(MAP, **change))
+    with pytest.raises(ContractError, match=rf"^map\.npz: {says}"):
+        contract.read_map(tmp_path, toy.DIMS)
 
 
 def test_the_model_hash_follows_graphs_and_prior_alone(tmp_path):

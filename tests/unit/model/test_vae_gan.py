@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
+from model.blocks import BLOCKS
 from model.decoder import Decoder
 from model.encoders import LOG_VAR_LIMITS, ClassEncoder, StyleEncoder
 from model.posterior import DiagonalGaussian
 from model.prior import FittedDensity
-from model.vae_gan import Sizes, VaeGan
+from model.vae_gan import SIZES_OF, Sizes, VaeGan
 
 ROWS, CLASSES = 8, 4
 SIZES = Sizes(
@@ -33,14 +35,23 @@ def x() -> torch.Tensor:
     return torch.rand(ROWS, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture(scope="module")
-def model(x) -> VaeGan:
+@pytest.fixture(scope="module", params=["plain, affine, class", "residual, spline, code"])
+def model(x, request) -> VaeGan:
     """A small model whose BatchNorm has seen pictures and whose flow is not the identity."""
     torch.manual_seed(0)
-    model = VaeGan(SIZES, torch.full((CLASSES,), 1 / CLASSES), channels=1, height=8, width=8)
+    blocks, kind, condition = request.param.split(", ")
+    model = VaeGan(
+        replace(SIZES, blocks=blocks, flow_kind=kind, flow_condition=condition),
+        torch.full((CLASSES,), 1 / CLASSES),
+        channels=1,
+        height=8,
+        width=8,
+    )
     for coupling in model.flow.couplings:
         torch.nn.init.normal_(coupling.last.weight, std=0.3)
         torch.nn.init.normal_(coupling.condition.weight)
+        if coupling.code:
+            torch.nn.init.normal_(coupling.code.weight, std=0.1)
     with torch.no_grad():
         for _ in range(3):
             model.decoder(model.encoder_s(x), model.encoder_u(x).sample())
@@ -59,9 +70,9 @@ def calls(model: VaeGan):
         "encoder_s": lambda x, z_s, z_u, label: model.encoder_s(x),
         "encoder_u": lambda x, z_s, z_u, label: model.encoder_u(x),
         "prior": lambda x, z_s, z_u, label: model.prior.logits(z_s),
-        "flow": lambda x, z_s, z_u, label: model.flow(z_u, label),
-        "inverse flow": lambda x, z_s, z_u, label: model.flow.inverse(z_u, label),
-        "flow with log-variance": lambda x, z_s, z_u, label: model.flow.forward_with_log_var(z_u, -z_u.abs(), label),
+        "flow": lambda x, z_s, z_u, label: model.flow(z_u, label, z_s),
+        "inverse flow": lambda x, z_s, z_u, label: model.flow.inverse(z_u, label, z_s),
+        "flow with log-variance": lambda x, z_s, z_u, label: model.flow.forward_with_log_var(z_u, -z_u.abs(), label, z_s),
         "decoder": lambda x, z_s, z_u, label: model.decoder(z_s, z_u),
         "critic": lambda x, z_s, z_u, label: model.critic(x, label),
         "classifier": lambda x, z_s, z_u, label: model.classifier(z_u),
@@ -111,7 +122,7 @@ def test_encoding_and_decoding_share_the_flow_even_where_the_class_is_misread(mo
 def test_the_condition_of_the_flow_is_the_class_read_from_z_s(model, x):
     z_s, z_u = model.prior.means.detach(), torch.randn(CLASSES, 6, generator=torch.Generator().manual_seed(2))
     assert torch.equal(model.read_class(z_s), torch.arange(CLASSES))
-    assert torch.equal(model.code_from_style(z_u, z_s), model.flow.inverse(z_u, torch.arange(CLASSES)))
+    assert torch.equal(model.code_from_style(z_u, z_s), model.flow.inverse(z_u, torch.arange(CLASSES), z_s))
 
 
 @torch.no_grad()
@@ -151,13 +162,39 @@ def test_pictures_and_log_variances_stay_in_their_range_for_wild_inputs(model):
     assert (log_var <= LOG_VAR_LIMITS[1]).all()
 
 
+@torch.no_grad()
+def test_a_swap_decodes_the_style_of_b_under_the_whole_class_code_of_a(model, x):
+    z_s, q, _ = model.read(x)
+    swapped = model.flow.inverse(q.mean.roll(1, 0), model.read_class(z_s), z_s)
+    assert torch.equal(model.decode(z_s, q.mean.roll(1, 0)), model.decoder(z_s, swapped))
+    found, _ = model.flow(swapped, model.read_class(z_s), z_s)
+    assert torch.allclose(found, q.mean.roll(1, 0), atol=1e-4)  # read again under the same z_s it is the style of b
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (32, 32), (48, 32), (64, 64)])
-def test_pictures_come_out_in_the_size_they_went_in(height, width):
+def test_pictures_come_out_in_the_size_they_went_in(height, width, blocks):
     widths = (4,) * (5 if min(height, width) == 64 else 4 if min(height, width) == 32 else 3)
     sizes = Sizes(encoder_s_widths=widths, encoder_u_widths=widths, decoder_widths=widths, critic_widths=(4, 4), flow_layers=0)
-    model = VaeGan(sizes, torch.full((CLASSES,), 1 / CLASSES), channels=3, height=height, width=width).eval()
+    model = VaeGan(replace(sizes, blocks=blocks), torch.full((CLASSES,), 1 / CLASSES), channels=3, height=height, width=width).eval()
     z_s, q, _ = model.read(torch.rand(1, 3, height, width))
     assert model.decode(z_s, q.mean).shape == (1, 3, height, width)
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+@pytest.mark.parametrize("widths", [(4, 6), (4, 5, 6), (4, 5, 6, 7)])
+def test_the_critic_is_as_deep_and_as_wide_as_its_widths(blocks, widths):
+    critic = VaeGan(replace(SIZES, blocks=blocks, critic_widths=widths), torch.ones(2) / 2, 1, 8, 8).critic
+    features = critic.trunk(torch.rand(2, 1, 8, 8))
+    assert features.shape == (2, widths[-1], *(2 * [8 >> (len(widths) - 1)]))
+    convolutions = [module for module in critic.trunk.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert all(hasattr(module, "parametrizations") for module in convolutions)
+    assert len(convolutions) == len(widths) * (3 if blocks == "residual" else 1)
+
+
+def test_every_size_decides_the_shape_of_some_part_and_is_listed_there():
+    listed = {size for sizes in SIZES_OF.values() for size in sizes}
+    assert listed == {field.name for field in fields(Sizes)}
 
 
 @pytest.mark.parametrize("sides", [(30, 30), (28, 31), (3, 3)])
@@ -171,6 +208,46 @@ def test_a_wrong_number_of_widths_is_refused_with_the_right_one():
         VaeGan(SIZES, torch.ones(2) / 2, 1, 28, 28)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"blocks": "dense"}, "blocks must be one of plain, residual"),
+        ({"flow_kind": "cubic"}, "flow_kind must be one of affine, spline"),
+        ({"flow_condition": "label"}, "flow_condition must be one of class, code"),
+        ({"flow_kind": "spline", "dim_u": 1}, "spline couplings need dim_u and flow_bins of 2 at least"),
+        ({"flow_kind": "spline", "flow_bins": 1}, "spline couplings need dim_u and flow_bins of 2 at least"),
+        ({"critic_widths": (4,)}, "critic_widths must be two numbers or more"),
+    ],
+)
+def test_a_size_that_no_part_can_be_built_with_is_refused_with_what_it_may_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Sizes(**changes)
+
+
 def test_log_variance_bounds_must_be_a_lower_and_an_upper_one():
     with pytest.raises(ValueError, match="the lower one first"):
         Sizes(log_var_bounds=(8.0, -8.0))
+
+
+def test_means_come_in_whole_grains_once_a_grain_is_set_and_collapsed_dimensions_say_nothing(x):
+    encoder = VaeGan(SIZES, torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u.eval()
+    with torch.no_grad():
+        fine = encoder(x).mean
+        assert torch.equal(fine, encoder.fine(x).mean)
+        encoder.grain.copy_(torch.full_like(encoder.grain, 0.5 * float(fine.std())))
+        encoder.grain[0] = 1e3
+        encoder.grain[1] = 0
+        coarse = encoder(x).mean
+    assert (coarse[:, 0] == 0).all()
+    assert torch.equal(coarse[:, 1], fine[:, 1])
+    places = coarse[:, 2:] / encoder.grain[2:]
+    assert torch.allclose(places, places.round(), atol=1e-4)
+    assert ((coarse - fine)[:, 2:].abs() <= 0.5 * encoder.grain[2:] + 1e-6).all()
+
+
+def test_the_gradient_passes_the_rounding_as_if_it_were_not_there(x):
+    encoder = VaeGan(SIZES, torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u
+    encoder.grain.fill_(0.3)
+    mean = torch.randn(4, len(encoder.grain), requires_grad=True)
+    encoder.coarse(mean).sum().backward()
+    assert torch.equal(mean.grad, torch.ones_like(mean))

@@ -98,6 +98,8 @@ def test_an_unknown_key_names_the_nearest_known_one(raw, place, key, message):
         (("stage", 0, "lr", "encoder_s"), "fast", r"^stage\.0\.lr\.encoder_s: must be of type float$"),
         (("stage", 0, "betas"), [0.9], r"^stage 'class encoder': betas must be two numbers$"),
         (("stage", 0, "optimizer"), "sgd", r"^stage 'class encoder': optimizer must be one of adam, adamw$"),
+        (("stage", 1, "critic_views"), ["cutuot"], r"^stage 'codes': unknown view 'cutuot' \(did you mean 'cutout'\?\)$"),
+        (("model", "flow_kind"), "splines", r"^model: flow_kind must be one of affine, spline$"),
         (("stage", 0, "epochs"), -1, r"epochs must be >= 0"),
         (("stage", 0, "epochs"), float("nan"), r"epochs must be >= 0"),
         (("stage", 0, "batch"), 1, r"batch >= 2"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import shutil
 
@@ -14,10 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from model import contract
+from model.blocks import residual, residual_up
 from model.contract import ContractError
-from tests.exported import small_card, small_model
+from model.vae_gan import VaeGan
+from tests.exported import SMALL, lived_in, small_card, small_model
 from training.data import Pictures
-from training.export import ExportError, _copy, export, fold_batch_norm, prove
+from training.export import ExportError, Int8Bounds, _copy, export, fold_batch_norm, prove, prove_int8, to_int8
 
 GRAPHS = (contract.ENCODER, contract.DECODER)
 
@@ -68,6 +71,20 @@ def test_folding_changes_no_output_and_leaves_no_batch_norm(name):
     fold_batch_norm(layers)
     assert not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in layers.modules())
     torch.testing.assert_close(layers(x), wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("block", [residual(3, 3), residual(3, 5, stride=2), residual_up(3, 5)], ids=["same size", "halved", "doubled"])
+def test_residual_blocks_fold_whole(block):
+    torch.manual_seed(0)
+    layers = nn.Sequential(copy.deepcopy(block)).double().eval()
+    for part in layers.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            random_norm(part)
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    wanted = layers(x)
+    fold_batch_norm(layers)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in layers.modules())
+    torch.testing.assert_close(layers(x), wanted, rtol=1e-10, atol=1e-10)
 
 
 def test_a_batch_norm_that_does_not_follow_a_linear_map_stays():
@@ -134,11 +151,14 @@ def test_the_prior_holds_the_learned_and_the_fitted_gaussians(exported):
     assert not np.array_equal(prior.fit_means, prior.class_means)
 
 
-def test_calibration_holds_the_quantiles_of_held_out_pictures(exported):
+def test_the_extras_are_those_of_held_out_pictures_as_the_graphs_read_them(exported):
     quantiles = json.loads((exported.bundle / contract.CALIBRATION).read_text())["log_density_quantiles"]
     found = prove(_copy(exported.model), {file: (exported.bundle / file).read_bytes() for file in GRAPHS}, exported.held)
     assert len(quantiles) == 101
     np.testing.assert_allclose(quantiles[::50], np.quantile(found["log_density"], [0, 0.5, 1]), rtol=1e-6)
+    codes = contract.read_map(exported.bundle, contract.read_card(exported.bundle).dims)
+    assert {row.tobytes() for row in codes.z_s} <= {row.tobytes() for row in found["z_s"]}
+    assert (np.bincount(codes.label) == 20).all()  # all of the 200 held-out pictures
 
 
 # -------------------------------------------------------------------------------------------------------------- the proof
@@ -194,6 +214,64 @@ def test_a_decoder_that_draws_another_picture_alone_fails_the_proof(exported, gr
         proof(exported, graphs)
 
 
+SWITCHES = {
+    "a flow of the code": {"flow_condition": "code"},
+    "splines of the code in residual networks": {"flow_kind": "spline", "flow_condition": "code", "blocks": "residual"},
+}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_every_switch_of_the_model_is_proved_on_export_alone_and_in_a_batch(name, tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = Pictures(rng.integers(0, 256, (240, 8, 8, 1), np.uint8), np.arange(240) % 4, ("a", "b", "c", "d"), {})
+    torch.manual_seed(0)
+    sizes = dataclasses.replace(SMALL, dim_u=4, flow_layers=4, flow_hidden=8, flow_bins=4, **SWITCHES[name])
+    model = lived_in(VaeGan(sizes, torch.full((4,), 0.25), 1, 8, 8).eval(), pictures)
+    place = export(model, pictures, tmp_path / "bundle", small_card())  # prove() has run every graph in batches and alone
+    graphs = {file: onnx.load(place / file).graph.node for file in GRAPHS}
+    kinds = {file: {node.op_type for node in nodes} for file, nodes in graphs.items()}
+    assert not any("Normalization" in kind or kind in ("Loop", "If", "Scan") for found in kinds.values() for kind in found)
+    assert ("Softmax" in kinds[contract.DECODER]) == (model.sizes.flow_kind == "spline")
+
+
+# ------------------------------------------------------------------------------------------------------------------ int8
+
+
+BOUNDS = Int8Bounds(read=0.1, grey_levels=5)  # the model of these tests has learned nothing, so its classes lie close
+
+
+@pytest.fixture(scope="module")
+def twins(exported):
+    """fp32 graphs, what their encoder says of the held-out pictures, and their int8 twins."""
+    plain = {file: (exported.bundle / file).read_bytes() for file in GRAPHS}
+    encoded = prove(_copy(exported.model), plain, exported.held)
+    return plain, encoded, to_int8(plain, exported.held, encoded, exported.held.pixels, BOUNDS)
+
+
+def test_int8_twins_are_smaller_and_read_nearly_the_same(exported, twins):
+    plain, encoded, (found, read) = twins
+    assert all(len(found[file]) < len(plain[file]) for file in GRAPHS)
+    assert set(read) == set(encoded)
+    assert not np.array_equal(read["z_s"], encoded["z_s"])
+    np.testing.assert_allclose(read["z_s"], encoded["z_s"], atol=0.5 * encoded["z_s"].std())
+
+
+@pytest.mark.parametrize(
+    ("file", "tensor", "says"),
+    [
+        (contract.ENCODER, "model.encoder_s.head.bias", r"^encoder\.onnx: z_s of int8 differs from fp32 by"),
+        (contract.ENCODER, "model.encoder_u.head.bias", r"^encoder\.onnx: z_u_mean of int8 differs from fp32 by"),
+        (contract.DECODER, "model.decoder.lift.0.bias", r"^decoder\.onnx: pixels of int8 differs from fp32 by"),
+    ],
+)
+def test_int8_twins_beyond_a_bound_fail_the_proof(exported, twins, file, tensor, says):
+    plain, encoded, (found, _) = twins
+    damaged = onnx.load_model_from_string(found[file])
+    shift(damaged, tensor, 2)
+    with pytest.raises(ExportError, match=says):
+        prove_int8({**found, file: damaged.SerializeToString()}, plain, exported.held, encoded, BOUNDS)
+
+
 # --------------------------------------------------------------------------------------------------------- into its place
 
 
@@ -209,13 +287,14 @@ def test_a_failing_proof_leaves_the_old_bundle_and_nothing_else(toy_bundle, tmp_
     assert list(tmp_path.iterdir()) == [place]
 
 
-def test_a_bundle_is_replaced_whole(toy_bundle, tmp_path, held):
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_bundle_is_replaced_whole(toy_bundle, tmp_path, held, precision):
     place = shutil.copytree(toy_bundle, tmp_path / "bundle")
     model = small_model()
-    export(model, held, place, small_card("newer"))
+    export(model, held, place, small_card("newer"), held.pixels if precision == "int8" else None)
     files = contract.open_bundle(place)
-    assert files.card.name == "newer"
-    assert len(list((place / contract.EXAMPLES).iterdir())) == 4
+    assert (files.card.name, files.card.precision) == ("newer", precision)
+    assert len(list((place / contract.EXAMPLES).iterdir())) == 8
     assert list(tmp_path.iterdir()) == [place]
     assert place.stat().st_mode & 0o777 == 0o755
 

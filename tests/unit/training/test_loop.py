@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from training import checkpoint
 from training.batches import augment
 from training.checkpoint import CheckpointError
+from training.codes import encode
 from training.config import Config, ConfigError, Update, read
 from training.loop import Stopped, Trainer, build
 from training.runfolder import LAST
@@ -224,6 +225,30 @@ def test_rates_follow_their_schedule(start, config, schedule, factors):
     assert rates == pytest.approx([stage.lr["prior"] * factor for factor in factors])
 
 
+def test_a_flow_that_moves_with_the_codes_follows_the_schedule_and_is_calibrated_per_class_in_the_end(start, config, few):
+    rates, codes = [], config.stage[1]
+    move = {**codes.update[0].move, "flow": {"flow_nll": 1.0}}
+    move["encoder_u"] = {**move["encoder_u"], "flow_nll": 0.2}
+    joint = dataclasses.replace(
+        codes, update=(Update(move),), lr={**codes.lr, "flow": 1e-3}, schedule="cosine", before=("whiten",), after=("fold", "refit")
+    )
+
+    def until(trainer: Trainer, line: dict) -> None:
+        rates.append({part: optimizer.param_groups[0]["lr"] / joint.lr[part] for part, optimizer in trainer.optimizers.items()})
+
+    run = start(dataclasses.replace(config, stage=(joint,)), until=until)
+    assert rates == [dict.fromkeys(joint.lr, pytest.approx(0.5 * (1 + np.cos(np.pi * i / STEPS)))) for i in range(STEPS)]
+    model, untrained = run.trainer.average, build(config, few)
+    for part in ("encoder_u.head.weight", "decoder.draw.0.0.weight", "flow.couplings.0.last.weight"):
+        assert not torch.equal(model.state_dict()[part], untrained.state_dict()[part]), part
+    found = encode(model, few.pixels, few.labels)
+    z_u, _ = model.flow(found.q.mean, found.read, found.z_s)
+    counts = torch.bincount(found.read)
+    for k in (counts > model.sizes.dim_u).nonzero()[:, 0]:
+        assert z_u[found.read == k].mean(0).abs().max() < 1e-3
+        assert (z_u[found.read == k].std(0) - 1).abs().max() < 1e-3
+
+
 # ---------------------------------------------------------------------------------------------------------- batches
 
 
@@ -296,6 +321,21 @@ def test_shifts_reach_every_offset(config):
     x[:, 0, 3, 3] = 1
     moved = augment(x, stage_with(config, flip=False, shift=1), np.random.default_rng(0))
     assert {tuple(place) for place in (moved[:, 0] == 1).nonzero()[:, 1:].tolist()} == {(i, j) for i in (2, 3, 4) for j in (2, 3, 4)}
+
+
+def test_a_cutout_leaves_a_grey_square_somewhere_in_every_picture(config):
+    x = torch.rand(50, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    stage = dataclasses.replace(config.stage[0], flip=False, shift=0, cutout=4)
+    cut = augment(x, stage, np.random.default_rng(0))
+    holes = [(row == 0.5).all(0) for row in cut]
+    assert torch.equal(torch.where(cut == 0.5, x, cut), x)
+    assert {int(hole.sum()) for hole in holes} <= {i * j for i in (2, 3, 4) for j in (2, 3, 4)}
+    assert len({tuple(hole.flatten().tolist()) for hole in holes}) > 20
+
+
+def test_a_stage_that_changes_its_pictures_computes_no_codes_beforehand(config):
+    flags = ({}, {"flip": True}, {"shift": 1}, {"cutout": 2})
+    assert [dataclasses.replace(config.stage[3], **flag).augments for flag in flags] == [False, True, True, True]
 
 
 # ----------------------------------------------------------------------------------------------- stages that runs share

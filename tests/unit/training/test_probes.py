@@ -1,11 +1,11 @@
-"""Probes tell worthless codes from talkative ones."""
+"""Probes tell worthless codes from talkative ones; the flat view keeps neighbours together."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from training.probes import PROBES, chance, leak
+from training.probes import PROBES, chance, flat_view, leak, neighbour_share
 
 
 @pytest.mark.parametrize("kind", PROBES)
@@ -44,3 +44,17 @@ def test_chance_is_the_share_of_the_most_frequent_class():
 def test_an_unknown_probe_is_refused_by_name():
     with pytest.raises(ValueError, match="linear, mlp, mlp_512"):
         leak("forest", np.zeros((4, 1), np.float32), np.arange(4), np.zeros((4, 1), np.float32), np.arange(4), seed=0)
+
+
+@pytest.mark.parametrize(("count", "dims"), [(2, 1), (7, 3), (90, 12)])
+def test_the_flat_view_fills_its_square_whatever_it_is_given(count, dims):
+    places = flat_view(np.random.default_rng(0).normal(size=(count, dims)).astype(np.float32))
+    assert (places.shape, places.dtype) == ((count, 2), np.float32)
+    assert np.abs(places).max() == pytest.approx(1)
+
+
+def test_neighbours_of_one_class_are_counted_without_the_point_itself():
+    points = np.array([[0.0], [1.0], [10.0], [11.0]])
+    assert neighbour_share(points, np.array([0, 0, 1, 1]), 1) == 1.0
+    assert neighbour_share(points, np.array([0, 1, 0, 1]), 1) == 0.0
+    assert neighbour_share(points, np.array([0, 0, 1, 1])) == pytest.approx(1 / 3)

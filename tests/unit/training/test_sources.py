@@ -250,6 +250,38 @@ def test_a_damaged_npz_file_is_refused(tmp_path, content):
         load(tmp_path / "d.npz")
 
 
+# ---------------------------------------------------------------------------------------------------------------- tables
+
+
+def test_columns_of_whole_numbers_come_along_with_their_pictures(tmp_path):
+    paint(tmp_path / "painted", 40)
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=["a", "b"]),
+            "pose": datasets.Value("int32"),
+            "action": datasets.ClassLabel(names=["walk", "run"]),
+            "weight": datasets.Value("float32"),
+            "artist": datasets.Value("string"),
+        }
+    )
+    rows = {
+        "image": [{"bytes": (tmp_path / "painted" / f"{i}.png").read_bytes(), "path": None} for i in range(40)],
+        "label": [i % 2 for i in range(40)],
+        "pose": list(range(40)),
+        "action": [i // 20 for i in range(40)],
+        "weight": [0.5] * 40,
+        "artist": ["nobody"] * 40,
+    }
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    kept, held = load_for(DataConfig(validation_rows=4), tmp_path / "data")
+    for pictures in (kept, held):
+        assert set(pictures.attributes) == {"pose", "action"}
+        assert pictures.attributes["pose"].tolist() == levels(pictures)
+        assert pictures.attributes["action"].tolist() == [level // 20 for level in levels(pictures)]
+    assert load(SAMPLE).attributes == {}
+
+
 # ------------------------------------------------------------------------------------------------------------------- hub
 
 ASK = """

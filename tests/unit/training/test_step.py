@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
+import tomllib
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from model.vae_gan import PARTS, Sizes, VaeGan
-from training.config import Stage, Update, read
+from training.config import Config, Stage, Update, from_dict, read
 from training.step import KINDS, TERMS, Batch, Diverged, Forward, kinds_for, make_optimizers, set_modes, step
 
 ROWS, CLASSES = 12, 3
+
+
+def joint() -> Config:
+    """The configuration that docs/method.md gives for a flow that moves together with E_u and G, behind the first stages of tiny."""
+    page = (Path(__file__).parents[3] / "docs/method.md").read_text(encoding="utf-8")
+    found = re.search(r"^## A flow that moves with the codes\n.*?```toml\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    raw = read("tiny").to_dict()
+    return from_dict(raw | {"stage": [*raw["stage"][:2], *tomllib.loads(found[1])["stage"]]})
+
+
+JOINT = joint().stage[2]
 UPDATES = [
-    pytest.param(stage, i, id=f"{preset}: {stage.name}, update {i + 1}")
-    for preset in ("paper", "fashion", "tiny")
-    for stage in read(preset).stage
+    pytest.param(stage, i, id=f"{name}: {stage.name}, update {i + 1}")
+    for name, config in {**{preset: read(preset) for preset in ("paper", "fashion", "tiny", "cifar10")}, "method.md": joint()}.items()
+    for stage in config.stage
     for i in range(len(stage.update))
 ]
 PAPER = read("paper").stage[0]
 CLASS_ENCODER, CODES, FLOW, SERVED = read("fashion").stage
 
 
-def make_model(stage: Stage) -> VaeGan:
+def make_model(stage: Stage, flow_condition: str = "class") -> VaeGan:
     """A small model with the flow that the stage needs, and no weight at zero."""
     torch.manual_seed(0)
     sizes = Sizes(
@@ -38,12 +52,15 @@ def make_model(stage: Stage) -> VaeGan:
         classifier_hidden=8,
         flow_layers=0 if stage is PAPER else 2,
         flow_hidden=8,
+        flow_condition=flow_condition,
     )
     model = VaeGan(sizes, torch.tensor([0.5, 0.3, 0.2]), channels=1, height=8, width=8)
     torch.nn.init.normal_(model.prior.raw_log_vars, std=0.3)
     for coupling in model.flow.couplings if model.flow else ():
         torch.nn.init.normal_(coupling.last.weight, std=0.3)
         torch.nn.init.normal_(coupling.condition.weight)
+        if coupling.code:
+            torch.nn.init.normal_(coupling.code.weight, std=0.3)
     return model
 
 
@@ -156,10 +173,35 @@ def test_an_update_is_repeated_on_fresh_batches():
         (SERVED, "gen_smp", {"decoder", "critic"}),
         (CLASS_ENCODER, "anchor", {"prior"}),
         (FLOW, "flow_nll", {"encoder_u", "flow"}),
+        (JOINT, "flow_nll", {"encoder_u", "flow"}),
+        (JOINT, "recon_sse", {"encoder_u", "decoder"}),
     ],
 )
 def test_a_loss_reaches_these_parts_and_no_other(stage, term, parts):
     assert reached(stage, term) == parts
+
+
+def test_a_flow_of_the_code_sends_no_gradient_to_the_class_encoder():
+    forward = forward_of(FLOW, make_model(FLOW, "code"))
+    gradients = torch.autograd.grad(TERMS["flow_nll"](forward), list(forward.model.encoder_s.parameters()), allow_unused=True)
+    assert gradients == (None,) * len(gradients)
+
+
+def test_in_a_joint_stage_the_flow_pulls_on_the_codes_as_the_configuration_says():
+    def moved(weight: float) -> dict[str, dict[str, torch.Tensor]]:
+        losses = {k: v for k, v in JOINT.update[0].move["encoder_u"].items() if k != "flow_nll"} | ({"flow_nll": weight} if weight else {})
+        update = dataclasses.replace(JOINT.update[0], move={**JOINT.update[0].move, "encoder_u": losses})
+        stage = dataclasses.replace(JOINT, update=(update,))
+        model = make_model(stage)
+        set_modes(model, stage)
+        step(model, stage, endless_batches(), make_optimizers(model, stage), torch.Generator().manual_seed(0))
+        return state_of(model)
+
+    without, light, heavy = moved(0), moved(0.1), moved(10.0)
+    for part in ("flow", "decoder", "critic"):  # E_u's own sum is nothing to them
+        assert all(torch.equal(without[part][key], heavy[part][key]) for key in without[part]), part
+    heads = [state["encoder_u"]["head.weight"] for state in (without, light, heavy)]
+    assert not any(torch.equal(a, b) for a, b in ((heads[0], heads[1]), (heads[1], heads[2])))
 
 
 def test_the_label_enters_neither_the_codes_nor_the_reconstruction():
@@ -210,15 +252,16 @@ def test_the_noise_on_the_class_code_is_measured_in_deviations_of_the_class(shar
         assert noise[label == k].std().item() == pytest.approx(wanted, rel=0.05)
 
 
-def test_swaps_of_a_served_stage_are_what_the_service_decodes():
-    model, batch = make_model(SERVED).eval(), next(endless_batches())
+@pytest.mark.parametrize("flow_condition", ["class", "code"])
+def test_swaps_of_a_served_stage_are_what_the_service_decodes(flow_condition):
+    model, batch = make_model(SERVED, flow_condition).eval(), next(endless_batches())
     scattered = model.prior.means.detach()[batch.label.roll(1)] + 0.1 * torch.rand(ROWS, 4)  # some are misread
     forward = forward_of(SERVED, model, Batch(batch.x, batch.label, z_s=scattered))
     z_s, code, label, z_u = forward.swap_codes
     assert len(forward.read.unique()) == CLASSES
     rows = len(z_s)
     assert rows == ROWS * SERVED.swap_share
-    style = forward.model.style_from_code(forward.q, forward.read).mean[:rows]
+    style = forward.model.style_from_code(forward.q, forward.read, forward.z_s).mean[:rows]
     assert torch.allclose(z_u, style, atol=1e-5)
     assert torch.allclose(code, forward.model.code_from_style(style, z_s), atol=1e-4)
     sources = [int((forward.z_s == row).all(1).nonzero()[0, 0]) for row in z_s]
@@ -267,6 +310,44 @@ def test_codes_of_frozen_encoders_may_come_with_the_batch():
     assert TERMS["recon_sse"](cached).item() == pytest.approx(TERMS["recon_sse"](fresh).item(), rel=1e-5)
 
 
+# ------------------------------------------------------------------------------------------------------- what D sees
+
+VIEWED = dataclasses.replace(SERVED, critic_views=("brightness", "translation", "cutout"))
+
+
+def seen_by_the_critic(stage: Stage, seed: int = 1) -> list[torch.Tensor]:
+    """The pictures that D was handed, in order: those that G learns from, then those that D learns from."""
+    model, handed = make_model(stage).eval(), []
+    model.critic.register_forward_pre_hook(lambda module, inputs: handed.append(inputs[0]))
+    forward = forward_of(stage, model)
+    forward.generator.manual_seed(seed)
+    for scores in (forward.fake_scores, forward.critic_scores):
+        assert all(score.isfinite().all() for score in scores.values())
+    return handed
+
+
+def test_d_sees_real_and_drawn_pictures_alike_under_views_that_the_seed_decides():
+    plain, seen, again, other = (seen_by_the_critic(*args) for args in ((SERVED,), (VIEWED,), (VIEWED,), (VIEWED, 2)))
+    assert all(torch.equal(a, b) for a, b in zip(seen, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(seen, other, strict=True))
+    for a, b in zip(plain, seen, strict=True):
+        assert ((a != b).flatten(1).float().mean(1) > 0.25).all()  # every row, the real ones at the head of the last batch too
+
+
+def test_a_stage_without_views_draws_nothing_for_them():
+    forward = forward_of(SERVED)
+    before = forward.generator.get_state()
+    x = next(endless_batches()).x
+    assert forward.seen(x) is x
+    assert torch.equal(forward.generator.get_state(), before)
+
+
+def test_g_learns_through_the_views():
+    forward = forward_of(VIEWED)
+    gradients = torch.autograd.grad(TERMS["gen_smp"](forward), list(forward.model.decoder.parameters()))
+    assert all(gradient.any() for gradient in gradients)
+
+
 # --------------------------------------------------------------------------------------------------------- divergence
 
 
@@ -304,7 +385,7 @@ def test_the_adversary_on_means_sees_neither_noise_nor_scale():
     model = make_model(PAPER)
     forward = forward_of(PAPER, model)
     assert forward.standard_means.mean(0).abs().max() < 1e-5
-    assert forward.standard_means.std(0) == pytest.approx(torch.ones(5), abs=1e-4)
+    assert torch.allclose(forward.standard_means.std(0), torch.ones(5), atol=1e-4)
     with torch.no_grad():
         model.encoder_u.head.weight[:5] *= 1e-3  # means nearly collapsed: what they say is said as loud
     assert torch.allclose(forward_of(PAPER, model).standard_means, forward.standard_means, atol=1e-2)
