@@ -19,7 +19,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test kill-test fuzz-api browser-test check format train export reproduce bench bench-training image training-image \
+.PHONY: help serve test kill-test fuzz-api browser-test check format train export reproduce bench bench-training study image training-image \
 	system-deps clean
 
 help: ## this list
@@ -73,6 +73,9 @@ bench: .venv/.dev ## cold start, latency, throughput and memory of the service o
 
 bench-training: .venv/.dev ## images/s and a profile of a training step, against a plain fp32 loop
 	$(BIN)/python -m tests.bench.training
+
+study: .venv/.dev ## what made pictures are worth to a classifier with 50 real pictures per class of DATA (docs/study.md)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.study --data $(DATA) --out runs/study
 
 image: DOCKERFILE := docker/service.Dockerfile
 image: TAG := $(IMAGE)

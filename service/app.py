@@ -27,7 +27,7 @@ from service import __version__, errors, schemas
 from service.bundles import Registry
 from service.metrics import Metrics
 from service.middleware import Gate, House
-from service.routes import decode, encode, generate, inference, inspect, models, pages, probes, swap
+from service.routes import decode, edit, encode, generate, inference, inpaint, inspect, interpolate, models, pages, probes, swap
 from service.settings import Settings
 
 STATUS: dict[str, int] = {
@@ -60,6 +60,9 @@ ROUTERS = (
     encode.router,
     decode.router,
     swap.router,
+    interpolate.router,
+    edit.router,
+    inpaint.router,
     inspect.router,
     models.router,
     probes.router,
@@ -73,6 +76,9 @@ _DOCUMENTED: tuple[type[BaseModel], ...] = (
     schemas.Encode,
     schemas.Decode,
     schemas.Swap,
+    schemas.Interpolate,
+    schemas.Edit,
+    schemas.Inpaint,
     schemas.Inspect,
     schemas.ImagesAnswer,
     schemas.EncodeAnswer,

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from model import contract
 from model.contract import BundleFiles, Card, ContractError, Dims, Floats, Golden, Pixels, Prior, TensorSpec
-from service import codes, hub
+from service import codes, hub, inpainting
 from service.batcher import Batcher, Timings
 from service.engine import Encoded, Engine
 from service.errors import Invalid, NotFound
@@ -50,6 +50,8 @@ class Model:
         self.engine = engine
         self.provider = engine.provider
         self.calibration = _read_calibration(folder)
+        self.directions = contract.read_directions(folder, files.card.dims)
+        self.mean_look = mean_look(engine, files.prior)
         self.examples = _read_examples(folder, files.card)
         self._encoder, self._decoder = (
             Batcher(run, batch_rows=settings.batch_rows, queue_rows=settings.queue_rows, stuck_s=3 * settings.deadline_s, on_batch=on_batch)
@@ -131,6 +133,12 @@ def load_engine(folder: Path, settings: Settings) -> tuple[BundleFiles, Engine]:
     except Exception as error:  # onnxruntime raises many kinds
         raise ContractError(f"{contract.ENCODER} or {contract.DECODER}: fails on its golden inputs") from error
     return files, engine
+
+
+def mean_look(engine: Engine, prior: Prior) -> Pixels:
+    """What a hole in a picture is filled with at first: the middles of all classes, drawn in the mean style and averaged -> [H,W,C]."""
+    styles = np.tile(prior.fit_z_u_mean, (len(prior.fit_means), 1))
+    return inpainting.mean_look(engine.decode(prior.fit_means, styles), prior.class_weights)
 
 
 def _check_golden(engine: Engine, golden: Golden) -> None:

@@ -2,6 +2,8 @@
 
 It knows the card and the prior, not the graphs, requests or pictures. Nothing here uses BLAS, whose last bits depend on how many
 rows there are: a code is the same alone and in a batch.
+
+Longer than 250 lines because every kind of control is a pure function here, so that the routes stay thin.
 """
 
 from __future__ import annotations
@@ -22,16 +24,22 @@ from model.contract import Card, Floats, Prior
 from service.errors import Invalid
 
 Sampler = Literal["fitted", "paper"]
+Vary = Literal["both", "class", "style"]
+PathKind = Literal["linear", "slerp"]
+Pair = tuple[Floats, Floats]  # z_s [D_s], z_u [D_u] of one picture
 Doubles = NDArray[np.float64]
 Z_U, Z_S = 0, 1  # purposes of a stream; a new purpose takes the next number
 
 MAX_SEED, MAX_INDEX = 2**63 - 1, 2**31 - 1
 MAX_TEMPERATURE = 4.0
 MAX_CODE = 1e4  # far beyond any code of a trained encoder, and no graph overflows on it
+MAX_DIRECTION_WEIGHT = 4.0
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
+PATHS: tuple[PathKind, ...] = get_args(PathKind)
 TOKEN_PREFIX = "c1."  # noqa: S105 (not a secret)
 _HEAD = struct.Struct("<8sII")  # model hash, dim_s, dim_u
 _CHECK_BYTES = 8
+_FLAT = 1e-3  # sine of an angle below which two styles have no well-defined plane between them
 
 
 # ------------------------------------------------------------------------------------------------------------- sampling
@@ -119,6 +127,86 @@ def class_log_joint(prior: Prior, z_s: Floats) -> Doubles:
     with np.errstate(divide="ignore"):  # a class that training never saw has weight 0
         joint: Doubles = np.log(prior.class_weights.astype(np.float64)) - 0.5 * (squares + log_vars).sum(-1)
     return joint
+
+
+# --------------------------------------------------------------------------------------------------------------- between
+
+
+def hold(keys: Sequence[Pair], vary: Vary) -> list[Pair]:
+    """The keys with what does not vary taken from the first of them: its style for "class", its class for "style"."""
+    z_s, z_u = keys[0]
+    return [(z_s if vary == "style" else key[0], z_u if vary == "class" else key[1]) for key in keys]
+
+
+def frame_places(keys: int, frames: int) -> list[tuple[int, int, float]]:
+    """Where each of `frames` >= 2 frames lies, evenly on the whole way: the key before it, the key after it, 0 <= t < 1 between them."""
+    places = (divmod(frame * (keys - 1), frames - 1) for frame in range(frames))
+    return [(low, min(low + 1, keys - 1), rest / (frames - 1)) for low, rest in places]
+
+
+def between(a: Pair, b: Pair, t: float, path: PathKind = "linear") -> Pair:
+    """The codes at t (0: exactly a, 1: exactly b). z_s always goes straight: class codes have no origin to turn around."""
+    return _line(a[0], b[0], t), (_arc if path == "slerp" else _line)(a[1], b[1], t)
+
+
+def _line(a: Floats, b: Floats, t: float) -> Floats:
+    if t in (0, 1):
+        return b if t else a
+    return ((1 - t) * a.astype(np.float64) + t * b.astype(np.float64)).astype(np.float32)
+
+
+def _arc(a: Floats, b: Floats, t: float) -> Floats:
+    """From a to b [D] with an even turn and an even change of length; straight where no plane to turn in is well defined."""
+    lengths = [float(np.sqrt(np.square(code.astype(np.float64)).sum())) for code in (a, b)]
+    if t in (0, 1) or not all(lengths):
+        return _line(a, b, t)
+    from_, to = (code / length for code, length in zip((a.astype(np.float64), b.astype(np.float64)), lengths, strict=True))
+    angle = float(np.arccos(np.clip((from_ * to).sum(), -1, 1)))
+    if np.sin(angle) < _FLAT:
+        return _line(a, b, t)
+    direction = (np.sin((1 - t) * angle) * from_ + np.sin(t * angle) * to) / np.sin(angle)
+    turned: Doubles = ((1 - t) * lengths[0] + t * lengths[1]) * direction
+    return turned.astype(np.float32)
+
+
+# ----------------------------------------------------------------------------------------------------------------- edits
+
+
+def toward_class(prior: Prior, z_s: Floats, label: int, strength: float) -> Floats:
+    """z_s [D_s] moved to the middle of class `label` -> z_s [D_s]; strength 0: as it was, 1: the mean itself."""
+    return _line(z_s, class_mean(prior, label), strength)
+
+
+def other_style(prior: Prior, z_u: Floats, spread: float, seed: int, index: int, temperature: float = 1.0) -> Floats:
+    """A style [D_u] mixed with the draw of (seed, index) -> z_u [D_u]; spread 0: as it was, 1: the draw of `sample_z_u` itself.
+
+    The weights' squares sum to 1 around the fitted mean, so styles that follow the fitted Gaussian still do afterwards.
+    """
+    mean = prior.fit_z_u_mean.astype(np.float64)
+    drawn: Doubles = sample_z_u(prior, seed, index, temperature) - mean
+    mixed: Doubles = mean + np.sqrt(1 - spread * spread) * (z_u - mean) + spread * drawn
+    return mixed.astype(np.float32)
+
+
+def steer(z_u: Floats, directions: Floats, weights: Mapping[int, float]) -> Floats:
+    """z_u [D_u] plus the weighted rows of `directions` [R, D_u] -> z_u [D_u], whatever the order of the weights."""
+    moved = z_u.astype(np.float64)
+    for row in sorted(weights):
+        moved += weights[row] * directions[row].astype(np.float64)
+    return moved.astype(np.float32)
+
+
+def direction_rows(weights: Mapping[str, float], count: int) -> dict[int, float]:
+    """Weights by index as text -> by row of `count` directions. Raises Invalid for a direction that there is not."""
+    rows = {str(row): row for row in range(count)}
+    if not weights.keys() <= rows.keys():
+        raise Invalid("there is no direction of this index", field="directions", allowed=f"0 to {count - 1}")
+    return {rows[name]: weight for name, weight in weights.items()}
+
+
+def directions_hash(directions: Floats) -> str:
+    """16 hex digits that tell these directions [R, D_u] from others: they are an extra, so the model hash leaves them out."""
+    return hashlib.sha256(directions.astype("<f4").tobytes()).hexdigest()[:16]
 
 
 # --------------------------------------------------------------------------------------------------------------- tokens

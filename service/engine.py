@@ -142,6 +142,11 @@ def _protobuf(data: bytes) -> Iterator[tuple[int, Any]]:
         position += size
 
 
+def runtime() -> tuple[str, list[str]]:
+    """The version of onnxruntime, and the providers it comes with."""
+    return ort.__version__, list(ort.get_available_providers())
+
+
 def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> int:
     """Whole CPUs this process may use: the smaller of its affinity and its cgroup's quota (version 2 or 1), at least 1."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

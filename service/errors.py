@@ -13,6 +13,8 @@ class TwofoldError(Exception):
     """Root of the tree. `code` is from a closed list, `field` names the parameter at fault, `allowed` what it may be."""
 
     code: ClassVar[str] = "internal"
+    retry_after_s: float | None = None  # None: trying again is no use
+    request_id: str = ""  # what a server called the request; for its clients
 
     def __init__(self, detail: str, *, field: str | None = None, allowed: str | None = None) -> None:
         super().__init__(detail)
@@ -91,6 +93,7 @@ class Unavailable(TwofoldError):
     """Full, draining or not ready; `retry_after_s` is honest (from the measured cost)."""
 
     code = "unavailable"
+    retry_after_s: float
 
     def __init__(self, detail: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(detail)

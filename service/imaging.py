@@ -9,26 +9,33 @@ Longer than 250 lines because whatever touches the bytes of a picture file is he
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from model.contract import Dims, Pixels, Preprocessing
 from model.preprocessing import to_pixels
 from service.errors import TooLarge, UndecodablePicture, UnsupportedMedia
 from service.settings import Settings
 
-PNG, JPEG, WEBP = "image/png", "image/jpeg", "image/webp"
+PNG, JPEG, WEBP, GIF = "image/png", "image/jpeg", "image/webp", "image/gif"
 SMALL_BYTES = 64 * 1024  # below both, decoding costs less than a thread's round trip
 SMALL_PIXELS = 128 * 128
 MAX_PARTS = 16_384  # chunks of a PNG, segments of a JPEG: more is not a picture but a way to keep a parser busy
 
+PilPicture: TypeAlias = Image.Image  # for those who name it in a type
+
+_GIF_TICK_MS, _GIF_SHORTEST_MS = 10, 20  # a GIF counts hundredths of a second, and browsers slow down what is shorter than two
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = {1: 0, 3: 2}  # channels -> colour type
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # within a scan FF 00 is data and FF D0..D7 only restarts it
@@ -166,15 +173,15 @@ def decode(data: bytes, header: Header, dims: Dims, preprocessing: Preprocessing
         return to_pixels(image, dims, preprocessing)
 
 
-def max_difference(data: bytes, header: Header, pixels: Pixels) -> int:
+def max_difference(data: bytes, header: Header, pixels: Pixels, compared: Pixels) -> int:
     """How far a checked picture, as it stands in its file, is from `pixels` uint8 [H,W,C] of its size: grey levels, of all channels.
 
-    Transparency is a difference too. Raises UndecodablePicture.
+    Colours count where `compared` [H,W,1] is not 0; transparency is a difference everywhere. Raises UndecodablePicture.
     """
     with _loaded(data, header) as image:
         shown = np.asarray(image.convert("RGBA"))
     expected = np.full(shown.shape, 255, np.uint8)
-    expected[:, :, :3] = pixels
+    expected[:, :, :3] = np.where(compared, pixels, shown[:, :, :3])
     return int((np.maximum(shown, expected) - np.minimum(shown, expected)).max())
 
 
@@ -194,6 +201,21 @@ def _loaded(data: bytes, header: Header) -> Iterator[Image.Image]:
 
 
 # ------------------------------------------------------------------------------------------------------ carried recipes
+
+
+def recipe_of(data: bytes) -> str | None:
+    """The recipe that a picture or an animation made here carries, None without one. Raises UndecodablePicture.
+
+    For those who know where the file is from; what comes from anyone is checked first, and given to `read_recipe`.
+    """
+    if data.startswith(b"GIF8"):
+        with _opened(data) as image:
+            comment: bytes = image.info.get("comment", b"")
+        return comment.decode() if comment.startswith(b"{") else None
+    media = PNG if data.startswith(_PNG_SIGNATURE) else WEBP if data[8:12] == b"WEBP" else None
+    if media is None:
+        raise _no_recipes()
+    return read_recipe(data, Header(media, 0, 0), len(data))
 
 
 def read_recipe(data: bytes, header: Header, max_bytes: int) -> str | None:
@@ -255,6 +277,12 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 # --------------------------------------------------------------------------------------------------------------- encoding
 
 
+def grid(n: int) -> tuple[int, int]:
+    """Rows and columns of a sheet of n pictures: nearly square, wider than high."""
+    rows = max(1, math.isqrt(n))
+    return rows, -(-n // rows)
+
+
 def sheet(pixels: Pixels, rows: int, cols: int, background: tuple[int, ...]) -> Pixels:
     """[n,H,W,C] in reading order -> [rows*H, cols*W, C]; cells beyond n show the background."""
     n, height, width, channels = pixels.shape
@@ -269,6 +297,25 @@ def sheet(pixels: Pixels, rows: int, cols: int, background: tuple[int, ...]) -> 
 def encode(pixels: Pixels, media: str, recipe: str | None) -> bytes:
     """uint8 [H,W,C] -> lossless PNG or WebP that carries the recipe; the same bytes for the same arguments."""
     return _png(pixels, recipe) if media == PNG else _webp(pixels, recipe)
+
+
+def animation(pixels: Pixels, media: str, fps: int, recipe: str | None) -> bytes:
+    """uint8 [n,H,W,C] -> WebP (lossless) or GIF (of 256 colours: lossless where grey) that runs for ever and carries the recipe.
+
+    The same bytes for the same arguments. A GIF runs at 50 frames a second at most.
+    """
+    tick, shortest = (_GIF_TICK_MS, _GIF_SHORTEST_MS) if media == GIF else (1, 1)
+    starts = [tick * round(k * 1000 / fps / tick) for k in range(len(pixels) + 1)]  # rounded as a whole: no drift
+    options = {"save_all": True, "loop": 0, "duration": [max(shortest, stop - start) for start, stop in pairwise(starts)]}
+    frames = [_image(one) for one in pixels]
+    stream = io.BytesIO()
+    if media == GIF:
+        comment = b"" if recipe is None else recipe.encode()
+        frames[0].save(stream, "GIF", append_images=frames[1:], comment=comment, **options)
+    else:
+        frames = [frame.convert("RGB") for frame in frames]
+        frames[0].save(stream, "WEBP", append_images=frames[1:], lossless=True, quality=50, method=2, xmp=_xmp(recipe), **options)
+    return stream.getvalue()
 
 
 def _png(pixels: Pixels, recipe: str | None) -> bytes:
@@ -288,17 +335,20 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _webp(pixels: Pixels, recipe: str | None) -> bytes:
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     stream = io.BytesIO()
-    xmp = b"" if recipe is None else _XMP_OPEN + _description(recipe) + _XMP_CLOSE
-    image.convert("RGB").save(stream, "WEBP", lossless=True, quality=50, method=2, xmp=xmp)
+    _image(pixels).convert("RGB").save(stream, "WEBP", lossless=True, quality=50, method=2, xmp=_xmp(recipe))
     return stream.getvalue()
 
 
-def _description(recipe: str) -> bytes:
-    return b'<rdf:Description xmlns:twofold="urn:twofold:recipe"><twofold:recipe>%s</twofold:recipe></rdf:Description>' % _escaped(
-        recipe.encode()
-    )
+def _image(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _xmp(recipe: str | None) -> bytes:
+    if recipe is None:
+        return b""
+    described = b'<rdf:Description xmlns:twofold="urn:twofold:recipe"><twofold:recipe>%s</twofold:recipe></rdf:Description>'
+    return _XMP_OPEN + described % _escaped(recipe.encode()) + _XMP_CLOSE
 
 
 def _escaped(text: bytes) -> bytes:
@@ -311,3 +361,44 @@ def _unescaped(text: bytes) -> bytes:
     if _escaped(plain) != text:
         raise _damaged_recipe()
     return plain
+
+
+# ------------------------------------------------------------------------------------------------------------- made here
+
+
+def to_image(data: bytes) -> Image.Image:
+    """A picture made here, as a PIL picture. Raises UndecodablePicture."""
+    image = _opened(data)
+    image.load()
+    return image
+
+
+def to_array(data: bytes) -> Pixels:
+    """A picture made here -> pixels uint8 [H,W,C] as they stand in its file (WebP is always RGB). Raises UndecodablePicture."""
+    pixels = np.asarray(to_image(data))
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def to_file(picture: Image.Image | NDArray[Any]) -> bytes:
+    """A PIL picture, or an array uint8 or bool [H,W] or [H,W,C], -> lossless PNG that keeps mode and EXIF. Raises TypeError."""
+    if isinstance(picture, np.ndarray):
+        levels = picture.astype(np.uint8) * 255 if picture.dtype == np.bool_ else picture
+        if levels.dtype != np.uint8 or not (levels.ndim == 2 or (levels.ndim == 3 and levels.shape[2] in (1, 3, 4))):
+            raise TypeError("an array must be uint8 or bool, [H,W] or [H,W,C] with C 1, 3 or 4")
+        picture = Image.fromarray(levels[:, :, 0] if levels.shape[2:] == (1,) else levels)
+    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # PNG has none of these
+        picture = picture.convert("RGB")
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", exif=picture.getexif())
+    return stream.getvalue()
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "GIF"))
+    except UnidentifiedImageError:
+        raise _no_recipes() from None
+
+
+def _no_recipes() -> UndecodablePicture:
+    return UndecodablePicture("This is no PNG, WebP or GIF; recipes stand in nothing else.")

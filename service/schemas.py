@@ -17,11 +17,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from service.codes import MAX_CODE, MAX_INDEX, MAX_SEED, MAX_TEMPERATURE
+from service.codes import MAX_CODE, MAX_DIRECTION_WEIGHT, MAX_INDEX, MAX_SEED, MAX_TEMPERATURE
 from service.errors import Invalid
+from service.inpainting import STEPS
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_MAX_LISTED = 256  # characters of a list or mapping that is written as text
 
 ClassKey = Annotated[
     Annotated[int, Field(ge=0, le=65535)] | Annotated[str, Field(min_length=1, max_length=200)],
@@ -68,15 +70,9 @@ class Strict(BaseModel):
         kind = cls.in_query.get(name)
         if kind is None:
             raise Invalid(*_unknown(cls)) if name not in cls.names else Invalid(f"{name} goes into the body.", field=name)
-        if kind is int and _INTEGER.fullmatch(text):
-            return int(text)
-        if kind is float and len(text) <= 32 and _NUMBER.fullmatch(text) and math.isfinite(number := float(text)):
-            return number
-        if kind is bool and text in ("true", "false"):
-            return text == "true"
-        if kind is str:
-            return text
-        raise _refusal(cls, (name,))
+        if (value := _parse(kind, text)) is None:
+            raise _refusal(cls, (name,))
+        return value
 
     @classmethod
     def check(cls, fields: Mapping[str, Any]) -> Self:
@@ -90,18 +86,41 @@ class Strict(BaseModel):
             raise _refusal(cls, first["loc"], first["type"]) from None
 
 
-def _kind(annotation: Any) -> type | None:
-    """int, float, bool or str for a field that can be written in a query, None for the others. `int | str` is text."""
-    if typing.get_origin(annotation) is Annotated:
-        return _kind(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) is Literal:
+def _kind(annotation: Any) -> Any:
+    """What can be written in a query: int, float, bool, str, list[int] or dict[str, float]; None for a field that cannot.
+
+    `int | str` is text; what may be the bytes of a picture cannot be written.
+    """
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _kind(parts[0])
+    if origin is Literal:
         return str
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        if bytes in typing.get_args(annotation):
-            return None  # a picture
-        kinds = {_kind(part) for part in typing.get_args(annotation) if part is not types.NoneType}
-        return str if str in kinds else kinds.pop()
-    return annotation if annotation in (int, float, bool, str) else None
+    if origin in (types.UnionType, typing.Union):
+        kinds = {_kind(part) for part in parts if part is not types.NoneType}
+        return None if None in kinds else str if str in kinds else kinds.pop()
+    if origin in (list, dict):
+        annotation = origin[tuple(_kind(part) for part in parts)]
+    return annotation if annotation in (int, float, bool, str, list[int], dict[str, float]) else None
+
+
+def _parse(kind: Any, text: str) -> Any:
+    """The value of `text` as what `_kind` said, lists as `1,2,3` and mappings as `a:1,b:2`; None where it is not written so."""
+    if kind is int:
+        return int(text) if _INTEGER.fullmatch(text) else None
+    if kind is float:
+        fits = len(text) <= 32 and _NUMBER.fullmatch(text)
+        return number if fits and math.isfinite(number := float(text)) else None
+    if kind is bool:
+        return text == "true" if text in ("true", "false") else None
+    if kind is str:
+        return text
+    parts = text.split(",") if len(text) <= _MAX_LISTED else []
+    names = [part.rpartition(":")[0] for part in parts] if kind == dict[str, float] else []
+    values = [_parse(typing.get_args(kind)[-1], part.rpartition(":")[2] if names else part) for part in parts]
+    if None in values or len(set(names)) < len(names) or not values:
+        return None
+    return dict(zip(names, values, strict=True)) if names else values
 
 
 def _unknown(cls: type[Strict]) -> tuple[str]:
@@ -114,6 +133,8 @@ def _refusal(cls: type[BaseModel], loc: tuple[int | str, ...], kind: str = "") -
     for part in loc:
         if isinstance(part, int):
             path += f".{part}"
+            continue
+        if part == owner.__name__:  # which member of a union it was taken for
             continue
         info = next((f for name, f in owner.model_fields.items() if part == (f.alias or name)), None)
         if info is None:
@@ -209,6 +230,82 @@ class Swap(Request):
     format: Format = "png"
 
 
+class Key(BaseModel):
+    """A point of an interpolation that is no picture: a code token, or a class. A class without a seed is its mean, with one a draw."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    code: Token = None
+    class_: ClassKey | None = Field(
+        None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)"
+    )
+    seed: Seed = None
+    index: Index = 0
+
+
+class Interpolate(Request):
+    """Pictures on the way from key to key, evenly from the first to the last."""
+
+    keys: Annotated[
+        list[Key | Source],
+        Field(min_length=2, max_length=8, fail_fast=True, description="a list of 2 to 8 pictures in base64, code tokens or classes"),
+    ]
+    frames: Annotated[int, Field(ge=2, le=64, description="an integer from 2 to 64 (how many pictures)")] = 16
+    vary: Literal["both", "class", "style"] = Field(
+        "both", description="both, class or style (class: all in the style of the first key; style: all in its class)"
+    )
+    path: Literal["linear", "slerp"] = Field(
+        "linear", description="linear or slerp (slerp: styles turn around the middle of all styles instead of crossing it)"
+    )
+    seed: Seed = Field(None, description="an integer from 0 to 2^63-1 (the style of classes without a seed; without it one is drawn)")
+    verdict: bool = Field(
+        False, description="true or false (true: the encoder reads every frame and gives its class_probs; JSON and zip only)"
+    )
+    animate: bool = Field(False, description="true or false (true: one moving WebP or GIF instead of a row of frames)")
+    fps: Annotated[int, Field(ge=1, le=60, description="an integer from 1 to 60 (frames a second of an animation)")] = 12
+    format: Format = "png"
+
+
+class Edit(Request):
+    """A picture with another class, in other styles, or moved along directions of style."""
+
+    image: Annotated[Source, Field(description="a picture in base64 or a code token")]
+    class_: ClassKey | None = Field(
+        None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)"
+    )
+    strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, description="a number from 0 to 1 (how far towards the class)")] = 1.0
+    directions: Annotated[
+        dict[str, Annotated[float, Field(ge=-MAX_DIRECTION_WEIGHT, le=MAX_DIRECTION_WEIGHT, allow_inf_nan=False)]] | None,
+        Field(min_length=1, max_length=8, description="directions of style by index, with weights from -4 to 4 (as text 0:1.5,2:-1)"),
+    ] = None
+    n: Annotated[int, Field(ge=1, le=4096, description="an integer from 1 to 64 (how many pictures)")] = 1
+    seed: Seed = None
+    index: Index = 0
+    style_spread: Annotated[
+        float,
+        Field(ge=0, le=1, allow_inf_nan=False, description="a number from 0 to 1 (0: the picture's own style, 1: entirely other styles)"),
+    ] = 0.0
+    temperature: Temperature = Field(1.0, description="a number from 0 to 4 (spread of the other styles)")
+    verdict: bool = Field(
+        False,
+        description="true or false (true: the encoder reads every result and says whether it has the class asked for; JSON and zip only)",
+    )
+    format: Format = "png"
+
+
+class Inpaint(Request):
+    """A picture with a hole, which exactly one of mask and box says, to be filled."""
+
+    image: Annotated[Picture, Field(description="a picture in base64")]
+    mask: Annotated[Picture | None, Field(description="a picture in base64 (white: fill)")] = None
+    box: Annotated[
+        list[Annotated[int, Field(ge=0, le=65536)]] | None,
+        Field(min_length=4, max_length=4, description="x, y, width and height in the model's pixels (as text 7,7,14,14)"),
+    ] = None
+    steps: Annotated[int, Field(ge=1, le=32, description="an integer from 1 to 32 (rounds of encoding and drawing)")] = STEPS
+    format: Format = "png"
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -289,7 +386,7 @@ class TimingsMs(BaseModel):
 
 
 class Image(BaseModel):
-    """One picture in base64; beside it what made it: class and seed of /generate and /decode, row and col of /swap."""
+    """One picture in base64; beside it what made it: class and seed, row and col of /swap, frame and t of /interpolate."""
 
     image: str = Field(json_schema_extra={"contentEncoding": "base64"})
     class_: ClassName | None = Field(None, alias="class")
@@ -297,6 +394,9 @@ class Image(BaseModel):
     index: int | None = None
     row: int | None = None
     col: int | None = None
+    frame: int | None = None
+    t: float | None = Field(None, description="of /interpolate: the place on the whole way, 0 to 1", examples=[0.5])
+    class_probs: list[float] | None = None
     verdict: Verdict | None = None
     code: str = Field(examples=["c1.PyyaEAAAAAA"])
 
@@ -306,7 +406,7 @@ class ImagesAnswer(BaseModel):
     images: list[Image]
     rows: int | None = Field(None, description="of /swap: how many pictures gave their class")
     cols: int | None = Field(None, description="of /swap: how many pictures gave their style")
-    notes: dict[str, list[list[str]]] | None = Field(None, description="of /swap: what was done to the pictures that were sent")
+    notes: dict[str, list[list[str]]] | None = Field(None, description="by field: what was done to each picture that was sent")
     timings_ms: TimingsMs
 
 

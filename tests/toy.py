@@ -17,11 +17,14 @@ from model import contract
 
 CLASS_NAMES = ("Alpha", "Beta", "Gamma", "Gamut")
 DIMS = contract.Dims(dim_s=3, dim_u=2, classes=4, height=8, width=8, channels=1)
+DIRECTIONS = contract.Directions(np.array([[0, 1], [0.6, -0.8]], np.float32), np.array([9, 4], np.float32))
 MEANS = np.array([[2, 0, 0], [-2, 0, 0], [0, 2, 0], [0, -2, 0]], np.float32)
 
 
-def make_bundle(folder: Path, dims: contract.Dims = DIMS, name: str = "toy", seed: int = 0) -> Path:
-    """Write a complete, verified bundle into `folder` (created) and return it."""
+def make_bundle(
+    folder: Path, dims: contract.Dims = DIMS, name: str = "toy", seed: int = 0, directions: contract.Directions | None = None
+) -> Path:
+    """Write a complete, verified bundle into `folder` (created) and return it; with `directions` of style where they are given."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     size = dims.height * dims.width * dims.channels
@@ -40,6 +43,8 @@ def make_bundle(folder: Path, dims: contract.Dims = DIMS, name: str = "toy", see
     onnx.save(_decoder(dims, basis), folder / contract.DECODER)
     contract.write_arrays(folder / contract.PRIOR, prior)
     contract.write_arrays(folder / contract.GOLDEN, _golden(dims, basis, inverse, prior, rng))
+    if directions is not None:
+        contract.write_arrays(folder / contract.DIRECTIONS, directions)
     (folder / contract.CALIBRATION).write_text(json.dumps({"log_density_quantiles": list(np.linspace(-60.0, 0.0, 101))}) + "\n")
     hashes = {f: contract.file_sha256(folder / f) for f in contract.HASHED}
     card = contract.Card(

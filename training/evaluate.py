@@ -102,7 +102,7 @@ def evaluate(
 
 def open_model(bundle: Path) -> Model:
     """The bundle as it is served. Raises ContractError."""
-    return Local(bundle)
+    return Local(bundle).arrays
 
 
 def pictures(data: Path, split: str, card: contract.Card, judge: Judge, seed: int = 0, quick: bool = False) -> tuple[Pictures, Pictures]:
@@ -191,15 +191,14 @@ def generation(m: Material) -> dict[str, float]:
 
 
 def inpainting(m: Material) -> dict[str, float]:
-    """A random quarter of some held-out pictures is cut out and drawn again, beside the mean training picture in its place."""
+    """A random quarter of some held-out pictures is cut out and filled by the service, beside the mean training picture in its place."""
     rng = m.rng(5)
     real = m.held.pixels[rng.permutation(len(m.held))[:HOLES]]
-    hole = inpaint.quarter_holes(len(real), real.shape[1], real.shape[2], rng)
+    holes = inpaint.quarter_holes(len(real), real.shape[1], real.shape[2], rng)
     mean = m.fit.pixels.mean(0).round().astype(np.uint8)
-    filled = inpaint.fill(m.model, real, hole, mean)
     return {
-        "inpainting_psnr": inpaint.hole_psnr(real, filled, hole),
-        "inpainting_psnr_mean": inpaint.hole_psnr(real, np.broadcast_to(mean, real.shape), hole),
+        "inpainting_psnr": inpaint.hole_psnr(real, m.model.inpaint(real, holes), holes),
+        "inpainting_psnr_mean": inpaint.hole_psnr(real, np.broadcast_to(mean, real.shape), holes),
     }
 
 

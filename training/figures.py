@@ -1,6 +1,8 @@
 """`twofold-train figures`: the experiments of Zheng & Sun 2019 as pictures of one bundle, a PNG file each.
 
 Knows the served model, held-out pictures and how to draw; judges and measures nothing (report.py and evaluate.py do).
+
+Longer than 250 lines because the experiments share how a picture is laid out and labelled.
 """
 
 from __future__ import annotations
@@ -42,13 +44,12 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Material:
-    """What every figure is made of: a model, its prior, held-out pictures, their codes and the mean training picture [H, W, C]."""
+    """What every figure is made of: a model, its prior, held-out pictures and their codes."""
 
     model: Model
     prior: Prior
     held: Pictures
     codes: Codes
-    mean: Pixels
     seed: int = 0
 
     def rng(self, purpose: int) -> np.random.Generator:
@@ -77,9 +78,8 @@ def figures(bundle: Path, data: Path, out: Path, seed: int = 0, log: Callable[[s
     """Draw every figure of a bundle into the folder `out`, from the test split of `data`. Raises ContractError, DataError."""
     files = contract.open_bundle(bundle)
     held = load(data, "test", files.card.dims, files.card.preprocessing)
-    mean = load(data, "train", files.card.dims, files.card.preprocessing).pixels.mean(0).round().astype(np.uint8)
     model = open_model(bundle)
-    material = Material(model, files.prior, held, model.encode(held.pixels), mean, seed)
+    material = Material(model, files.prior, held, model.encode(held.pixels), seed)
     out.mkdir(parents=True, exist_ok=True)
     made = []
     for name, draw_one in FIGURES.items():
@@ -142,7 +142,7 @@ def inpainting(m: Material) -> Image.Image:
     real = m.held.pixels[rows]
     hole = inpaint.quarter_holes(len(real), real.shape[1], real.shape[2], m.rng(5))
     cut = np.where(hole[..., None], np.uint8(128), real)
-    filled = inpaint.fill(m.model, real, hole, m.mean)
+    filled = m.model.inpaint(real, hole)
     return draw(Sheet(np.stack([real, cut, filled]), row_titles=("real", "cut", "drawn")))
 
 

@@ -190,7 +190,7 @@ def holes(scene: Scene) -> Grid:
     real = scene.held.pixels[rows]
     hole = inpaint.quarter_holes(len(real), real.shape[1], real.shape[2], scene.rng(5))
     cut = np.where(hole[..., None], scene.mean, real)
-    filled = inpaint.fill(scene.model, real, hole, scene.mean)
+    filled = scene.model.inpaint(real, hole)
     strips = {"real": real, "mean in the hole": cut, "drawn again": filled}
     captions = [scene.names[label] for label in scene.held.labels[rows]]
     return Grid(

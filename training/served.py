@@ -1,4 +1,4 @@
-"""What the rooms that measure and show need of a served model: two protocols that `service.client.Local` keeps.
+"""What the rooms that measure and show need of a served model: two protocols that `service.arrays.Arrays` keeps.
 
 Knows shapes, and nothing of bundles or the service.
 """
@@ -29,11 +29,12 @@ class Codes(Protocol):
 
 
 class Model(Protocol):
-    """The part of `service.client.Local` that is measured and shown."""
+    """The part of `service.arrays.Arrays` that is measured and shown."""
 
     def encode(self, pictures: Pixels, /) -> Codes: ...
     def decode(self, z_s: Floats, z_u: Floats, /) -> Pixels: ...
     def swap(self, class_from: Pixels, style_from: Pixels, /) -> Pixels: ...
+    def inpaint(self, pictures: Pixels, holes: NDArray[np.bool_], /) -> Pixels: ...
     def sample(
         self, labels: NDArray[np.int64], /, seed: int, *, sampler: Literal["fitted", "paper"] = "fitted"
     ) -> tuple[Floats, Floats]: ...

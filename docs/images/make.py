@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from model import contract
 from model.contract import Pixels
 from model.preprocessing import to_pixels
+from service.arrays import Arrays
 from service.bundles import DEFAULT_BUNDLE
 from service.client import Local
 
@@ -24,7 +25,7 @@ GUTTER, FRAME, LABEL = 2, 3, 26  # in pixels of the result
 PAPER, CLASS, STYLE = "#ffffff", "#5b2be0", "#ad4a00"  # violet is the class, orange is the style, as on the page
 
 
-def matrix(local: Local, originals: Pixels) -> Pixels:
+def matrix(local: Arrays, originals: Pixels) -> Pixels:
     """Pictures uint8 [n,H,W,C] -> swaps [n,n,H,W,C]: cell (row, column) has the class of `row` and the style of `column`."""
     n = len(originals)
     swapped = local.swap(np.repeat(originals, n, axis=0), np.tile(originals, (n, 1, 1, 1)))
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--examples", type=int, nargs="+", default=[0, 1, 3, 5, 8, 9], metavar="N", help="which examples, by order")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("swap-matrix.png"))
     args = parser.parse_args(argv)
-    local = Local(args.bundle)
+    local = Local(args.bundle).arrays
     files = sorted((args.bundle / contract.EXAMPLES).glob("*.png"))
     originals = np.stack([to_pixels(Image.open(files[n]), local.card.dims, local.card.preprocessing)[0] for n in args.examples])
     draw(originals, matrix(local, originals)).save(args.out, optimize=True)

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import io
 import json
-import math
 import time
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ import numpy as np
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from model.contract import Floats, Pixels
+from model.contract import Dims, Floats, Pixels, Preprocessing
 from service import codes, imaging, recipe
 from service.batcher import Timings
 from service.bundles import Model
@@ -32,6 +31,7 @@ JSON, ZIP, NPZ = "application/json", "application/zip", "application/x-npz"
 PICTURES = (imaging.PNG, imaging.WEBP, JSON, ZIP, NPZ)  # the default first
 ONLY_PICTURES = PICTURES[:2]
 ONLY_JSON = (JSON,)
+TOLD = (JSON, ZIP)  # where something is said of each picture
 SMALL_ANSWER_PIXELS = 64 * 1024  # above, encoding moves off the event loop
 
 
@@ -78,7 +78,8 @@ def _quality(media: str, ranges: Sequence[tuple[str, float]]) -> float:
 class Drawn:
     """What a route made: pixels [n,H,W,C] in reading order, each picture's recipe and what JSON says of it.
 
-    Entries, each with the picture's `code`, may be left out where the answer is ONLY_PICTURES.
+    Entries, each with the picture's `code`, may be left out where the answer is ONLY_PICTURES. With `fps` the pictures are one animation
+    instead of a sheet.
     """
 
     model: Model
@@ -88,19 +89,14 @@ class Drawn:
     do: str
     rows: int
     cols: int
+    fps: int | None = None
 
     def written(self, k: int) -> str:
         return recipe.write(self.model, self.do, self.recipes[k])
 
 
-def grid(n: int) -> tuple[int, int]:
-    """Rows and columns of a sheet of n pictures: nearly square, wider than high."""
-    rows = math.isqrt(n)
-    return rows, -(-n // rows)
-
-
 async def respond(visit: Visit, media: str, drawn: Drawn, picture_format: str, extra: Mapping[str, Any] | None = None) -> Response:
-    """One picture, a sheet, JSON, a zip or arrays. Encoding leaves the event loop when it is worth a thread."""
+    """One picture, a sheet, an animation, JSON, a zip or arrays. Encoding leaves the event loop when it is worth a thread."""
     started = time.perf_counter()
     job = (visit.house.settings.recipe, media, drawn, picture_format, extra or {})
     large = drawn.pixels.size > SMALL_ANSWER_PIXELS
@@ -119,7 +115,7 @@ def _encode(
         return _npz(drawn), {}
     n = len(drawn.pixels)
     texts = [drawn.written(k) if with_recipe else None for k in range(n)]
-    if media in (JSON, ZIP):
+    if media in TOLD:
         inner = f"image/{picture_format}"
         encoded = [imaging.encode(drawn.pixels[k], inner, texts[k]) for k in range(n)]
         if media == ZIP:
@@ -127,9 +123,12 @@ def _encode(
         return [{"image": base64.b64encode(data).decode(), **entry} for data, entry in zip(encoded, drawn.entries, strict=True)], {}
     if n == 1:
         return imaging.encode(drawn.pixels[0], media, texts[0]), {}
+    told = [one for one in texts if one is not None]
+    if drawn.fps is not None:
+        return imaging.animation(drawn.pixels, media, drawn.fps, recipe.write_animation(told, drawn.fps) if with_recipe else None), {}
     _, height, width, _ = drawn.pixels.shape
     joint = imaging.sheet(drawn.pixels, drawn.rows, drawn.cols, drawn.model.card.preprocessing.background)
-    text = recipe.write_sheet([one for one in texts if one is not None], drawn.rows, drawn.cols) if with_recipe else None
+    text = recipe.write_sheet(told, drawn.rows, drawn.cols) if with_recipe else None
     return imaging.encode(joint, media, text), {"x-sheet": f"rows={drawn.rows}; cols={drawn.cols}; cell={width}x{height}"}
 
 
@@ -217,18 +216,22 @@ def class_entry(model: Model, label: int) -> dict[str, Any]:
 
 async def to_pixels(visit: Visit, model: Model, sent: Sequence[tuple[str, str | bytes]]) -> tuple[Pixels, list[list[str]]]:
     """(field, picture) pairs -> pixels [n,H,W,C] and notes. Raises TooLarge, UnsupportedMedia, UndecodablePicture, Invalid."""
+    card = model.card
+    decoded = [await decode_picture(visit, field, picture, card.dims, card.preprocessing) for field, picture in sent]
+    return np.stack([pixels for pixels, _ in decoded]), [notes for _, notes in decoded]
+
+
+async def decode_picture(
+    visit: Visit, field: str, picture: str | bytes, dims: Dims, preprocessing: Preprocessing
+) -> tuple[Pixels, list[str]]:
+    """One picture as it was sent -> pixels [H,W,C] and notes, preprocessed as is said. Raises as `to_pixels`."""
     started = time.perf_counter()
-    settings, card = visit.house.settings, model.card
-    pixels = np.empty((len(sent), card.dims.height, card.dims.width, card.dims.channels), np.uint8)
-    notes = []
-    for k, (field, picture) in enumerate(sent):
-        data = picture_bytes(picture, field, settings)
-        header = imaging.check_picture(data, settings)
-        job = (data, header, card.dims, card.preprocessing)
-        pixels[k], said = imaging.decode(*job) if imaging.is_small(data, header) else await asyncio.to_thread(imaging.decode, *job)
-        notes.append(said)
+    data = picture_bytes(picture, field, visit.house.settings)
+    header = imaging.check_picture(data, visit.house.settings)
+    job = (data, header, dims, preprocessing)
+    decoded = imaging.decode(*job) if imaging.is_small(data, header) else await asyncio.to_thread(imaging.decode, *job)
     visit.spent("preprocess", time.perf_counter() - started)
-    return pixels, notes
+    return decoded
 
 
 async def decode(visit: Visit, model: Model, z_s: Floats, z_u: Floats) -> Pixels:

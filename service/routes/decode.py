@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,11 +10,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from model.contract import Floats
-from service import codes
+from service import codes, imaging
 from service.bundles import Model
 from service.errors import Invalid
 from service.middleware import Connected, visit_of
-from service.routes import answering
+from service.routes import answering, coding
 from service.routes.documentation import picture_route
 from service.routes.reading import read
 from service.schemas import Decode, Item
@@ -44,7 +42,7 @@ async def decode(request: HttpRequest) -> Response:
     seeds = {item.seed for item in asked.items}
     visit.seed = seeds.pop() if len(seeds) == 1 else None
     recipes = [_recipe(item, model, token) for item, token in zip(asked.items, tokens, strict=True)]
-    drawn = answering.Drawn(model, pixels, recipes, entries, "decode", *answering.grid(len(pairs)))
+    drawn = answering.Drawn(model, pixels, recipes, entries, "decode", *imaging.grid(len(pairs)))
     response = await answering.respond(visit, media, drawn, asked.format)
     response.headers["cache-control"] = "no-store"  # a code may stand for an uploaded picture
     return response
@@ -57,23 +55,8 @@ def to_codes(item: Item, model: Model, field: str) -> tuple[Floats, Floats]:
     if item.code is not None:
         if item.z_u is not None or item.seed is not None:
             raise Invalid(f"{field}: a code holds its style; send no z_u and no seed beside it.", field=field)
-        return from_token(item.code, model, f"{field}.code")
+        return coding.from_token(item.code, model, f"{field}.code")
     return _class_code(item, model, field), _style_code(item, model, field)
-
-
-@contextmanager
-def _blamed_on(field: str) -> Iterator[None]:
-    """`codes` does not know where in the request its input stood; the refusal says so."""
-    try:
-        yield
-    except Invalid as error:
-        raise Invalid(error.detail, field=field, allowed=error.allowed) from None
-
-
-def from_token(token: str, model: Model, field: str) -> tuple[Floats, Floats]:
-    """Both codes of a token, bounded like codes sent as numbers. Raises Invalid."""
-    with _blamed_on(field):
-        return codes.accept_token(token, model.card)
 
 
 def _class_code(item: Item, model: Model, field: str) -> Floats:
@@ -81,11 +64,11 @@ def _class_code(item: Item, model: Model, field: str) -> Floats:
         return _vector(item.z_s, model.card.dims.dim_s, f"{field}.z_s")
     names = model.card.class_names
     if item.class_ is not None:
-        with _blamed_on(f"{field}.class"):
+        with coding.blamed_on(f"{field}.class"):
             label = codes.parse_class(str(item.class_), names)
         return codes.class_mean(model.prior, label) if item.seed is None else codes.sample_z_s(model.prior, label, item.seed, item.index)
     weights: dict[int, float] = {}
-    with _blamed_on(f"{field}.class_weights"):
+    with coding.blamed_on(f"{field}.class_weights"):
         for name, weight in (item.class_weights or {}).items():
             label = codes.parse_class(name, names)
             if label in weights:

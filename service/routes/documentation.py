@@ -33,6 +33,9 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "Generate": {"class": 7, "n": 4, "seed": 1},
     "Encode": {"images": ["iVBORw0KGgo..."]},
     "Decode": {"items": [{"code": "c1...."}, {"class": 7, "seed": 1}, {"class_weights": {"7": 0.5, "9": 0.5}, "seed": 1}]},
+    "Interpolate": {"keys": ["iVBORw0KGgo...", "c1....", {"class": "sneaker", "seed": 1}], "frames": 16, "vary": "both"},
+    "Edit": {"image": "iVBORw0KGgo...", "class": "ankle boot", "strength": 0.5, "style_spread": 0.5, "n": 4, "seed": 1},
+    "Inpaint": {"image": "iVBORw0KGgo...", "box": [7, 7, 14, 14]},
     "Swap": {"class_from": ["iVBORw0KGgo..."], "style_from": ["iVBORw0KGgo...", "c1...."], "verdict": True},
     "Infer": {
         "inputs": [
@@ -68,15 +71,16 @@ def picture_route(
     in_query: bool = False,
     in_body: bool = False,
     parts: Mapping[str, str] | None = None,
+    raw: bool = False,
     accepts: Sequence[str] = (PNG, WEBP, "application/json", "application/zip", "application/x-npz"),
 ) -> dict[str, Any]:
     """Keyword arguments of a route decorator for a route that answers with pictures."""
     content: dict[str, Any] = {media: _CONTENT.get(media, {"schema": _BINARY}) for media in accepts}
     headers = {"X-Sheet": "rows, columns and cell size, when several pictures are one image"}
     if in_body:
-        return _route(name, kind, content, headers, in_query=in_query, in_body=True, parts=parts)
+        return _route(name, kind, content, headers, in_query=in_query, in_body=True, parts=parts, raw=raw)
     kept = {"ETag": "of a picture with a seed: it changes when the picture would"}
-    described = _route(name, kind, content, headers | kept, in_query=in_query, parts=parts)
+    described = _route(name, kind, content, headers | kept, in_query=in_query)
     described["openapi_extra"]["parameters"].append(_IF_NONE_MATCH)
     described["responses"][304] = {"description": "If-None-Match names the picture; the model was not run.", "headers": _told(kept)}
     return described
@@ -159,7 +163,8 @@ def _parameters(kind: type[Strict], *, required: bool = False, only: Mapping[str
         if name not in (kind.in_query if only is None else only):
             continue
         text = spec.get("description", "")
-        shape = {key: value for key, value in spec.items() if key not in ("title", "description")}
+        listed = kind.in_query[name] not in (int, float, bool, str)  # written as one text
+        shape = {"type": "string"} if listed else {key: value for key, value in spec.items() if key not in ("title", "description")}
         found.append(
             {"name": name, "in": "query", "required": required and name in schema["required"], "description": text, "schema": shape}
         )
@@ -169,9 +174,11 @@ def _parameters(kind: type[Strict], *, required: bool = False, only: Mapping[str
 def _bodies(kind: type[Strict], parts: Mapping[str, str], raw: bool) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": reference(kind), "example": _EXAMPLES[kind.__name__]}}
     if parts:
+        one = _BINARY | {"description": "PNG, JPEG or WebP"}
         several = {"type": "array", "items": _BINARY, "description": "PNG, JPEG or WebP; repeatable"}
-        files = {part: several if field in kind.lists else _BINARY for part, field in parts.items()}
-        content["multipart/form-data"] = {"schema": {"type": "object", "properties": files, "required": list(parts)}}
+        files = {part: several if field in kind.lists else one for part, field in parts.items()}
+        required = [part for part, field in parts.items() if kind.model_fields[field].is_required()]
+        content["multipart/form-data"] = {"schema": {"type": "object", "properties": files, "required": required}}
     if raw:
         content |= {media: {"schema": _BINARY} for media in (PNG, JPEG, WEBP)}
     return content

@@ -11,7 +11,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from model.contract import Floats
-from service import codes
+from service import codes, imaging
 from service.bundles import Model
 from service.errors import Invalid
 from service.middleware import Connected, visit_of
@@ -54,7 +54,7 @@ async def generate(request: HttpRequest) -> Response:
         pixels = await answering.decode(visit, model, z_s, z_u)
     recipes = [{**made_of, "index": k, "n": 1} for k in indices]
     entries = [] if media in answering.ONLY_PICTURES else _entries(model, label, seed, indices, z_s, z_u)
-    drawn = answering.Drawn(model, pixels, recipes, entries, "generate", *answering.grid(asked.n))
+    drawn = answering.Drawn(model, pixels, recipes, entries, "generate", *imaging.grid(asked.n))
     response = await answering.respond(visit, media, drawn, asked.format)
     if tag is not None:
         response.headers.update(caching.headers(tag))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from service import __version__, imaging, recipe
+from service import __version__, imaging, recipe, replay
 from service.bundles import Model
 from service.engine import PROVIDER
 from service.errors import Invalid
@@ -29,7 +28,6 @@ from service.schemas import Inspect, InspectAnswer
 router = APIRouter(tags=["pictures"])
 
 PARTS = {"image": "image"}
-_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass
@@ -57,7 +55,7 @@ async def inspect(request: HttpRequest) -> Response:
     verdict = Verdict()
     if found is None:
         verdict.notes.append("the picture carries no recipe")
-    elif reason := next(filter(None, (_unknown(made_of, model) for made_of in found.pictures)), None):
+    elif reason := next(filter(None, (replay.obstacle(made_of, model) for made_of in found.pictures)), None):
         verdict.notes.append(reason)
     elif asked.verify:
         with Connected(request):
@@ -77,10 +75,11 @@ def _model_of(visit: Visit, name: str | None, found: Recipe | None) -> Model:
 
 
 async def _verify(visit: Visit, model: Model, found: Recipe, data: bytes, header: Header) -> Verdict:
-    """Make every cell again of a recipe that is not `_unknown`, and compare. Raises Invalid above the cap on pictures, else as `decode`."""
+    """Make every cell again of a recipe without an obstacle, and compare. Raises Invalid above the cap on pictures, else as `decode`."""
     answering.at_most(len(found.pictures), visit, "image")
     try:
-        pairs = [recipe.to_codes(made_of, model.card, model.prior) for made_of in found.pictures]
+        pairs = [replay.to_codes(made_of, model) for made_of in found.pictures]
+        drawn = np.stack([replay.drawn_part(made_of, model) for made_of in found.pictures])
     except Invalid as error:
         return Verdict(False, None, [f"the recipe was changed: {error.detail}"])
     dims = model.card.dims
@@ -89,22 +88,15 @@ async def _verify(visit: Visit, model: Model, found: Recipe, data: bytes, header
     pixels = await answering.decode(visit, model, np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs]))
     started = time.perf_counter()
     joint = imaging.sheet(pixels, found.rows, found.cols, model.card.preprocessing.background)
-    job = (data, header, joint)
+    compared = imaging.sheet(drawn[..., None].astype(np.uint8), found.rows, found.cols, (1,))
+    job = (data, header, joint, compared)
     small = imaging.is_small(data, header)
     difference = imaging.max_difference(*job) if small else await asyncio.to_thread(imaging.max_difference, *job)
     visit.spent("preprocess", time.perf_counter() - started)
-    return _judged(difference, found.pictures[0], model)
-
-
-def _unknown(made_of: Mapping[str, Any], model: Model) -> str | None:
-    """Why this model cannot make the picture again, or None when it can."""
-    made_by = made_of.get("model_hash")
-    if made_by != model.card.model_hash:
-        named = made_by[:8] if isinstance(made_by, str) and _HASH.fullmatch(made_by) else "unknown"
-        return f"the picture was made by model {named}, and this is model {model.card.model_hash[:8]}"
-    if not recipe.can_replay(made_of):
-        return "pictures of this kind cannot be made again from their recipe alone"
-    return None
+    verdict = _judged(difference, found.pictures[0], model)
+    if not compared.all():
+        verdict.notes.append("of a filled picture the hole is compared; what is around it was sent")
+    return verdict
 
 
 def _judged(difference: int, made_of: Mapping[str, Any], model: Model) -> Verdict:

@@ -42,9 +42,11 @@ async def models(request: HttpRequest) -> Response:
 
 @router.get("/models/{name}", **_route("model", {"id": "fashion-mnist@3f2c9a10", "name": "fashion-mnist"}))
 async def model_card(request: HttpRequest) -> Response:
-    """The card of a model."""
+    """The card of a model, and the effect of each direction of style, in grey levels of a step; null without directions."""
     model = await _asked(request)
-    return answering.plain_json({"id": model.card.id, "provider": model.provider, **asdict(model.card)}, {"vary": "Accept"})
+    effects = None if model.directions is None else model.directions.effects.tolist()
+    said = {"id": model.card.id, "provider": model.provider, "directions": effects, **asdict(model.card)}
+    return answering.plain_json(said, {"vary": "Accept"})
 
 
 @router.get(

@@ -128,7 +128,8 @@ def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], picture
     if pictures and media == b"multipart/form-data":
         return _multipart(body, options.get(b"boundary", b""), kind, pictures)
     if len(pictures) == 1 and media.startswith(b"image/"):
-        return _as_declared(kind, {next(iter(pictures.values())): [body]})
+        field = next(iter(pictures.values()))
+        return {field: [body] if field in kind.lists else body}
     taken = ["application/json"] + ["multipart/form-data"] * bool(pictures) + ["image/*"] * (len(pictures) == 1)
     raise UnsupportedMedia(f"The Content-Type must be {' or '.join(taken)}.", allowed=", ".join(taken))
 
@@ -237,22 +238,17 @@ def _multipart(body: bytes, boundary: bytes, kind: type[Request], pictures: Mapp
         raise Malformed("The multipart body is broken; send it again.") from None
     if not collected.whole:
         raise Malformed("The multipart body ends too early; send it again.")
-    files: dict[str, list[bytes | str]] = {}
-    texts: list[tuple[str, Any]] = []
+    files: dict[str, Any] = {}
+    singles: list[tuple[str, Any]] = []
     for name, data in collected.parts:
-        if name in pictures:
-            files.setdefault(pictures[name], []).append(_picture_or_token(bytes(data)))
+        field = pictures.get(name)
+        if field in kind.lists:
+            files.setdefault(field, []).append(_picture_or_token(bytes(data)))
+        elif field is not None:
+            singles.append((field, _picture_or_token(bytes(data))))
         else:
-            texts.append((name, kind.value(name, data.decode("utf-8", "replace"))))
-    return _as_declared(kind, files) | _unique(texts, "The body names a field twice; send it once.")
-
-
-def _as_declared(kind: type[Request], files: Mapping[str, list[bytes | str]]) -> dict[str, Any]:
-    """Files where a field holds several, the file where it holds one. Raises Invalid when there are more."""
-    for field, sent in files.items():
-        if field not in kind.lists and len(sent) > 1:
-            raise Invalid(f"{field} takes one picture; send one.", field=field)
-    return {field: sent if field in kind.lists else sent[0] for field, sent in files.items()}
+            singles.append((name, kind.value(name, data.decode("utf-8", "replace"))))
+    return files | _unique(singles, "The body names a field twice; send it once.")
 
 
 def _picture_or_token(data: bytes) -> bytes | str:

@@ -111,7 +111,7 @@ def rss_mb(pid: int) -> float:
 
 def raw_pictures_per_s(bundle: Path | None, seconds: float) -> float:
     """The decoder alone, 16 rows a run, in this process."""
-    local = Local(bundle)
+    local = Local(bundle).arrays
     z_s, z_u = local.sample(np.zeros(16, np.int64), seed=1)
     done, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:

@@ -20,7 +20,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 def illustrated(tmp_path_factory):
     """The toy bundle with one example picture of each class."""
     folder = make_bundle(tmp_path_factory.mktemp("illustrated") / "toy")
-    local = Local(folder)
+    local = Local(folder).arrays
     (folder / contract.EXAMPLES).mkdir()
     for label in range(4):
         Image.fromarray(local.generate(label, 1, 10 + label)[0, :, :, 0]).save(folder / contract.EXAMPLES / f"{label:02}-{label}-0.png")

@@ -28,7 +28,7 @@ def files(exported):
 
 @pytest.fixture(scope="module")
 def local(exported):
-    return Local(exported.bundle)
+    return Local(exported.bundle).arrays
 
 
 @pytest.fixture(scope="module")

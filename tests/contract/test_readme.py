@@ -72,10 +72,10 @@ def answers(tmp_path_factory) -> list[tuple[str, bytes]]:
 
 
 def test_every_curl_line_gives_pictures_or_json(answers):
-    assert len(answers) == 6
+    assert len(answers) == 10
     for line, answer in answers:
-        if " -o " in line:
-            assert Image.open(io.BytesIO(answer)).format == "PNG", line
+        if written := re.search(r" -o \w+\.(\w+)", line):
+            assert Image.open(io.BytesIO(answer)).format == written[1].upper(), line
         else:
             assert json.loads(answer)["model"].startswith("fashion-mnist@"), line
 

@@ -74,7 +74,7 @@ def test_a_model_tells_what_it_takes_and_gives(client):
 def test_the_decoder_draws_what_the_bundle_draws(client, toy_bundle, binary_in, binary_out):
     wanted = [triton.InferRequestedOutput("pixels", binary_data=binary_out)]
     answer = client.infer("toy.decoder", codes(binary_in), outputs=wanted, request_id="mine-1", model_version="1")
-    assert np.array_equal(answer.as_numpy("pixels"), Local(toy_bundle).decode(Z_S, Z_U))
+    assert np.array_equal(answer.as_numpy("pixels"), Local(toy_bundle).arrays.decode(Z_S, Z_U))
     assert answer.as_numpy("pixels").dtype == np.uint8
     said = answer.get_response()
     assert (said["model_name"], said["model_version"], said["id"]) == ("toy.decoder", "1", "mine-1")
@@ -82,7 +82,7 @@ def test_the_decoder_draws_what_the_bundle_draws(client, toy_bundle, binary_in, 
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_the_encoder_reads_what_the_bundle_reads(client, toy_bundle, binary):
-    local = Local(toy_bundle)
+    local = Local(toy_bundle).arrays
     pixels = local.decode(Z_S, Z_U)
     expected = local.encode(pixels)
     outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in vars(expected)]
@@ -96,7 +96,7 @@ def test_the_encoder_reads_what_the_bundle_reads(client, toy_bundle, binary):
 
 
 def test_only_the_outputs_that_are_asked_for_come(client, toy_bundle):
-    pixels = Local(toy_bundle).decode(Z_S, Z_U)
+    pixels = Local(toy_bundle).arrays.decode(Z_S, Z_U)
     wanted = [triton.InferRequestedOutput("log_density", binary_data=False), triton.InferRequestedOutput("z_s")]
     answer = client.infer("toy.encoder", [tensor("pixels", pixels, True)], outputs=wanted)
     assert [output["name"] for output in answer.get_response()["outputs"]] == ["log_density", "z_s"]
@@ -112,7 +112,7 @@ def test_as_many_rows_as_the_cap_come_back_in_order(client, toy_bundle):
     z_s = np.linspace(-2, 2, 64 * 3, dtype=np.float32).reshape(64, 3)
     z_u = np.zeros((64, 2), np.float32)
     answer = client.infer("toy.decoder", codes(z_s=z_s, z_u=z_u))
-    assert np.array_equal(answer.as_numpy("pixels"), Local(toy_bundle).decode(z_s, z_u))
+    assert np.array_equal(answer.as_numpy("pixels"), Local(toy_bundle).arrays.decode(z_s, z_u))
 
 
 def refusal(call):
@@ -152,5 +152,5 @@ def test_without_the_extension_everything_is_plain_json(server, toy_bundle):
     assert answer.headers["content-type"] == "application/json"
     assert "inference-header-content-length" not in answer.headers
     (output,) = json.loads(answer.text)["outputs"]
-    assert output.pop("data") == Local(toy_bundle).decode(Z_S, Z_U).ravel().tolist()
+    assert output.pop("data") == Local(toy_bundle).arrays.decode(Z_S, Z_U).ravel().tolist()
     assert output == {"name": "pixels", "datatype": "UINT8", "shape": [2, 8, 8, 1]}

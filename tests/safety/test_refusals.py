@@ -9,7 +9,9 @@ import pytest
 
 from service import imaging, recipe
 from service.app import STATUS
-from tests import drawings
+from service.bundles import load
+from service.settings import Settings
+from tests import drawings, toy
 
 MARK = "Zebra77"  # stands in inputs; no refusal may repeat it
 TYPED = {"content-type": "application/json"}
@@ -480,7 +482,7 @@ async def test_inspect_takes_one_picture(client):
     text = base64.b64encode(PNG).decode()
     for body in ({}, {"image": [text]}, {"image": None}, {"image": 7}, {"image": text, "verify": 1}, {"image": text, MARK: 1}):
         await refused(client.post("/inspect", json=body), 422)
-    await refused(client.post("/inspect", files=[("image", ("a", PNG)), ("image", ("b", PNG))]), 422)
+    await refused(client.post("/inspect", files=[("image", ("a", PNG)), ("image", ("b", PNG))]), 400)
     await refused(client.post("/inspect", params={"image": text}), 422)
     await refused(client.post("/inspect", files={"images": ("a", PNG)}), 422)
     await refused(client.post("/inspect", content=PNG, headers={"content-type": "application/octet-stream"}), 415)
@@ -498,3 +500,131 @@ async def test_routes_that_take_nothing_refuse_parameters(client):
     await refused(client.get(f"/models/{MARK}"), 404)
     await refused(client.get(f"/{MARK}"), 404)
     await refused(client.get("/generate/?class=1"), 404)
+
+
+# ---------------------------------------------------------------------------------------- /interpolate, /edit and /inpaint
+
+SENT = base64.b64encode(PNG).decode()
+HOLE = base64.b64encode(drawings.save(drawings.Image.linear_gradient("L"), "PNG")).decode()
+BASES = {"interpolate": {"keys": [SENT, SENT]}, "edit": {"image": SENT}, "inpaint": {"image": SENT, "box": [0, 0, 4, 4]}}
+
+
+@pytest.mark.parametrize(
+    ("route", "fields"),
+    [("interpolate", {"keys": keys}) for keys in ([], [SENT], [SENT] * 9, SENT, None, [SENT, None], [SENT, 7], [SENT, [SENT]], {"0": SENT})]
+    + [("interpolate", {"keys": [SENT, {"class": label}]}) for label in (MARK, 4, True, 1.0)]
+    + [("interpolate", {"keys": [SENT, key]}) for key in ({}, {"code": MARK}, {"seed": 1}, {"image": SENT}, {"class": 1, MARK: 1})]
+    + [("interpolate", {"keys": [SENT, {"class": 1, "code": "c1.A"}]})]
+    + [("interpolate", {"keys": [SENT, {"class": 1, "seed": seed}]}) for seed in (-1, BIG, "1", 1.0, True)]
+    + [("interpolate", {"keys": [SENT, {"class": 1, "index": index}]}) for index in (-1, 2**31, "1")]
+    + [("interpolate", {"frames": frames}) for frames in (0, 1, 65, -1, 10**10, "2", 2.0, True, None)]
+    + [("interpolate", {"fps": fps}) for fps in (0, 61, "12", 12.0)]
+    + [("interpolate", {"vary": MARK}), ("interpolate", {"vary": None}), ("interpolate", {"path": "Linear"}), ("interpolate", {"path": 1})]
+    + [("interpolate", {"seed": BIG}), ("interpolate", {"animate": 1}), ("interpolate", {"verdict": "true"}), ("interpolate", {MARK: 1})]
+    + [("edit", {"image": image}) for image in (None, 7, [SENT], {"code": "c1.A"}, MARK, "c1." + MARK)]
+    + [("edit", {"class": label}) for label in (4, -1, MARK, True, 1.0, "", [1])]
+    + [("edit", {"class": 1, "strength": strength}) for strength in (-0.001, 1.001, "1", None, True)]
+    + [("edit", {"style_spread": spread}) for spread in (-0.001, 1.001, "1", None)]
+    + [("edit", {"temperature": temperature}) for temperature in (-0.1, 4.01)]
+    + [("edit", {"n": n}) for n in (0, 65, -1, 10**10, "2", 2.0)]
+    + [("edit", {"index": 2**31 - 1, "n": 2}), ("edit", {"index": 2**31}), ("edit", {"seed": BIG}), ("edit", {"seed": -1})]
+    + [("edit", {"directions": d}) for d in ({}, [], [1.0], "0:1", {"0": 4.001}, {"0": -4.001}, {"0": "1"}, {"0": None}, {MARK: 1})]
+    + [("edit", {"directions": {str(k): 1 for k in range(9)}}), ("edit", {"format": "gif"}), ("edit", {"verdict": 1}), ("edit", {MARK: 1})]
+    + [("inpaint", {"image": image}) for image in (None, 7, [SENT], MARK, "c1.A")]
+    + [("inpaint", {"box": box}) for box in ([], [0, 0, 4], [0, 0, 4, 4, 4], [0, 0, 9, 1], [0, 0, 1, 9], [8, 0, 1, 1], [0, 0, 0, 1])]
+    + [("inpaint", {"box": box}) for box in ([-1, 0, 2, 2], [0, 0, 8, 8], [0, 0, 2.0, 2], [0, 0, "2", 2], "0,0,2,2", [0, 0, 10**19, 1], {})]
+    + [("inpaint", {"box": None}), ("inpaint", {"mask": HOLE}), ("inpaint", {"box": None, "mask": SENT}), ("inpaint", {MARK: 1})]
+    + [("inpaint", {"box": None, "mask": mask}) for mask in (7, [HOLE], MARK, "c1.A", "data:image/png;base64," + HOLE)]
+    + [("inpaint", {"steps": steps}) for steps in (0, 33, -1, "8", 8.0, True)],
+)  # fmt: skip
+async def test_a_control_that_is_not_acceptable(client, route, fields):
+    await refused(client.post(f"/{route}", content=json.dumps(BASES[route] | fields), headers=TYPED), 422)
+
+
+@pytest.mark.parametrize(
+    ("route", "fields"),
+    [("interpolate", fields) for fields in ({"keys": [SENT] * 8}, {"frames": 2}, {"frames": 64}, {"fps": 1, "frames": 3}, {"fps": 60})]
+    + [("interpolate", {"seed": BIG - 1, "keys": [{"class": 1}, {"class": 1, "seed": BIG - 1, "index": 2**31 - 1}]})]
+    + [("edit", {"class": 1, "strength": strength}) for strength in (0, 1)]
+    + [("edit", {"style_spread": spread, "temperature": 4}) for spread in (0, 1)]
+    + [("edit", {"n": 64}), ("edit", {"index": 2**31 - 1, "seed": BIG - 1, "style_spread": 0.5})]
+    + [("inpaint", {"box": box}) for box in ([0, 0, 8, 7], [7, 7, 1, 1])]
+    + [("inpaint", {"steps": steps}) for steps in (1, 32)],
+)
+async def test_controls_at_their_bounds_are_taken(client, route, fields):
+    answer = await client.post(f"/{route}", json=BASES[route] | fields)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_weights_of_directions_are_taken_at_their_bounds(open_door, tmp_path):
+    model = load(toy.make_bundle(tmp_path / "toy", directions=toy.DIRECTIONS), Settings())
+    client = await open_door(model)
+    assert (await client.post("/edit", json={"image": SENT, "directions": {"0": -4, "1": 4}})).status_code == 200
+    await refused(client.post("/edit", json={"image": SENT, "directions": {"0": -4, "1": 4.001}}), 422)
+
+
+@pytest.mark.parametrize("name", ["frames", "n"])
+async def test_the_cap_on_pictures_counts_frames_and_edits(open_door, name):
+    client = await open_door(max_items=5)
+    route = "interpolate" if name == "frames" else "edit"
+    assert (await client.post(f"/{route}", json=BASES[route] | {name: 5})).status_code == 200
+    problem = await refused(client.post(f"/{route}", json=BASES[route] | {name: 6}), 422)
+    assert (problem["field"], problem["allowed"]) == (name, "at most 5")
+
+
+@pytest.mark.parametrize(
+    ("route", "query", "status"),
+    [("interpolate", "keys=c1.A", 422), ("edit", "image=c1.A", 422), ("inpaint", "mask=x", 422), ("inpaint", "image=x", 422)]
+    + [("interpolate", f"frames={frames}", 422) for frames in ("%2B2", "2.0", "02", "٧", "")]
+    + [("edit", f"directions={text}", 422) for text in ("", "0:1,0:1", "0:nan", "0", "0:1," * 1000)]
+    + [("inpaint", f"box={text}", 422) for text in ("0,0,2", "0,0,2,2,", "0, 0,2,2", "0,0,2,2.0", "1," * 1000)]
+    + [("inpaint", "box=0,0,2,2&box=0,0,2,2", 400), ("edit", "n=2&n=2", 400), ("edit", f"{MARK}=1", 422)],
+)
+async def test_a_control_in_the_query_that_is_refused(client, route, query, status):
+    body = {key: value for key, value in BASES[route].items() if key != "box"}
+    await refused(client.post(f"/{route}?{query}", json=body), status)
+
+
+async def test_a_control_in_query_and_body_is_malformed(client):
+    await refused(client.post("/inpaint?box=0,0,4,4", json=BASES["inpaint"]), 400)
+    await refused(client.post("/edit?class=1", json={"image": SENT, "class": 1}), 400)
+
+
+@pytest.mark.parametrize(
+    ("route", "parts", "status"),
+    [
+        ("edit", [("image", PNG), ("image", PNG)], 400),
+        ("edit", [("image", PNG), ("n", b"2"), ("n", b"2")], 400),
+        ("edit", [("class", b"1")], 422),
+        ("edit", [("image", PNG), ("directions", b"0:1," * 100_000)], 422),
+        ("inpaint", [("image", PNG), ("mask", PNG), ("mask", PNG)], 400),
+        ("inpaint", [("image", PNG), ("mask", PNG), ("box", b"0,0,2,2")], 422),
+        ("inpaint", [("image", PNG), ("box", b"1," * 2**20)], 422),
+        ("inpaint", [("image", b"c1.A"), ("box", b"0,0,2,2")], 422),
+        ("inpaint", [("image", PNG), ("mask", b"GIF89a" + bytes(40))], 415),
+        ("inpaint", [("image", PNG), ("mask", drawings.png_claiming(50_000, 50_000))], 413),
+        ("inpaint", [("image", PNG), ("mask", PNG[:-4])], 422),
+        ("interpolate", [("key", PNG)], 422),
+        ("interpolate", [("key", PNG)] * 9, 422),
+        ("interpolate", [("key", PNG), ("key", b"c1.A")], 422),
+        ("interpolate", [("keys", PNG), ("keys", PNG)], 422),
+    ],
+)
+async def test_parts_of_a_control_that_are_refused(client, route, parts, status):
+    await refused(client.post(f"/{route}", files=[(name, ("a", data)) for name, data in parts]), status)
+
+
+@pytest.mark.parametrize("route", BASES)
+async def test_the_controls_are_posts_with_a_body(client, route):
+    assert (await client.get(f"/{route}")).status_code == 405
+    await refused(client.post(f"/{route}"), 422)
+    await refused(client.post(f"/{route}", content=b"{}", headers={"content-type": "text/plain"}), 415)
+    await refused(client.post(f"/{route}", json=BASES[route], headers={"accept": "text/html"}), 406)
+    await refused(client.post(f"/{route}", json=BASES[route] | {"model": "none"}), 404)
+
+
+async def test_a_raw_picture_is_taken_by_the_route_of_one_picture_alone(client):
+    typed = {"content-type": "image/png"}
+    assert (await client.post("/edit", content=PNG, headers=typed)).status_code == 200
+    await refused(client.post("/inpaint?box=0,0,4,4", content=PNG, headers=typed), 415)
+    await refused(client.post("/interpolate", content=PNG, headers=typed), 422)

@@ -18,7 +18,11 @@ GENERATE = ("/generate", {"class": 1, "n": 3, "seed": 5, "index": 4})
 DECODE = ("/decode", {"items": [{"class": 1, "seed": 3, "index": 2}, {"class": 2, "z_u": [0.5, -0.5]}]})
 PICTURE = base64.b64encode(drawings.png(level=90)).decode()
 SWAP = ("/swap", {"class_from": [PICTURE], "style_from": [PICTURE, PICTURE], "verdict": True})
-ROUTES = pytest.mark.parametrize(("path", "body"), [GENERATE, DECODE, SWAP], ids=["generate", "decode", "swap"])
+INTERPOLATE = ("/interpolate", {"keys": [PICTURE, {"class": 1}], "frames": 3, "seed": 1, "verdict": True})
+EDIT = ("/edit", {"image": PICTURE, "class": 2, "style_spread": 0.5, "n": 2, "seed": 1, "verdict": True})
+INPAINT = ("/inpaint", {"image": PICTURE, "box": [1, 2, 3, 4]})
+MADE = [GENERATE, DECODE, SWAP, INTERPOLATE, EDIT, INPAINT]
+ROUTES = pytest.mark.parametrize(("path", "body"), MADE, ids=[path[1:] for path, _ in MADE])
 
 
 async def sent(client, path, body, headers):

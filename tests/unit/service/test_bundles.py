@@ -4,15 +4,16 @@ import asyncio
 import json
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from model import contract
-from service.bundles import Registry, load
+from service.bundles import Registry, load, load_engine, mean_look
 from service.errors import Invalid, NotFound, NotReady
 from service.settings import Settings
-from tests.toy import make_bundle
+from tests.toy import DIRECTIONS, make_bundle
 
 SETTINGS = Settings(threads=1, batch_rows=4)
 
@@ -98,6 +99,48 @@ def test_a_bundle_without_extras_is_served_too(tmp_path):
     contract.write_sums(folder)
     model = load(folder, SETTINGS)
     assert (model.calibration, model.examples) == (None, ())
+
+
+def test_directions_of_style_come_with_the_bundle_that_has_some(tmp_path, toy_bundle):
+    model = load(make_bundle(tmp_path / "toy", directions=DIRECTIONS), SETTINGS)
+    assert model.directions.directions.tolist() == DIRECTIONS.directions.tolist()
+    assert model.directions.effects.tolist() == DIRECTIONS.effects.tolist()
+    assert load(toy_bundle, SETTINGS).directions is None
+
+
+@pytest.mark.parametrize(
+    ("directions", "effects", "said"),
+    [
+        (np.ones((2, 3)), [2, 1], r"directions must be finite float32 of shape \[2, 2\]"),
+        (np.ones((3, 2)), [2, 1], r"directions must be finite float32 of shape \[2, 2\]"),
+        (np.full((2, 2), np.nan), [2, 1], "directions must be finite"),
+        (np.ones((2, 2)), [[2, 1]], "directions must be finite float32 of shape"),
+        (np.ones((0, 2)), [], "must hold 1 to 8 directions"),
+        (np.ones((9, 2)), range(9, 0, -1), "must hold 1 to 8 directions"),
+        (np.ones((2, 2)), [1, 2], "effects must descend"),
+        (np.ones((2, 2)), [1, -1], "effects must descend and not be negative"),
+    ],
+)
+def test_a_bundle_with_broken_directions_is_refused(tmp_path, directions, effects, said):
+    broken = contract.Directions(np.asarray(directions, np.float32), np.asarray(list(effects), np.float32))
+    with pytest.raises(contract.ContractError, match=f"^directions.npz: {said}"):
+        load(make_bundle(tmp_path / "toy", directions=broken), SETTINGS)
+
+
+def test_directions_that_cannot_be_read_are_refused(tmp_path):
+    folder = make_bundle(tmp_path / "toy")
+    (folder / contract.DIRECTIONS).write_bytes(b"PK")
+    contract.write_sums(folder)
+    with pytest.raises(contract.ContractError, match=r"^directions.npz: cannot be read"):
+        load(folder, SETTINGS)
+
+
+def test_the_mean_look_is_the_middles_of_the_classes_as_often_as_they_come(toy_bundle):
+    files, engine = load_engine(toy_bundle, SETTINGS)
+    drawn = engine.decode(files.prior.fit_means, np.zeros((4, 2), np.float32))
+    assert np.array_equal(mean_look(engine, files.prior), np.rint(drawn.mean(0)).astype(np.uint8))
+    only_beta = replace(files.prior, class_weights=np.array([0, 1, 0, 0], np.float32))
+    assert np.array_equal(mean_look(engine, only_beta), drawn[1])
 
 
 async def test_the_registry_serves_by_name_and_the_first_by_default(toy_bundle, tmp_path):

@@ -178,6 +178,109 @@ def test_the_class_of_a_code_is_the_one_whose_weighted_gaussian_is_highest():
     assert set(found.argmax(1)) == {0, 1}
 
 
+# -------------------------------------------------------------------------------------------------------------- between
+
+
+def key(*numbers: float) -> codes.Pair:
+    return np.array(numbers[:3], np.float32), np.array(numbers[3:], np.float32)
+
+
+A, B = key(1, 2, 3, 4, 0), key(-1, 0, 5, 0, 2)
+
+
+def test_what_does_not_vary_is_that_of_the_first_key():
+    for vary, expected in (("both", B), ("class", (B[0], A[1])), ("style", (A[0], B[1]))):
+        first, second = codes.hold([A, B], vary)
+        assert first == A
+        assert [code.tolist() for code in second] == [code.tolist() for code in expected]
+
+
+@pytest.mark.parametrize(
+    ("keys", "frames", "places"),
+    [
+        (2, 2, [(0, 1, 0), (1, 1, 0)]),
+        (2, 3, [(0, 1, 0), (0, 1, 0.5), (1, 1, 0)]),
+        (3, 5, [(0, 1, 0), (0, 1, 0.5), (1, 2, 0), (1, 2, 0.5), (2, 2, 0)]),
+        (3, 4, [(0, 1, 0), (0, 1, 2 / 3), (1, 2, 1 / 3), (2, 2, 0)]),
+        (8, 2, [(0, 1, 0), (7, 7, 0)]),
+    ],
+)
+def test_frames_lie_evenly_on_the_whole_way(keys, frames, places):
+    assert codes.frame_places(keys, frames) == places
+
+
+@pytest.mark.parametrize("path", ["linear", "slerp"])
+def test_both_ends_of_a_way_are_the_keys_to_the_bit(path):
+    for t, end in ((0, A), (1, B)):
+        assert [code.tobytes() for code in codes.between(A, B, t, path)] == [code.tobytes() for code in end]
+
+
+def test_a_straight_way_has_the_mean_in_its_middle():
+    z_s, z_u = codes.between(A, B, 0.5)
+    assert (z_s.tolist(), z_u.tolist()) == ([0, 1, 4], [2, 1])
+    assert z_s.dtype == z_u.dtype == np.float32
+
+
+def test_a_turning_way_keeps_an_even_turn_and_an_even_length_in_the_style_and_goes_straight_in_the_class():
+    z_s, z_u = codes.between(A, B, 0.5, "slerp")  # styles at a right angle, of lengths 4 and 2
+    assert z_s.tolist() == [0, 1, 4]
+    np.testing.assert_allclose(z_u, 3 * np.sqrt(0.5) * np.ones(2), rtol=1e-6)
+    third = codes.between(A, B, 1 / 3, "slerp")[1]
+    np.testing.assert_allclose(np.arctan2(third[1], third[0]), np.pi / 6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("style", [(2, 0), (-1, 0), (0, 0), (1, 1e-4), (-1, 1e-4)])
+def test_styles_with_no_plane_to_turn_in_go_straight(style):
+    far = key(0, 0, 0, *style)
+    assert codes.between(A, far, 0.25, "slerp")[1].tolist() == codes.between(A, far, 0.25)[1].tolist()
+
+
+@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=4, max_size=4), st.floats(0, 1))
+def test_no_way_is_longer_than_its_longer_end_or_not_finite(numbers, t):
+    ends = key(0, 0, 0, *numbers[:2]), key(0, 0, 0, *numbers[2:])
+    lengths = [np.linalg.norm(end[1].astype(float)) for end in ends]
+    for path in ("linear", "slerp"):
+        assert np.linalg.norm(codes.between(*ends, t, path)[1].astype(float)) <= max(lengths) * (1 + 1e-5) + 1e-30
+
+
+# ---------------------------------------------------------------------------------------------------------------- edits
+
+
+def test_a_code_moves_towards_the_mean_of_a_class_and_arrives():
+    z_s = A[0]
+    assert codes.toward_class(PRIOR, z_s, 1, 0).tobytes() == z_s.tobytes()
+    assert codes.toward_class(PRIOR, z_s, 1, 1).tobytes() == PRIOR.fit_means[1].tobytes()
+    np.testing.assert_allclose(codes.toward_class(PRIOR, z_s, 1, 0.25), 0.75 * z_s + 0.25 * PRIOR.fit_means[1], rtol=1e-6)
+
+
+def test_a_spread_style_is_its_own_at_0_and_the_seeds_at_1():
+    z_u = np.array([0.7, -3], np.float32)
+    np.testing.assert_allclose(codes.other_style(PRIOR, z_u, 0, 3, 1), z_u, rtol=1e-6)
+    np.testing.assert_allclose(codes.other_style(PRIOR, z_u, 1, 3, 1, 0.5), codes.sample_z_u(PRIOR, 3, 1, 0.5), rtol=1e-6)
+    assert codes.other_style(PRIOR, z_u, 0.5, 3, 1).tolist() != codes.other_style(PRIOR, z_u, 0.5, 3, 2).tolist()
+
+
+def test_styles_of_the_fitted_gaussian_are_still_of_it_when_they_are_spread():
+    own = [codes.sample_z_u(PRIOR, 1, index) for index in range(4000)]
+    spread = np.stack([codes.other_style(PRIOR, z_u, 0.6, 2, index) for index, z_u in enumerate(own)])
+    np.testing.assert_allclose(spread.mean(0), PRIOR.fit_z_u_mean, atol=0.1)
+    np.testing.assert_allclose(np.cov(spread.T), PRIOR.fit_z_u_scale_tril @ PRIOR.fit_z_u_scale_tril.T, atol=0.2)
+    assert 0.7 < np.corrcoef(spread[:, 0], np.stack(own)[:, 0])[0, 1] < 0.9  # 0.8: they also keep their own
+
+
+def test_directions_add_up_by_weight_in_any_order():
+    directions = toy.DIRECTIONS.directions
+    expected = A[1] + 2 * directions[0] - 0.5 * directions[1]
+    np.testing.assert_allclose(codes.steer(A[1], directions, {0: 2, 1: -0.5}), expected, rtol=1e-6)
+    assert codes.steer(A[1], directions, {1: -0.5, 0: 2}).tobytes() == codes.steer(A[1], directions, {0: 2, 1: -0.5}).tobytes()
+    assert codes.steer(A[1], directions, {}).tobytes() == A[1].tobytes()
+
+
+def test_other_directions_have_another_hash():
+    assert codes.directions_hash(toy.DIRECTIONS.directions) == "d1c77c4c2367a000"
+    assert codes.directions_hash(toy.DIRECTIONS.directions[::-1]) != "d1c77c4c2367a000"
+
+
 # --------------------------------------------------------------------------------------------------------------- tokens
 
 

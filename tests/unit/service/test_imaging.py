@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from model.contract import Dims, Preprocessing
 from service import imaging
@@ -16,6 +16,7 @@ from tests import drawings
 DIMS, PRE = Dims(3, 2, 4, 8, 8, 1), Preprocessing((255,))
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
 RGB = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+EVERYWHERE = np.ones((8, 8, 1), np.uint8)
 RECIPE = '{"a":"<é & ü>"}'
 
 
@@ -39,6 +40,48 @@ def test_a_webp_is_lossless_and_carries_its_recipe(pixels):
 @pytest.mark.parametrize("media", [imaging.PNG, imaging.WEBP])
 def test_the_same_pixels_give_the_same_bytes(media):
     assert imaging.encode(RGB, media, RECIPE) == imaging.encode(RGB.copy(), media, RECIPE)
+
+
+MOVING = np.stack([np.roll(GREY, k, 1) for k in range(5)]), np.stack([np.roll(RGB, k, 1) for k in range(5)])
+
+
+def told(image):
+    """The recipe that an animation carries."""
+    if image.format == "GIF":
+        return image.info.get("comment", b"").decode() or None
+    found = ElementTree.fromstring(image.info["xmp"]).iter("{urn:twofold:recipe}recipe") if "xmp" in image.info else ()
+    return next((one.text for one in found), None)
+
+
+@pytest.mark.parametrize("pixels", MOVING, ids=["grey", "rgb"])
+@pytest.mark.parametrize("media", [imaging.WEBP, imaging.GIF])
+@pytest.mark.parametrize("recipe", [RECIPE, None])
+def test_an_animation_shows_every_frame_for_its_time_and_for_ever_and_carries_its_recipe(pixels, media, recipe):
+    image = Image.open(io.BytesIO(imaging.animation(pixels, media, 8, recipe)))
+    assert (image.n_frames, image.info["loop"], told(image)) == (5, 0, recipe)
+    lasted = []
+    for k, frame in enumerate(ImageSequence.Iterator(image)):
+        assert np.array_equal(np.asarray(frame.convert("RGB")), np.broadcast_to(pixels[k], (8, 8, 3)))  # few colours: a GIF has them all
+        lasted.append(frame.info["duration"])
+    assert sum(lasted) == (625 if media == imaging.WEBP else 620)  # five eighths of a second, in hundredths for a GIF
+
+
+@pytest.mark.parametrize(("fps", "total_ms"), [(1, 5000), (50, 100), (60, 100)])
+def test_a_gif_never_shows_a_frame_for_less_than_browsers_honour(fps, total_ms):
+    image = Image.open(io.BytesIO(imaging.animation(MOVING[0], imaging.GIF, fps, None)))
+    lasted = [frame.info["duration"] for frame in ImageSequence.Iterator(image)]
+    assert (min(lasted) >= 20, sum(lasted)) == (True, total_ms)
+
+
+@pytest.mark.parametrize("media", [imaging.WEBP, imaging.GIF])
+def test_a_long_recipe_is_carried_whole(media):
+    recipe = RECIPE * 3000
+    assert told(Image.open(io.BytesIO(imaging.animation(MOVING[0], media, 8, recipe)))) == recipe
+
+
+@pytest.mark.parametrize("media", [imaging.WEBP, imaging.GIF])
+def test_the_same_frames_give_the_same_bytes(media):
+    assert imaging.animation(MOVING[1], media, 8, RECIPE) == imaging.animation(MOVING[1].copy(), media, 8, RECIPE)
 
 
 def test_a_sheet_reads_left_to_right_and_its_spare_cells_show_the_background():
@@ -229,10 +272,13 @@ def test_a_difference_is_told_in_grey_levels_of_any_channel():
         for media in (imaging.PNG, imaging.WEBP):
             data = imaging.encode(pixels, media, None)
             header = imaging.check_picture(data, Settings())
-            assert imaging.max_difference(data, header, pixels) == 0
+            assert imaging.max_difference(data, header, pixels, EVERYWHERE) == 0
             changed = pixels.copy()
             changed[3, 4, -1] += 7
-            assert imaging.max_difference(data, header, changed) == 7
+            assert imaging.max_difference(data, header, changed, EVERYWHERE) == 7
+            elsewhere = EVERYWHERE.copy()
+            elsewhere[3, 4] = 0
+            assert imaging.max_difference(data, header, changed, elsewhere) == 0
 
 
 def test_colour_of_the_same_brightness_and_transparency_are_differences_too():
@@ -240,7 +286,7 @@ def test_colour_of_the_same_brightness_and_transparency_are_differences_too():
     coloured[0, 0] = (60, 0, 0)
     for image in (Image.fromarray(coloured), Image.fromarray(np.dstack([np.repeat(GREY, 3, 2), np.full((8, 8), 254, np.uint8)]))):
         data = drawings.save(image, "PNG")
-        assert imaging.max_difference(data, imaging.check_picture(data, Settings()), GREY) > 0
+        assert imaging.max_difference(data, imaging.check_picture(data, Settings()), GREY, EVERYWHERE) > 0
 
 
 def _png_of(chunks: int) -> bytes:
@@ -293,3 +339,34 @@ def test_a_bomb_is_refused_without_being_decoded():
     assert len(bomb) < 300_000
     with pytest.raises(TooLarge):
         imaging.check_picture(bomb, Settings())
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "YCbCr", "HSV"])
+def test_a_picture_in_memory_becomes_a_file_of_the_same_look(mode):
+    image = Image.new("RGB", (5, 4), (200, 30, 90)).convert("L").convert(mode) if mode == "I;16" else Image.new("RGB", (5, 4)).convert(mode)
+    found = imaging.to_image(imaging.to_file(image))
+    assert found.size == (5, 4)
+    assert np.array_equal(np.asarray(found.convert("RGB")), np.asarray(image.convert("RGB")))
+
+
+def test_a_picture_in_memory_keeps_its_orientation():
+    image = Image.new("L", (5, 4))
+    image.getexif()[0x0112] = 6
+    assert imaging.to_image(imaging.to_file(image)).getexif()[0x0112] == 6
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4)])
+def test_an_array_becomes_a_file_of_the_same_pixels(shape):
+    array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    assert np.array_equal(imaging.to_array(imaging.to_file(array)).reshape(shape), array)
+    assert np.array_equal(imaging.to_array(imaging.to_file(array[..., :] > 99)).reshape(shape), np.where(array > 99, 255, 0))
+
+
+def test_a_recipe_is_found_where_it_was_written_and_nowhere_else():
+    pixels = np.zeros((4, 5, 1), np.uint8)
+    assert imaging.recipe_of(imaging.encode(pixels, imaging.PNG, RECIPE)) == RECIPE
+    assert imaging.recipe_of(imaging.encode(pixels, imaging.WEBP, RECIPE)) == RECIPE
+    for media in (imaging.PNG, imaging.WEBP):
+        assert imaging.recipe_of(imaging.encode(pixels, media, None)) is None
+    with pytest.raises(UndecodablePicture, match="recipes stand in nothing else"):
+        imaging.recipe_of(b"\xff\xd8\xff")

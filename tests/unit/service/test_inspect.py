@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model import contract
 from service import codes, imaging, recipe
 from service.bundles import load
 from service.settings import Settings
 from tests import drawings
-from tests.toy import make_bundle
+from tests.toy import DIRECTIONS, make_bundle
 
 JSON = {"accept": "application/json"}
 MADE = {"class": 1, "seed": 5, "index": 2, "temperature": 0.5}
@@ -167,9 +168,44 @@ async def test_a_picture_of_a_version_that_says_so_is_still_compared(client):
 
 
 async def test_a_kind_that_cannot_be_made_again_is_told_and_not_judged(client):
-    text = recipe.write(model_of(client), "inpaint", {"n": 1})
+    text = recipe.write(model_of(client), "unheard", {"n": 1})
     told = await inspected(client, imaging.encode(np.zeros((8, 8, 1), np.uint8), imaging.PNG, text))
     assert verdict(told) == (None, None, ["pictures of this kind cannot be made again from their recipe alone"])
+
+
+async def test_a_row_of_frames_is_verified(client):
+    sent = base64.b64encode(drawings.png(12, 8, level=200)).decode()
+    keys = [sent, {"class": 1}, {"class": 2, "seed": 4}]
+    for wish in ({"path": "slerp"}, {"vary": "class"}, {"vary": "style", "frames": 2}):
+        row = await made(client, "/interpolate", {"keys": keys, "frames": 6, "seed": 3} | wish)
+        assert verdict(await inspected(client, row)) == (True, 0, [])
+
+
+async def test_an_edit_is_verified_where_its_directions_are_those_of_the_bundle(client, open_door, tmp_path):
+    steered = await open_door(load(make_bundle(tmp_path / "steered", directions=DIRECTIONS), Settings()))
+    others = contract.Directions(DIRECTIONS.directions[::-1], DIRECTIONS.effects)
+    other = await open_door(load(make_bundle(tmp_path / "other", directions=others), Settings()))
+    sent = {"image": base64.b64encode(drawings.png(level=200)).decode(), "seed": 3, "n": 3, "style_spread": 0.5}
+    for wish in ({}, {"class": 1, "strength": 0.25, "temperature": 2}, {"style_spread": 0, "n": 1}):
+        sheet = await made(steered, "/edit", sent | wish)
+        for door in (steered, other, client):  # one model hash: directions are no part of it
+            assert verdict(await inspected(door, sheet)) == (True, 0, [])
+        moved = await made(steered, "/edit", sent | wish | {"directions": {"0": 1.5, "1": -0.5}})
+        assert verdict(await inspected(steered, moved)) == (True, 0, [])
+        for door in (other, client):
+            note = "the picture was moved along directions of style that this bundle does not have"
+            assert verdict(await inspected(door, moved)) == (None, None, [note])
+
+
+async def test_a_filled_picture_is_verified_in_its_hole(client):
+    sent = base64.b64encode(drawings.png(level=200)).decode()
+    picture = await made(client, "/inpaint", {"image": sent, "box": [2, 3, 4, 2]})
+    note = "of a filled picture the hole is compared; what is around it was sent"
+    assert verdict(await inspected(client, picture)) == (True, 0, [note])
+    for x, found in ((1, (True, 0, [note])), (2, (False, 1, [note]))):
+        pixels = pixels_of(picture).copy()
+        pixels[3, x] ^= 1
+        assert verdict(await inspected(client, imaging.encode(pixels, imaging.PNG, written_in(picture)))) == found
 
 
 async def test_a_recipe_that_this_model_never_wrote_is_false(client):

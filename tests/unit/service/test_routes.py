@@ -32,7 +32,7 @@ async def ok(request):
 async def test_generate_answers_with_the_picture_of_its_class_and_seed(client, toy_bundle):
     answer = await ok(client.get("/generate?class=1&seed=5"))
     assert answer.headers["content-type"] == "image/png"
-    assert np.array_equal(level(answer.content), Local(toy_bundle).generate(1, 1, 5)[0, :, :, 0])
+    assert np.array_equal(level(answer.content), Local(toy_bundle).arrays.generate(1, 1, 5)[0, :, :, 0])
 
 
 async def test_every_answer_names_its_request_its_model_and_its_times(client):
@@ -169,7 +169,7 @@ async def test_a_bundle_without_calibration_has_no_typicality(open_door, toy_bun
 
 
 async def test_decode_understands_every_way_to_give_class_and_style(client, toy_bundle):
-    prior = Local(toy_bundle).prior
+    prior = Local(toy_bundle).arrays.prior
     mean = prior.fit_means[1].tolist()
     items = [
         {"class": 1, "z_u": [0.5, -0.5]},
@@ -233,7 +233,7 @@ async def test_another_models_token_is_refused_naming_both(client, open_door, tm
 
 
 async def test_one_pair_swapped_is_the_picture_itself(client, toy_bundle):
-    local = Local(toy_bundle)
+    local = Local(toy_bundle).arrays
     shoe, bag = (local.generate(label, 1, seed) for label, seed in ((0, 1), (1, 2)))
     files = {"class_from": ("a", drawings.save(Image.fromarray(shoe[0, :, :, 0]), "PNG"))}
     files["style_from"] = ("b", drawings.save(Image.fromarray(bag[0, :, :, 0]), "PNG"))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import Invalid
-from service.schemas import Decode, Generate, Swap
+from service.schemas import Decode, Edit, Generate, Inpaint, Interpolate, Swap
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -29,11 +29,48 @@ def test_text_becomes_the_value_of_its_field(name, text, value):
     assert Generate.value(name, text) == value
 
 
+@pytest.mark.parametrize(("text", "value"), [("0,1,2,3", [0, 1, 2, 3]), ("7", [7]), ("-1,2", [-1, 2])])
+def test_numbers_are_listed_with_commas(text, value):
+    assert Inpaint.value("box", text) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("0:1", {"0": 1.0}), ("0:1.5,2:-1e0", {"0": 1.5, "2": -1.0}), ("a:b:1", {"a:b": 1.0})])
+def test_weights_are_listed_with_colons(text, value):
+    assert Edit.value("directions", text) == value
+
+
+@pytest.mark.parametrize("text", ["", ",", "1,", ",1", "1, 2", "1.0,2", "a", "1;2", "٧,1", "1," * 200 + "1"])
+def test_a_list_that_is_not_written_so_is_refused(text):
+    with pytest.raises(Invalid) as caught:
+        Inpaint.value("box", text)
+    assert caught.value.field == "box"
+
+
+@pytest.mark.parametrize("text", ["", "0:", "0:x", "0:1,0:2", "0:1,", "0=1", '{"0":1}', "0:nan", "0:1," * 100 + "1:1"])
+def test_a_mapping_that_is_not_written_so_is_refused(text):
+    with pytest.raises(Invalid) as caught:
+        Edit.value("directions", text)
+    assert caught.value.field == "directions"
+
+
+def test_a_key_of_a_way_is_refused_by_its_own_field():
+    for wrong, field in (({"class": True}, "keys.1.class"), ({"class": 1, "seed": -1}, "keys.1.seed"), ({"a": 1}, "keys.1"), (7, "keys.1")):
+        with pytest.raises(Invalid) as caught:
+            Interpolate.check({"keys": ["c1.x", wrong]})
+        assert caught.value.field == field
+
+
 def test_true_and_false_are_the_only_truths():
     assert Swap.value("verdict", "true") is True
     assert Swap.value("verdict", "false") is False
     with pytest.raises(Invalid):
         Swap.value("verdict", "1")
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Edit, "image"), (Inpaint, "mask"), (Interpolate, "keys"), (Swap, "class_from")])
+def test_a_picture_is_not_written_in_a_query(kind, name):
+    with pytest.raises(Invalid, match=f"{name} goes into the body"):
+        kind.value(name, "c1.x")
 
 
 def test_a_field_that_has_no_text_goes_into_the_body():

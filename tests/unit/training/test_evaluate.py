@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from model import contract
+from service.arrays import Arrays
 from service.client import Local
 from tests import toy
 from tests.pictures import write_pictures
@@ -40,7 +41,7 @@ def result(places) -> dict:
 
 @pytest.fixture(scope="module")
 def material(places) -> evaluation.Material:
-    local, fit, held = Local(places.bundle), load(places.data), load(places.data, "test")
+    local, fit, held = Local(places.bundle).arrays, load(places.data), load(places.data, "test")
     codes = local.encode(fit.pixels), local.encode(held.pixels)
     return evaluation.Material(local, load_judge(places.judge), local.prior, fit, held, *codes, pairs=1000, seed=0)
 
@@ -108,7 +109,7 @@ def test_validation_rows_are_those_that_both_judge_and_model_held_back(places):
 class CopiesTheClassSource:
     """Swaps that are the class source, untouched: the class is kept because nothing is swapped."""
 
-    def __init__(self, model: Local) -> None:
+    def __init__(self, model: Arrays) -> None:
         self.encode, self.decode, self.sample = model.encode, model.decode, model.sample
 
     def swap(self, class_from, style_from):

@@ -44,7 +44,7 @@ def test_a_step_of_weight_1_is_one_deviation_of_the_style_codes():
 
 def test_the_directions_of_a_bundle_change_its_pictures_in_their_order(exported):
     dims = contract.read_card(exported.bundle).dims
-    found, local = contract.read_directions(exported.bundle, dims), Local(exported.bundle)
+    found, local = contract.read_directions(exported.bundle, dims), Local(exported.bundle).arrays
     assert found.directions.shape == (min(8, dims.dim_u), dims.dim_u)
     assert (found.directions[np.arange(len(found.directions)), np.abs(found.directions).argmax(1)] > 0).all()
     codes = local.encode(exported.held.pixels[: extras.DIRECTION_ROWS])

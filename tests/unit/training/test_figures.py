@@ -28,9 +28,8 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def material(bundle, data) -> figures.Material:
-    model, held = Local(bundle), load(data, "test")
-    mean = held.pixels.mean(0).round().astype(np.uint8)
-    return figures.Material(model, contract.open_bundle(bundle).prior, held, model.encode(held.pixels), mean)
+    model, held = Local(bundle).arrays, load(data, "test")
+    return figures.Material(model, contract.open_bundle(bundle).prior, held, model.encode(held.pixels))
 
 
 @pytest.fixture

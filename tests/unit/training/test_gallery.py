@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from service.arrays import Arrays
 from service.client import Local
 from tests import toy
 from tests.pictures import write_pictures
@@ -20,7 +21,7 @@ def scene(tmp_path_factory) -> gallery.Scene:
     root = tmp_path_factory.mktemp("gallery")
     data = write_pictures(root, train=400, test=120)
     train_judge(data, root / "judge", JudgeConfig(widths=(4, 8, 8), epochs=6, batch=16), log=lambda line: None)
-    model, held = Local(toy.make_bundle(root / "bundle")), load(data, "test")
+    model, held = Local(toy.make_bundle(root / "bundle")).arrays, load(data, "test")
     return gallery.Scene(model, load_judge(root / "judge"), held, model.encode(held.pixels), held.pixels.mean(0).round().astype(np.uint8))
 
 
@@ -51,7 +52,7 @@ def test_on_the_diagonal_of_the_swap_matrix_stands_the_reconstruction(scene):
 class CopiesTheStyleSource:
     """Swaps that are the style source, untouched."""
 
-    def __init__(self, model: Local) -> None:
+    def __init__(self, model: Arrays) -> None:
         self.encode, self.decode, self.sample = model.encode, model.decode, model.sample
 
     def swap(self, class_from, style_from):

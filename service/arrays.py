@@ -1,6 +1,6 @@
-"""A bundle in this process, without a server: `Local`. What it computes is what the service serves, through the same functions.
+"""A model by the array: `Arrays`. What it computes is what the service serves, through the same functions and the same engine.
 
-It knows no HTTP and no queue.
+For those who measure or draw by the thousand. It knows no HTTP and no queue.
 """
 
 from __future__ import annotations
@@ -12,28 +12,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.contract import Card, Floats, Pixels
+from model.contract import Floats, Pixels
 from model.preprocessing import to_pixels
-from service import bundles, codes, imaging
+from service import bundles, codes, imaging, inpainting
+from service.bundles import Model
 from service.codes import Sampler
 from service.engine import Encoded
 from service.errors import Invalid
+from service.inpainting import Hole
 from service.settings import Settings
 
 Pictures = NDArray[Any] | Sequence[Any]  # pixels uint8 [n,H,W,C] of the bundle's size, or any of: bytes of a file, path, PIL picture
 
 
-class Local:
-    """The model of a bundle folder (None: the embedded one). Raises ContractError when the folder is not a good bundle.
+class Arrays:
+    """Arrays in, arrays out, on the engine of a loaded model.
 
     Any number of rows is taken: the engine runs them in chunks, so memory follows the results only.
     """
 
-    def __init__(self, bundle: Path | None = None) -> None:
-        self._settings = Settings()
-        files, self._engine = bundles.load_engine(bundle or bundles.DEFAULT_BUNDLE, self._settings)
-        self.card: Card = files.card
-        self.prior = files.prior
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self.card = model.card
+        self.prior = model.prior
+        self.mean_look = model.mean_look  # what fills a hole at first, uint8 [H,W,C]
+        self.provider = model.provider
+        self._engine = model.engine
+        self._settings = settings
 
     def encode(self, pictures: Pictures) -> Encoded:
         """n >= 1 pictures -> Encoded of n rows. Raises Invalid, UndecodablePicture, UnsupportedMedia or TooLarge."""
@@ -46,6 +50,17 @@ class Local:
     def swap(self, class_from: Pictures, style_from: Pictures) -> Pixels:
         """n pictures twice -> pixels uint8 [n,H,W,C]: row k has the class of class_from[k] and the style (mean) of style_from[k]."""
         return self.decode(self.encode(class_from).z_s, self.encode(style_from).z_u_mean)
+
+    def inpaint(self, pictures: Pictures, holes: Hole, steps: int = inpainting.STEPS) -> Pixels:
+        """n pictures and their holes bool [n,H,W] -> pixels uint8 [n,H,W,C], redrawn in the holes and nowhere else. Raises as `encode`."""
+        pixels = self._pixels(pictures)
+        if holes.shape != pixels.shape[:3] or holes.dtype != np.bool_:
+            raise Invalid("holes must be bool of shape [n,H,W]", field="holes")
+        filling = inpainting.Filling(pixels, holes, self.mean_look, steps)
+        for filled in filling:
+            encoded = self.encode(filled)
+            filling.put(self.decode(encoded.z_s, encoded.z_u_mean))
+        return filling.filled
 
     def sample(
         self,

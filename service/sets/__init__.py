@@ -1,0 +1,1 @@
+"""Whole data sets: `twofold synthesize`, `augment` and `counterfactual`. Importing it loads nothing."""
