@@ -173,6 +173,13 @@ def reproduce(args: argparse.Namespace) -> int:
     return 0
 
 
+def extras(args: argparse.Namespace) -> int:
+    from training.renew import renew_extras
+
+    print(renew_extras(args.bundle, args.data))
+    return 0
+
+
 def push(args: argparse.Namespace) -> int:
     from training.hub import push as upload
 
@@ -295,6 +302,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--split", choices=("test", "validation"), default="validation")
     sub.add_argument("--quick", action="store_true", help="measure on a sample of the pictures: for tests, not for figures")
     sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
+    sub = command("extras", extras, "make a bundle's calibration, style directions, map and examples again, without its checkpoint")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sub.add_argument("--data", type=Path, required=True, help="the data set that the model was trained on")
     sub = command("push", push, "put a bundle on a hub as it is; prints the name by which `twofold serve --bundle` takes it")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("name", metavar="USER/NAME", help="the repository; made if it isn't there")

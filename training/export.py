@@ -204,7 +204,7 @@ def export(
             (beside / name).write_bytes(content)
         contract.write_arrays(beside / contract.PRIOR, _prior(model))
         contract.write_arrays(beside / contract.GOLDEN, _golden(graphs, held, _prior(model)))
-        write_extras(beside, model, held, encoded)
+        write_extras(beside, model.decode, model.fitted.z_u_scale_tril, held, encoded)
         for file in include:
             _include(file, beside)
         hashes = {name: contract.file_sha256(beside / name) for name in contract.HASHED}
