@@ -95,7 +95,7 @@ def export(args: argparse.Namespace) -> int:
     from training.export import export_run
     from training.runfolder import LAST
 
-    export_run(args.run, args.data, args.out, args.name, args.checkpoint or LAST, args.precision)
+    export_run(args.run, args.data, args.out, args.name, args.checkpoint or LAST, args.precision, args.include)
     print(args.out)
     return 0
 
@@ -173,6 +173,13 @@ def reproduce(args: argparse.Namespace) -> int:
     return 0
 
 
+def extras(args: argparse.Namespace) -> int:
+    from training.renew import renew_extras
+
+    print(renew_extras(args.bundle, args.data))
+    return 0
+
+
 def push(args: argparse.Namespace) -> int:
     from training.hub import push as upload
 
@@ -230,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--size", type=int, default=0, help="pixels a side, e.g. 64 (0: as the pictures are)")
     sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     sub = command("train", train, "train a configuration on a data set; takes up a run that was stopped")
-    sub.add_argument("config", help="a TOML file, or a preset: fashion, cifar10, paper, tiny")
+    sub.add_argument("config", help="a TOML file, or a preset: fashion, mnist, sprites, cifar10, paper, tiny")
     sub.add_argument("--data", type=Path, required=True, help=DATA)
     sub.add_argument("--out", type=Path, required=True, help="run folder")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, dotted: --set stage.0.epochs=2")
@@ -252,6 +259,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaced if it is there")
     sub.add_argument("--checkpoint", metavar="FILE", help="another checkpoint of the last stage in RUN, as best.pt (default: last.pt)")
     sub.add_argument("--name", help="name of the model (default: that of the configuration)")
+    sub.add_argument(
+        "--include", type=Path, action="append", default=[], metavar="FILE", help="a file to put into the bundle, as credits or a licence"
+    )
     sub.add_argument(
         "--precision", choices=("fp32", "int8"), default="fp32", help="int8: smaller and faster, with rounding that is measured (fp32)"
     )
@@ -292,6 +302,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--split", choices=("test", "validation"), default="validation")
     sub.add_argument("--quick", action="store_true", help="measure on a sample of the pictures: for tests, not for figures")
     sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
+    sub = command("extras", extras, "make a bundle's calibration, style directions, map and examples again, without its checkpoint")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sub.add_argument("--data", type=Path, required=True, help="the data set that the model was trained on")
     sub = command("push", push, "put a bundle on a hub as it is; prints the name by which `twofold serve --bundle` takes it")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("name", metavar="USER/NAME", help="the repository; made if it isn't there")

@@ -172,13 +172,16 @@ def _strip(proto: onnx.ModelProto) -> None:
 # -------------------------------------------------------------------------------------------------------- the bundle
 
 
-def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any], calibrate: Pixels | None = None) -> Path:
+def export(
+    model: VaeGan, held: Pictures, out: Path, card: dict[str, Any], calibrate: Pixels | None = None, include: Sequence[Path] = ()
+) -> Path:
     """Write the bundle of a trained model to the folder `out`, replacing one that is there, and return it.
 
-    `held` are pictures the model was not trained on (the validation rows): golden inputs and extras. `card` gives
-    name, preprocessing, data, training, revision. With `calibrate`, pixels of training pictures, the graphs are int8. Raises
-    ContractError when `out` is something else than a bundle, ExportError when the graphs differ from torch, or from their fp32 twins
-    beyond the bounds; `out` is then as before.
+    `held` are pictures the model was not trained on (the validation rows): golden inputs and extras. `card` gives name,
+    preprocessing, data, training, revision. With `calibrate`, pixels of training pictures, the graphs are int8; files to `include`
+    (credits, a licence) lie in the bundle under their own names. Raises ContractError when `out` is something else than a bundle or a
+    file cannot be included, ExportError when the graphs differ from torch, or from their fp32 twins beyond the bounds; `out` is then
+    as before.
     """
     out = out.resolve()
     if out.exists() and not (out / contract.SUMS).is_file() and not (out.is_dir() and not any(out.iterdir())):
@@ -201,7 +204,9 @@ def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any], calib
             (beside / name).write_bytes(content)
         contract.write_arrays(beside / contract.PRIOR, _prior(model))
         contract.write_arrays(beside / contract.GOLDEN, _golden(graphs, held, _prior(model)))
-        write_extras(beside, model, held, encoded)
+        write_extras(beside, model.decode, model.fitted.z_u_scale_tril, held, encoded)
+        for file in include:
+            _include(file, beside)
         hashes = {name: contract.file_sha256(beside / name) for name in contract.HASHED}
         full = Card(
             class_names=held.class_names,
@@ -221,11 +226,19 @@ def export(model: VaeGan, held: Pictures, out: Path, card: dict[str, Any], calib
     return out
 
 
-def export_run(run: Path, data: Path, out: Path, name: str | None = None, file: str = LAST, precision: str = "fp32") -> Path:
+def export_run(
+    run: Path,
+    data: Path,
+    out: Path,
+    name: str | None = None,
+    file: str = LAST,
+    precision: str = "fp32",
+    include: Sequence[Path] = (),
+) -> Path:
     """Export a checkpoint of the last stage of a run folder, by default its newest, as `export` does.
 
-    `data` is the data set that the run was trained on; `name` that of the model, where it is not the configuration's;
-    `precision` is fp32 or int8. Raises CheckpointError for a run that is not finished, DataError for other pictures.
+    `data` is the data set that the run was trained on; `name` that of the model, where it is not the configuration's; `precision` is
+    fp32 or int8; `include` as `export` has it. Raises CheckpointError for a run that is not finished, DataError for other pictures.
     """
     state = checkpoint.load(run / file)
     config = from_dict(json.loads(state["config"]))
@@ -246,7 +259,7 @@ def export_run(run: Path, data: Path, out: Path, name: str | None = None, file: 
         "revision": revision(),
     }
     rows = np.random.default_rng(0).permutation(len(kept))[:CALIBRATION_ROWS]
-    return export(model, held, out, card, kept.pixels[rows] if precision == "int8" else None)
+    return export(model, held, out, card, kept.pixels[rows] if precision == "int8" else None, include)
 
 
 def _check_same_data(run: Path, described: dict[str, Any]) -> None:
@@ -263,6 +276,15 @@ def _copy(model: VaeGan) -> VaeGan:
     twin = twin.eval().requires_grad_(False)
     fold_batch_norm(twin)
     return twin
+
+
+def _include(file: Path, bundle: Path) -> None:
+    if (bundle / file.name).exists() or file.name in (contract.CARD, contract.MODEL_CARD, contract.SUMS):
+        raise ContractError(f"{file.name} cannot be included: a bundle has a file of that name")
+    try:
+        shutil.copyfile(file, bundle / file.name)
+    except OSError as error:
+        raise ContractError(f"{file.name} cannot be read, so it is not included") from error
 
 
 @torch.no_grad()

@@ -1,13 +1,13 @@
 """What a bundle holds beside its model, so that the service computes none of it: calibration, style directions, map, examples.
 
-Knows the model, held-out pictures and what the graphs say of them; nothing of how a graph is made or a bundle is closed.
+Knows how codes are decoded, held-out pictures and what the encoder says of them; nothing of how a graph is made or a bundle is closed.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +18,29 @@ from torch import Tensor
 
 from model import contract
 from model.contract import CodeMap, Directions, Floats, Pixels
-from model.vae_gan import VaeGan
 from training.data import Pictures
 from training.probes import chance, flat_view, neighbour_share
 
 DIRECTION_ROWS = 128  # codes over which the decoder's slope is averaged
 PIECE = 16  # codes at once: their Jacobians are large
 NUDGE = 0.1  # deviations: small beside what is seen, large beside the rounding of float32
+NUDGE_OF_PIXELS = 0.5  # where pictures come in whole grey levels: large beside those
 EXAMPLES, EXAMPLES_PER_CLASS, EXAMPLES_BYTES = 40, 2, 2**20
 
+Decode = Callable[[Tensor, Tensor], Tensor]  # z_s [N, D_s], z_u [N, D_u] -> pictures in [0, 1]
 
-def write_extras(folder: Path, model: VaeGan, held: Pictures, encoded: Mapping[str, Floats]) -> None:
-    """Write the extras of a bundle into `folder`: `held` are pictures not trained on, `encoded` what the encoder graph says of them."""
+
+def write_extras(
+    folder: Path, decode: Decode, scale_tril: Tensor, held: Pictures, encoded: Mapping[str, Floats], nudge: float = NUDGE
+) -> None:
+    """Write the extras of a bundle into `folder`: `held` are pictures not trained on, `encoded` what the encoder graph says of them.
+
+    `decode` and `scale_tril` [D_u, D_u] as `style_directions` has them.
+    """
     quantiles = np.quantile(encoded["log_density"], np.linspace(0, 1, 101))
     (folder / contract.CALIBRATION).write_text(json.dumps({"log_density_quantiles": [float(q) for q in quantiles]}) + "\n")
     codes = (torch.from_numpy(encoded[name][:DIRECTION_ROWS]) for name in ("z_s", "z_u_mean"))
-    contract.write_arrays(folder / contract.DIRECTIONS, style_directions(model, *codes))
+    contract.write_arrays(folder / contract.DIRECTIONS, style_directions(decode, scale_tril, *codes, nudge))
     contract.write_arrays(folder / contract.MAP, code_map(held.labels, encoded["z_s"], encoded["z_u_mean"]))
     write_examples(folder / contract.EXAMPLES, held)
 
@@ -42,37 +49,37 @@ def write_extras(folder: Path, model: VaeGan, held: Pictures, encoded: Mapping[s
 
 
 @torch.no_grad()
-def style_directions(model: VaeGan, z_s: Tensor, z_u: Tensor) -> Directions:
-    """The steps in z_u that show most, over codes z_s [N, D_s], z_u [N, D_u] of a model in evaluation mode.
+def style_directions(decode: Decode, scale: Tensor, z_s: Tensor, z_u: Tensor, nudge: float = NUDGE) -> Directions:
+    """The steps in z_u that show most, over codes z_s [N, D_s], z_u [N, D_u]. `scale` [D_u, D_u] is L, the fitted style's Cholesky factor.
 
     With z_u = mean + L w, w ~ N(0, I) as fitted, and J = d picture / d w: the eigenvectors v of E[J^T J] are the steps of one
     deviation, orthogonal in w, whose first-order change is largest. L v is the step in z_u; its largest component is positive.
     Ranked by what whole steps, one each way, do to the pictures.
     """
-    scale = model.fitted.z_u_scale_tril
-    squares = torch.stack([_squared_slope(model, s, u, scale) for s, u in zip(z_s.split(PIECE), z_u.split(PIECE), strict=True)])
+    pieces = list(zip(z_s.split(PIECE), z_u.split(PIECE), strict=True))
+    squares = torch.stack([_squared_slope(decode, s, u, scale, nudge) for s, u in pieces])
     vectors = torch.linalg.eigh(squares.double().sum(0)).eigenvectors.flip(1)[:, : contract.MAX_DIRECTIONS]
     steps = (scale @ vectors.float()).T
     steps = steps * steps.gather(1, steps.abs().argmax(1, keepdim=True)).sign()
-    effects = torch.stack([_effect(model, z_s, z_u, step) for step in steps])
+    effects = torch.stack([_effect(decode, z_s, z_u, step) for step in steps])
     order = effects.argsort(descending=True, stable=True)
     return Directions(steps[order].numpy(), effects[order].numpy())
 
 
-def _squared_slope(model: VaeGan, z_s: Tensor, z_u: Tensor, scale: Tensor) -> Tensor:
+def _squared_slope(decode: Decode, z_s: Tensor, z_u: Tensor, scale: Tensor, nudge: float) -> Tensor:
     """Sum over rows of J^T J [D_u, D_u]; J by central differences along every column of `scale` [D_u, D_u]."""
 
     def drawn(step: Tensor) -> Tensor:
-        return model.decode(z_s, z_u + step).flatten(1)
+        return decode(z_s, z_u + step).flatten(1)
 
-    slopes = torch.stack([(drawn(NUDGE * step) - drawn(-NUDGE * step)) / (2 * NUDGE) for step in scale.T], 2)
+    slopes = torch.stack([(drawn(nudge * step) - drawn(-nudge * step)) / (2 * nudge) for step in scale.T], 2)
     return torch.einsum("npi,npj->ij", slopes, slopes)
 
 
-def _effect(model: VaeGan, z_s: Tensor, z_u: Tensor, step: Tensor) -> Tensor:
+def _effect(decode: Decode, z_s: Tensor, z_u: Tensor, step: Tensor) -> Tensor:
     """Mean absolute change of a pixel, in grey levels of 255, by the step [D_u] and by its opposite."""
     parts = zip(z_s.split(PIECE), z_u.split(PIECE), strict=True)
-    moved = [(model.decode(s, u + sign * step) - model.decode(s, u)).abs().flatten(1).mean(1) for s, u in parts for sign in (1, -1)]
+    moved = [(decode(s, u + sign * step) - decode(s, u)).abs().flatten(1).mean(1) for s, u in parts for sign in (1, -1)]
     return 255 * torch.cat(moved).mean()
 
 

@@ -19,6 +19,7 @@ from model.blocks import residual, residual_up
 from model.contract import ContractError
 from model.vae_gan import VaeGan
 from tests.exported import SMALL, lived_in, small_card, small_model
+from training.codes import to_tensor
 from training.data import Pictures
 from training.export import ExportError, Int8Bounds, _copy, export, fold_batch_norm, prove, prove_int8, to_int8
 
@@ -308,3 +309,36 @@ def test_what_is_no_bundle_is_never_replaced(tmp_path, held, kind):
     with pytest.raises(ContractError, match=r"^precious is there and is no bundle"):
         export(small_model(), held, place, small_card())
     assert "years of work" in ((place / "thesis.txt") if kind == "folder" else place).read_text()
+
+
+# -------------------------------------------------------------------------------------------------- beside the graphs
+
+
+def test_credits_lie_in_the_bundle_and_are_summed_with_it(tmp_path, held):
+    credit = tmp_path / "CREDITS.txt"
+    credit.write_text("drawn by A and B")
+    place = export(small_model(), held, tmp_path / "bundle", small_card(), include=[credit])
+    assert (place / "CREDITS.txt").read_text() == "drawn by A and B"
+    assert "CREDITS.txt" in (place / contract.SUMS).read_text()
+
+
+@pytest.mark.parametrize(("name", "says"), [(contract.CARD, "has a file of that name"), ("missing.txt", "cannot be read")])
+def test_a_file_that_cannot_be_included_is_named_and_nothing_is_written(tmp_path, held, name, says):
+    if name == contract.CARD:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ContractError, match=says):
+        export(small_model(), held, tmp_path / "bundle", small_card(), include=[tmp_path / name])
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_grain_is_exported_and_codes_are_compared_where_they_are_steady(tmp_path, held):
+    model = small_model()
+    with torch.no_grad():
+        model.encoder_u.grain.fill_(0.05)
+    place = export(model, held, tmp_path / "bundle", small_card())
+    golden = contract.open_bundle(place).golden
+    fine = model.eval().encoder_u.fine(to_tensor(golden.pixels)).mean
+    depth = (fine / 0.05 - (fine / 0.05).floor() - 0.5).abs()
+    first = [row for row in range(len(golden.pixels)) if depth[row].min() > 0.01]
+    assert first == list(range(len(first)))  # steady rows come first
+    assert len(first) >= 8

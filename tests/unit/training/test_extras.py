@@ -31,14 +31,14 @@ def linear(slope, scale):
 
 def test_the_directions_of_a_linear_decoder_are_its_singular_vectors():
     model = linear([[0.0, 0.02], [-0.1, 0.0]], [[1.0, 0.0], [0.0, 1.0]])
-    found = style_directions(model, torch.zeros(40, 1), torch.randn(40, 2))
+    found = style_directions(model.decode, model.fitted.z_u_scale_tril, torch.zeros(40, 1), torch.randn(40, 2))
     np.testing.assert_allclose(found.directions, [[0, 1], [1, 0]], atol=1e-5)
     np.testing.assert_allclose(found.effects, [255 * 0.1 / 2, 255 * 0.02 / 2], rtol=1e-4)
 
 
 def test_a_step_of_weight_1_is_one_deviation_of_the_style_codes():
     model = linear([[0.02, 0.0], [0.0, 0.1]], [[10.0, 0.0], [0.0, 1.0]])
-    found = style_directions(model, torch.zeros(4, 1), torch.zeros(4, 2))
+    found = style_directions(model.decode, model.fitted.z_u_scale_tril, torch.zeros(4, 1), torch.zeros(4, 2))
     np.testing.assert_allclose(found.directions, [[10, 0], [0, 1]], atol=1e-4)  # 10 deviations of a small slope show more
 
 
