@@ -44,6 +44,10 @@ def requests(client, name):
         "decode": client.post("/decode", json={"items": [{"class": 1, "seed": 1}]} | chosen),
         "swap": client.post("/swap", json={"class_from": [TEXT], "style_from": [TEXT]} | chosen),
         "swap multipart": client.post("/swap", files={"class_from": ("a", PICTURE), "style_from": ("b", PICTURE)}, params=chosen),
+        "interpolate": client.post("/interpolate", json={"keys": [TEXT, {"class": 1}], "frames": 2, "seed": 1} | chosen),
+        "edit": client.post("/edit", json={"image": TEXT, "class": 1} | chosen, headers=JSON),
+        "edit raw": client.post("/edit", params={"class": 1} | chosen, content=PICTURE, headers={"content-type": "image/png"}),
+        "inpaint": client.post("/inpaint", json={"image": TEXT, "box": [1, 1, 2, 2]} | chosen, headers=JSON),
         "inspect": client.post("/inspect", json={"image": TEXT} | chosen),
         "inspect multipart": client.post("/inspect", files={"image": ("a", PICTURE)}, data=chosen),
     }
