@@ -16,6 +16,7 @@ from training.config import read
 from training.data import Pictures, load_for, preprocessing_of
 from training.export import export
 from training.loop import build
+from training.runfolder import manifest
 
 SAMPLE = Path(__file__).parent / "data" / "fashion-sample"
 SMALL = Sizes(
@@ -47,7 +48,7 @@ def make_exported(folder: Path) -> Exported:
     card = {
         "name": "lived-in",
         "preprocessing": preprocessing_of(config.data, 1),
-        "data": {"licence": "MIT"},
+        "data": {**manifest(kept, held), "licence": "MIT"},
         "training": config.to_dict(),
         "revision": "0000000",
     }
