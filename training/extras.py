@@ -39,8 +39,8 @@ def write_extras(
     """
     quantiles = np.quantile(encoded["log_density"], np.linspace(0, 1, 101))
     (folder / contract.CALIBRATION).write_text(json.dumps({"log_density_quantiles": [float(q) for q in quantiles]}) + "\n")
-    codes = (torch.from_numpy(encoded[name][:DIRECTION_ROWS]) for name in ("z_s", "z_u_mean"))
-    contract.write_arrays(folder / contract.DIRECTIONS, style_directions(decode, scale_tril, *codes, nudge))
+    z_s, z_u = (torch.from_numpy(encoded[name][:DIRECTION_ROWS]) for name in ("z_s", "z_u_mean"))
+    contract.write_arrays(folder / contract.DIRECTIONS, style_directions(decode, scale_tril, z_s, z_u, nudge))
     contract.write_arrays(folder / contract.MAP, code_map(held.labels, encoded["z_s"], encoded["z_u_mean"]))
     write_examples(folder / contract.EXAMPLES, held)
 
