@@ -108,7 +108,7 @@ class _Truth:
 
 
 def _flat(pixels: Pixels) -> Floats:
-    return pixels.reshape(len(pixels), -1).astype(np.float32) / 255
+    return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
 
 
 def _joined(first: Pictures, second: Pictures) -> Pictures:
