@@ -1,4 +1,4 @@
-"""`twofold-train init|train|judge|export|evaluate|report|push`: words to calls. Knows every room's door and nothing of what is inside.
+"""`twofold-train init|train|judge|export|evaluate|report|toy|push`: words to calls. Knows every room's door and nothing of what is inside.
 
 Talk goes to stderr, a bar only on a terminal (plain lines elsewhere). Exit codes: 0 ok, 1 ours, 2 usage or bad input,
 5 a proof failed, 130 interrupted. Heavy imports happen inside the commands.
@@ -176,6 +176,16 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
+def toy(args: argparse.Namespace) -> int:
+    from training.toy import PLOT
+    from training.toy import toy as play
+
+    _threads(1)
+    play(args.out, args.seed, log=_say)
+    print(args.out / PLOT)
+    return 0
+
+
 def push(args: argparse.Namespace) -> int:
     from training.hub import push as upload
 
@@ -287,6 +297,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--beside", type=Path, action="append", default=[], metavar="JSON", help="evaluation of a baseline, for the table")
     sub.add_argument("--out", type=Path, help="folder for report.html and report.json (default: RUN/report, or beside a bundle)")
+    sub = command("toy", toy, "the paper's three moons in the plane: our method beside a cVAE-GAN, in two minutes of one thread")
+    sub.add_argument("--out", type=Path, required=True, help="folder for three-moons.svg and three-moons.json")
+    sub.add_argument("--seed", type=int, default=0)
     sub = command("push", push, "put a bundle on a hub as it is; prints the name by which `twofold serve --bundle` takes it")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("name", metavar="USER/NAME", help="the repository; made if it isn't there")
