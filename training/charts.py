@@ -67,6 +67,38 @@ def dots(points: Array, labels: NDArray[np.int64], names: Sequence[str], *, mark
     return _svg(size, size, "a dot per picture in the colour of its class", parts)
 
 
+def scatters(
+    rows: Mapping[str, Sequence[tuple[str, Array, NDArray[np.int64]]]],
+    names: Sequence[str],
+    box: tuple[tuple[float, float], tuple[float, float]],
+    width: int = 240,
+) -> str:
+    """{row: (caption, points [N, 2], labels [N]), ...} as a grid of plots on common axes; `box` is what x and y may be.
+
+    Stands alone: its colours need no page.
+    """
+    (left, right), (low, high) = box
+    height = round(width * (high - low) / (right - left))
+    size = np.array([width, height], float)
+    parts = ['<rect width="100%" height="100%" fill="#fff"/>']
+    for j, (title, cells) in enumerate(rows.items()):
+        top = j * (height + 56)
+        parts.append(f'<text x="12" y="{top + 20}" font-size="14" font-weight="600" fill="#222">{escape(title)}</text>')
+        for i, (caption, points, labels) in enumerate(cells):
+            at = np.array([12 + i * (width + 12), top + 28])
+            parts.append(f'<rect x="{at[0]}" y="{at[1]}" width="{width}" height="{height}" rx="4" fill="#f6f6f8"/>')
+            parts.append(f'<text x="{at[0] + 2}" y="{at[1] + height + 15}" font-size="11" fill="#444">{escape(caption)}</text>')
+            inside = ((points > [left, low]) & (points < [right, high])).all(1)
+            places = at + (points - [left, high]) / [right - left, low - high] * size
+            for k, name in enumerate(names):
+                route = "".join(f"M{x:.1f} {y:.1f}h.01" for x, y in places[inside & (labels == k)])
+                dots = f'fill="none" stroke="{hue(k, len(names))}" stroke-opacity=".7" stroke-width="2" stroke-linecap="round"'
+                parts.append(f'<path {dots} d="{route}"><title>{escape(name)}</title></path>')
+    columns = max(len(cells) for cells in rows.values())
+    drawing = _svg(12 + columns * (width + 12), len(rows) * (height + 56) + 4, ", ".join(rows), parts)
+    return drawing.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" ', 1)
+
+
 def bands(posterior: Array, names: Sequence[str]) -> str:
     """Class posterior [frames, K] as stacked bars, one bar under each frame."""
     parts = []

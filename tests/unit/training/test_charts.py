@@ -76,3 +76,14 @@ def test_many_classes_have_a_heat_map_without_numbers():
     assert words[:4] == ["class 0 0", "0", "class 2 2", "2"]  # what has no room is left out
     assert "100" not in words
     assert len({charts.hue(k, size) for k in range(size)}) == size
+
+
+def test_plots_share_their_axes_and_leave_out_what_is_off_them():
+    points = np.array([[0.0, 0.0], [1.0, 1.0], [9.0, 0.0]])
+    text = charts.scatters({"<row>": [("one", points, np.array([0, 1, 1]))] * 2}, NAMES, ((-1, 1), (-1, 1)), width=100)
+    picture = ET.fromstring(text)
+    routes = [path.get("d") for path in picture.iter("{http://www.w3.org/2000/svg}path")]
+    assert routes[0] == "M62.0 78.0h.01"  # the middle of the first plot
+    assert routes[1] == ""  # on the edge, and far away
+    assert routes[3] == "M174.0 78.0h.01"
+    assert next(picture.iter("{http://www.w3.org/2000/svg}text")).text == "<row>"
