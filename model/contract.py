@@ -381,7 +381,7 @@ def read_map(folder: Path, dims: Dims) -> CodeMap | None:
 
 def write_arrays(path: Path, record: Prior | Golden | Directions | CodeMap) -> None:
     """Write one of the records of arrays as .npz, the same bytes for the same arrays."""
-    np.savez(path, allow_pickle=False, **{name: getattr(record, name) for name in record.__dataclass_fields__})
+    np.savez_compressed(path, allow_pickle=False, **{name: getattr(record, name) for name in record.__dataclass_fields__})
 
 
 # --------------------------------------------------------------------------------------------------------------- sums

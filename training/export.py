@@ -414,7 +414,8 @@ def _golden(graphs: dict[str, bytes], held: Pictures, prior: Prior) -> Golden:
     pixels = held.pixels[:GOLDEN_ROWS]
     encoded = dict(zip([o.name for o in encoder.get_outputs()], encoder.run(None, {"pixels": pixels}), strict=True))
     rng = np.random.default_rng(0)
-    z_s = np.concatenate([prior.fit_means, encoded["z_s"]])
+    shown = np.unique(np.linspace(0, len(prior.fit_means) - 1, GOLDEN_ROWS).round().astype(int))  # classes evenly, where they are many
+    z_s = np.concatenate([prior.fit_means[shown], encoded["z_s"]])
     z_u = rng.standard_normal((len(z_s), prior.fit_z_u_mean.shape[0])).astype(np.float32)
     drawn = decoder.run(None, {"z_s": z_s, "z_u": z_u})[0]
     return Golden(pixels=pixels, decoder_z_s=z_s, decoder_z_u=z_u, decoder_pixels=drawn, **encoded)
