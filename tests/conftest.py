@@ -1,5 +1,6 @@
 """What several rooms' tests need."""
 
+import signal
 from contextlib import AsyncExitStack
 
 import httpx
@@ -11,6 +12,9 @@ from service.bundles import Registry, load
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.toy import make_bundle
+
+# A suite that runs in the background is started with Ctrl-C ignored, and the programs that it starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

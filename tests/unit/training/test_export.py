@@ -136,7 +136,8 @@ def test_the_card_names_the_classes_the_preprocessing_and_what_it_was_given(expo
     assert card.class_names == exported.held.class_names
     assert (card.dims.height, card.dims.width, card.dims.channels, card.dims.classes) == (28, 28, 1, 10)
     assert (card.dims.dim_s, card.dims.dim_u) == (exported.model.sizes.dim_s, exported.model.sizes.dim_u)
-    assert (card.name, card.revision, card.data, card.metrics) == ("lived-in", "0000000", {"licence": "MIT"}, {})
+    assert (card.name, card.revision, card.data["licence"], card.metrics) == ("lived-in", "0000000", "MIT", {})
+    assert card.data["validation_rows"] == len(exported.held)
     assert card.preprocessing.background == (0,)
     assert card.training["seed"] == 0
 
