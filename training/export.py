@@ -14,7 +14,6 @@ import io
 import json
 import logging
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,7 +34,7 @@ from training.codes import PIECE, act, encode, to_tensor
 from training.config import from_dict
 from training.data import DataError, Pictures, load_for, preprocessing_of
 from training.extras import write_extras
-from training.files import replace_folder
+from training.files import taking_the_place_of
 from training.loop import build
 from training.modelcard import model_card
 from training.quantise import quantise
@@ -190,9 +189,7 @@ def export(
     held = _steady_first(model, held)
     height, width, channels = held.pixels.shape[1:]
     dims = Dims(model.sizes.dim_s, model.sizes.dim_u, len(held.class_names), height, width, channels)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with taking_the_place_of(out) as beside:
         graphs = {
             contract.ENCODER: to_onnx(EncoderGraph(model), contract.encoder_signature(dims)),
             contract.DECODER: to_onnx(DecoderGraph(model), contract.decoder_signature(dims)),
@@ -219,10 +216,6 @@ def export(
         (beside / contract.MODEL_CARD).write_text(model_card(full), encoding="utf-8")
         contract.write_sums(beside)
         contract.open_bundle(beside)
-        replace_folder(beside, out)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
     return out
 
 

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def taking_the_place_of(place: Path) -> Iterator[Path]:
+    """A hidden folder beside `place` to write into: it takes that place when the block ends, and is gone if the block fails."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    try:
+        yield new
+        replace_folder(new, place)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
 
 
 def replace_folder(new: Path, place: Path) -> None:

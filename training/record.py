@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from model import contract
 from model.contract import Card, ContractError
-from training.files import replace_folder
+from training.files import taking_the_place_of
 from training.measures import table
 from training.modelcard import model_card
 
@@ -35,15 +34,10 @@ def record(bundle: Path, evaluations: Mapping[str, Mapping[str, Any]], seeds: Se
         raise ContractError("a quick evaluation gives no figures: run it whole")
     metrics = {key: own[key] for key in ("split", "values", "rows", "judge", "seed")}
     card = dataclasses.replace(card, metrics=metrics)
-    beside = Path(tempfile.mkdtemp(prefix=f".{bundle.name}-", dir=bundle.parent))
-    try:
+    with taking_the_place_of(bundle) as beside:
         shutil.copytree(bundle, beside, dirs_exist_ok=True)
         (beside / contract.CARD).write_text(card.to_json(), encoding="utf-8")
         (beside / contract.MODEL_CARD).write_text(model_card(card, table(evaluations, seeds)), encoding="utf-8")
         contract.write_sums(beside)
         contract.open_bundle(beside)
-        replace_folder(beside, bundle)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
     return card

@@ -6,7 +6,6 @@ For bundles from before an extra was known. Knows the served model; needs no che
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from model import contract
 from training.data import DataError, Pictures, load, split_validation
 from training.evaluate import open_model
 from training.extras import NUDGE_OF_PIXELS, write_extras
-from training.files import replace_folder
+from training.files import taking_the_place_of
 from training.runfolder import digest
 
 EXTRAS = (contract.CALIBRATION, contract.DIRECTIONS, contract.MAP, contract.EXAMPLES)
@@ -39,16 +38,11 @@ def renew_extras(bundle: Path, data: Path) -> Path:
         return torch.from_numpy(model.decode(z_s.numpy(), z_u.numpy())).float() / 255
 
     scale_tril = torch.from_numpy(files.prior.fit_z_u_scale_tril)
-    beside = Path(tempfile.mkdtemp(prefix=f".{bundle.name}-", dir=bundle.parent))
-    try:
+    with taking_the_place_of(bundle) as beside:
         shutil.copytree(bundle, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*EXTRAS))
         write_extras(beside, decode, scale_tril, held, encoded, NUDGE_OF_PIXELS)
         contract.write_sums(beside)
         contract.open_bundle(beside)
-        replace_folder(beside, bundle)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
     return bundle
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.files import replace_folder
+from training.files import replace_folder, taking_the_place_of
 
 
 def folder(path, text):
@@ -46,3 +46,28 @@ def test_when_the_new_folder_cannot_move_in_the_old_one_comes_back(tmp_path):
         replace_folder(inside, place)
     assert (place / "file").read_text() == "old"
     assert list(tmp_path.iterdir()) == [place]
+
+
+def test_what_a_block_writes_takes_the_place_when_the_block_ends_and_not_before(tmp_path):
+    place = tmp_path / "deep" / "place"
+    with taking_the_place_of(place) as new:
+        (new / "file").write_text("new")
+        assert not place.exists()
+    assert (place / "file").read_text() == "new"
+    assert [path.name for path in place.parent.iterdir()] == ["place"]
+
+
+def test_a_block_that_fails_leaves_the_old_folder_and_nothing_beside_it(tmp_path):
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "file").write_text("old")
+
+    def fail() -> None:
+        with taking_the_place_of(place) as new:
+            (new / "file").write_text("new")
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        fail()
+    assert (place / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
