@@ -44,12 +44,12 @@ class ClassEncoder(nn.Module):
 class StyleEncoder(nn.Module):
     """E_u: pictures [B, C, H, W] -> q(z_u | x), mean and log-variance [B, D_u]."""
 
-    def __init__(self, trunk: Trunk, dim_u: int) -> None:
+    def __init__(self, trunk: Trunk, dim_u: int, rounds: bool = False) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = nn.Linear(trunk.features, 2 * dim_u)
-        self.grain: Tensor
-        self.register_buffer("grain", torch.zeros(dim_u))  # 0: means as they are
+        self.grain: Tensor | None
+        self.register_buffer("grain", torch.zeros(dim_u) if rounds else None)  # 0: not measured yet, means as they are
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
         fine = self.fine(x)
@@ -66,5 +66,7 @@ class StyleEncoder(nn.Module):
         What is finer than the posterior's own noise G never sees, so no reconstruction asks for it and no sample carries it; but a
         fresh probe reads the class in it (decisions in DESIGN.md).
         """
+        if self.grain is None:
+            return mean
         rounded = torch.where(self.grain > 0, (mean / self.grain.clamp_min(1e-12)).round() * self.grain, mean)
         return mean + (rounded - mean).detach() if torch.is_grad_enabled() else rounded

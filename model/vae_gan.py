@@ -85,7 +85,7 @@ class VaeGan(nn.Module):
         classes = len(class_weights)
         self.encoder_s = ClassEncoder(Trunk(*picture, sizes.encoder_s_widths, sizes.dropout, sizes.blocks), sizes.dim_s)
         self.prior = ClassPrior(class_weights, sizes.dim_s, sizes.prior_radius, (sizes.log_var_bounds[0], sizes.log_var_bounds[1]))
-        self.encoder_u = StyleEncoder(Trunk(*picture, sizes.encoder_u_widths, blocks=sizes.blocks), sizes.dim_u)
+        self.encoder_u = StyleEncoder(Trunk(*picture, sizes.encoder_u_widths, blocks=sizes.blocks), sizes.dim_u, sizes.style_grain > 0)
         self.decoder = Decoder(sizes.dim_s, sizes.dim_u, sizes.decoder_hidden, sizes.decoder_widths, *picture, sizes.blocks)
         read_s = sizes.dim_s if sizes.flow_condition == "code" else 0
         bent = (sizes.flow_layers, sizes.flow_hidden, sizes.flow_kind, sizes.flow_bins, read_s)

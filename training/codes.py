@@ -80,6 +80,8 @@ def fold(model: VaeGan, codes: Codes) -> None:
 @torch.no_grad()
 def coarsen(model: VaeGan, codes: Codes) -> None:
     """Set the grain of E_u's means: `style_grain` root mean square deviations of its posterior, per dimension."""
+    if model.encoder_u.grain is None:
+        raise ConfigError("coarsen needs a grain: set model.style_grain above 0")
     model.encoder_u.grain.copy_(model.sizes.style_grain * codes.q.log_var.exp().mean(0).sqrt())
 
 

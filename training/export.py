@@ -287,7 +287,7 @@ def _steady_first(model: VaeGan, held: Pictures) -> Pictures:
     Codes are compared on the first pictures: with torch here, with the golden rows on another machine.
     """
     grain = model.encoder_u.grain
-    if not grain.any():
+    if grain is None or not grain.any():
         return held
     pieces = (held.pixels[i : i + PIECE] for i in range(0, len(held), PIECE))
     places = torch.cat([model.encoder_u.fine(to_tensor(piece)).mean for piece in pieces]) / grain.clamp_min(1e-12)

@@ -82,40 +82,41 @@ def figures(bundle: Path, data: Path, out: Path, seed: int = 0, log: Callable[[s
     material = Material(model, files.prior, held, model.encode(held.pixels), seed)
     out.mkdir(parents=True, exist_ok=True)
     made = []
-    for name, draw_one in FIGURES.items():
+    for name, experiment in FIGURES.items():
+        shown = experiment(material)
         made.append(out / f"{name}.png")
-        draw_one(material).save(made[-1], optimize=True)
-        log(f"{name}.png: {(draw_one.__doc__ or '').splitlines()[0]}")
+        (draw(shown) if isinstance(shown, Sheet) else shown).save(made[-1], optimize=True)
+        log(f"{name}.png: {(experiment.__doc__ or '').splitlines()[0]}")
     return made
 
 
 # ------------------------------------------------------------------------------------------------------ experiments
 
 
-def styles(m: Material) -> Image.Image:
+def styles(m: Material) -> Sheet:
     """One style across all classes (a column), one class across all styles (a row): z_s is the class mean, z_u is drawn."""
     labels, z_u = m.shown, m.styles(STYLES)
     cells = _grid(m.model, m.prior.fit_means[labels], z_u)
-    return draw(Sheet(cells, ("class", CLASS), ("style", STYLE), row_titles=m.titles(labels)))
+    return Sheet(cells, ("class", CLASS), ("style", STYLE), row_titles=m.titles(labels))
 
 
-def within_class(m: Material) -> Image.Image:
+def within_class(m: Material) -> Sheet:
     """What the class code holds beside the class: one class, a draw of z_s per row, a draw of z_u per column."""
     label = int(m.shown[len(m.shown) // 2])
     z_s = m.model.sample(np.full(6, label), seed=m.seed + 1)[0]
     cells = _grid(m.model, z_s, m.styles(STYLES))
-    return draw(Sheet(cells, (f"class codes of {m.held.class_names[label]}", CLASS), ("style", STYLE)))
+    return Sheet(cells, (f"class codes of {m.held.class_names[label]}", CLASS), ("style", STYLE))
 
 
-def exchange(m: Material) -> Image.Image:
+def exchange(m: Material) -> Sheet:
     """Codes exchanged between real pictures: the class of the row's, the style of the column's."""
     rows = m.one_of_each(1)
     cells = _grid(m.model, m.codes.z_s[rows], m.codes.z_u_mean[rows])
     real = m.held.pixels[rows]
-    return draw(Sheet(cells, ("class from", CLASS), ("style from", STYLE), real, real))
+    return Sheet(cells, ("class from", CLASS), ("style from", STYLE), real, real)
 
 
-def plane(m: Material) -> Image.Image:
+def plane(m: Material) -> Sheet:
     """Both codes between two real pictures: z_s moves down, z_u moves across; two opposite corners are the reconstructions."""
     rng, labels = m.rng(2), m.held.labels
     a = int(rng.integers(len(labels)))
@@ -123,27 +124,27 @@ def plane(m: Material) -> Image.Image:
     cells = _grid(m.model, _line(m.codes.z_s[a], m.codes.z_s[b]), _line(m.codes.z_u_mean[a], m.codes.z_u_mean[b]))
     first, last = m.titles(labels[[a, b]])
     ways = f"class code, from {first} to {last}", f"style code, from {first} to {last}"
-    return draw(Sheet(cells, (ways[0], CLASS), (ways[1], STYLE)))
+    return Sheet(cells, (ways[0], CLASS), (ways[1], STYLE))
 
 
-def interpolate_class(m: Material) -> Image.Image:
+def interpolate_class(m: Material) -> Sheet:
     """From one class to another in one style: z_s moves, z_u stays."""
     return _paths(m, moves="z_s")
 
 
-def interpolate_style(m: Material) -> Image.Image:
+def interpolate_style(m: Material) -> Sheet:
     """From one style to another in one class: z_u moves, z_s stays."""
     return _paths(m, moves="z_u")
 
 
-def inpainting(m: Material) -> Image.Image:
+def inpainting(m: Material) -> Sheet:
     """A quarter is cut out and drawn again by encoding again and again: real, cut, drawn."""
     rows = m.one_of_each(4)
     real = m.held.pixels[rows]
     hole = inpaint.quarter_holes(len(real), real.shape[1], real.shape[2], m.rng(5))
     cut = np.where(hole[..., None], np.uint8(128), real)
     filled = m.model.inpaint(real, hole)
-    return draw(Sheet(np.stack([real, cut, filled]), row_titles=("real", "cut", "drawn")))
+    return Sheet(np.stack([real, cut, filled]), row_titles=("real", "cut", "drawn"))
 
 
 def latent(m: Material) -> Image.Image:
@@ -157,7 +158,7 @@ def latent(m: Material) -> Image.Image:
     return canvas
 
 
-FIGURES: dict[str, Callable[[Material], Image.Image]] = {
+FIGURES: dict[str, Callable[[Material], Sheet | Image.Image]] = {
     "styles": styles,
     "within-class": within_class,
     "exchange": exchange,
@@ -181,7 +182,7 @@ def _line(start: Floats, end: Floats) -> Floats:
     return (1 - share) * start + share * end
 
 
-def _paths(m: Material, moves: str) -> Image.Image:
+def _paths(m: Material, moves: str) -> Sheet:
     """A row per pair of held-out pictures of different classes; both ends stand beside it as real pictures."""
     rows = m.one_of_each(3)
     starts, ends = rows[: len(rows) // 2], rows[::-1][: len(rows) // 2]
@@ -193,7 +194,7 @@ def _paths(m: Material, moves: str) -> Image.Image:
     real = np.stack([m.held.pixels[starts], m.held.pixels[ends]], 1)
     cells = np.concatenate([real[:, :1], np.stack(strips), real[:, 1:]], 1)
     word, colour = ("the class moves, the style stays", CLASS) if moves == "z_s" else ("the style moves, the class stays", STYLE)
-    return draw(Sheet(cells, across=(f"real      {word}      real", colour)))
+    return Sheet(cells, across=(f"real      {word}      real", colour))
 
 
 # ---------------------------------------------------------------------------------------------------------- drawing

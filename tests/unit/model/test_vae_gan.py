@@ -230,7 +230,7 @@ def test_log_variance_bounds_must_be_a_lower_and_an_upper_one():
 
 
 def test_means_come_in_whole_grains_once_a_grain_is_set_and_collapsed_dimensions_say_nothing(x):
-    encoder = VaeGan(SIZES, torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u.eval()
+    encoder = VaeGan(replace(SIZES, style_grain=1.0), torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u.eval()
     with torch.no_grad():
         fine = encoder(x).mean
         assert torch.equal(fine, encoder.fine(x).mean)
@@ -246,7 +246,7 @@ def test_means_come_in_whole_grains_once_a_grain_is_set_and_collapsed_dimensions
 
 
 def test_the_gradient_passes_the_rounding_as_if_it_were_not_there(x):
-    encoder = VaeGan(SIZES, torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u
+    encoder = VaeGan(replace(SIZES, style_grain=1.0), torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u
     encoder.grain.fill_(0.3)
     mean = torch.randn(4, len(encoder.grain), requires_grad=True)
     encoder.coarse(mean).sum().backward()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -71,3 +73,13 @@ def test_an_action_on_the_flow_is_refused_where_there_is_none(action, model, few
         ACTIONS[action](model, codes)
     ACTIONS["refit"](model, encode(model, few.pixels, few.labels))
     assert torch.allclose(model.fitted.z_u_mean, encode(model, few.pixels, few.labels).q.mean.mean(0), atol=1e-5)
+
+
+def test_the_grain_is_measured_in_deviations_of_the_posterior_and_is_refused_where_no_size_says_so(model, few):
+    codes = encode(model, few.pixels[:50], few.labels[:50])
+    with pytest.raises(ConfigError, match=r"set model\.style_grain above 0"):
+        ACTIONS["coarsen"](model, codes)
+    rounding = VaeGan(replace(model.sizes, style_grain=2.0), torch.full((10,), 0.1), 1, 28, 28).eval()
+    codes = encode(rounding, few.pixels[:50], few.labels[:50])
+    ACTIONS["coarsen"](rounding, codes)
+    assert torch.allclose(rounding.encoder_u.grain, 2 * codes.q.log_var.exp().mean(0).sqrt())
