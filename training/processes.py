@@ -91,5 +91,6 @@ def join(device: str = "auto", environ: Mapping[str, str] = os.environ) -> Itera
     accelerator = Accelerator(cpu=device == "cpu")
     try:
         yield Several(accelerator)
+        accelerator.wait_for_everyone()  # one that leaves early takes the connection from under the others' threads, and they abort
     finally:
         accelerator.end_training()
