@@ -73,6 +73,7 @@ class Stage:
     class_noise: float = 0.0  # noise on z_s before G, in deviations of the class
     class_exchange: bool = False  # G gets the z_s of another picture of the same class
     style_noise: float = 1.0  # share of the posterior deviation in the z_u that G gets
+    flow_noise: float = 3.0  # the flow is fitted under a share U^flow_noise of it, U uniform: 0 all, 1 half in the mean, large none
     through_flow: bool = False  # swaps and samples go through f and f^-1, as served
     pairs: str = "any"  # any | class: which picture of the batch a swap takes its class code from
     sampler: str = "prior"  # prior | fitted: where the codes of sampled pictures come from
@@ -103,6 +104,8 @@ class Stage:
                     raise ConfigError(f"stage {self.name!r}: lr needs a learning rate for {part!r}")
         if len(self.betas) != 2:
             raise ConfigError(f"stage {self.name!r}: betas must be two numbers")
+        if not self.flow_noise >= 0:
+            raise ConfigError(f"stage {self.name!r}: flow_noise must be >= 0")
         if not self.epochs >= 0 or self.batch < 2:
             raise ConfigError(f"stage {self.name!r}: epochs must be >= 0 and batch >= 2")
 

@@ -227,8 +227,8 @@ class Forward:
 
     @cached_property
     def flow_codes(self) -> Tensor:
-        """Codes for the flow's likelihood: noise of the posterior deviation times U^3 (none ... full, mostly little)."""
-        share = self.noise(1, torch.rand) ** 3
+        """Codes for the flow's likelihood: noise of the posterior deviation times U^flow_noise (none ... full, a draw for each row)."""
+        share = self.noise(1, torch.rand) ** self.stage.flow_noise
         return self.q.mean + share * (0.5 * self.q.log_var).exp() * self.noise(self.q.mean.shape[1])
 
 

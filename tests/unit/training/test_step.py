@@ -187,6 +187,18 @@ def test_a_flow_of_the_code_sends_no_gradient_to_the_class_encoder():
     assert gradients == (None,) * len(gradients)
 
 
+def test_the_flow_is_fitted_under_the_share_of_noise_that_the_configuration_says():
+    def distance(flow_noise: float) -> torch.Tensor:
+        forward = forward_of(dataclasses.replace(FLOW, flow_noise=flow_noise), make_model(FLOW))
+        return ((forward.flow_codes - forward.q.mean) * (-0.5 * forward.q.log_var).exp()).abs().detach()
+
+    all_of_it, half, little = distance(0.0), distance(1.0), distance(1000.0)
+    assert (half < all_of_it).all()  # the same draws, less of each
+    assert (half / all_of_it).std(1).max() < 1e-4  # one share for all dimensions of a row
+    assert (half / all_of_it)[:, 0].std() > 0.1  # and for every row its own
+    assert little.max() < 1e-3 < all_of_it.max()
+
+
 def test_in_a_joint_stage_the_flow_pulls_on_the_codes_as_the_configuration_says():
     def moved(weight: float) -> dict[str, dict[str, torch.Tensor]]:
         losses = {k: v for k, v in JOINT.update[0].move["encoder_u"].items() if k != "flow_nll"} | ({"flow_nll": weight} if weight else {})
