@@ -219,6 +219,21 @@ class Forward:
             found, _ = self.flow(found, self.model.read_class(z_s), z_s)
         return self.model.prior.logits(self.run(self.model.encoder_s, pictures)), label, found, wanted
 
+    @cached_property
+    def returned(self) -> Tensor:
+        """Pictures whose style was lent to another class, read again there, and given back to their own: one for each swap.
+
+        No gradient passes through the swap itself: it may hide nothing for the way back.
+        """
+        borrower, rows = self.swap_codes[0].detach(), len(self.swap_codes[0])
+        q = self.run(self.model.encoder_u, self.drawn["swap"].detach())
+        code = q.mean + self.stage.style_noise * (0.5 * q.log_var).exp() * self.noise(q.mean.shape[1])[:rows]
+        owner = self.class_code[:rows]
+        if self.stage.through_flow:
+            z_u, _ = self.flow(code, self.model.read_class(borrower), borrower)
+            code = self.model.code_from_style(z_u, owner.detach())
+        return self.run(self.model.decoder, owner, code)
+
     @property
     def flow(self) -> ClassFlow:
         if self.model.flow is None:
@@ -261,6 +276,7 @@ TERMS: dict[str, Callable[[Forward], Tensor]] = {
     "flow_nll": lambda f: losses.flow_nll(*f.flow(f.flow_codes, f.read, f.z_s.detach())),
     "cycle_class": lambda f: losses.class_loss(f.cycle[0], f.cycle[1]),
     "cycle_style": lambda f: losses.code_regression(f.cycle[2], f.cycle[3]),
+    "cycle_recon": lambda f: losses.recon_sse(f.x[: len(f.returned)], f.returned),
     "critic_real": lambda f: losses.critic_real_loss(f.critic_scores["real"]),
     **{f"critic_{kind}": partial(_critic_fake, kind) for kind in KINDS},
     **{f"gen_{kind}": partial(_generator, kind) for kind in KINDS},
@@ -317,7 +333,7 @@ def step(
     for update in stage.update:
         terms = sorted({term for weights in update.move.values() for term in weights})
         for _ in range(update.repeat):
-            forward = Forward(model, stage, next(batches), kinds_for(terms), generator, bf16, team)
+            forward = Forward(model, stage, next(batches), kinds_for(terms, stage), generator, bf16, team)
             values = {term: TERMS[term](forward) for term in terms}
             found = torch.stack([value.detach() for value in values.values()])
             team.average([found])  # before the check, so that all stop where one diverges
@@ -331,13 +347,15 @@ def step(
     return seen
 
 
-def kinds_for(terms: Collection[str]) -> frozenset[str]:
-    """What G has to draw for these losses."""
+def kinds_for(terms: Collection[str], stage: Stage) -> frozenset[str]:
+    """What G has to draw for these losses: a cycle is of swaps and samples (with a way back, of swaps), where the stage has a share of them."""
     kinds = {kind for kind in KINDS if {f"gen_{kind}", f"critic_{kind}"} & set(terms)}
     if any(term.startswith("recon") for term in terms):
         kinds |= {"rec"}
-    if any(term.startswith("cycle") for term in terms):
-        kinds |= {"swap", "smp"}
+    if "cycle_recon" in terms:
+        kinds |= {"swap"}
+    if {"cycle_class", "cycle_style"} & set(terms):
+        kinds |= {kind for kind, share in (("swap", stage.swap_share), ("smp", stage.sample_share)) if share > 0}
     return frozenset(kinds)
 
 

@@ -122,7 +122,7 @@ def test_a_part_takes_the_gradient_of_its_own_weighted_sum(stage, index):
     step(model, alone, endless_batches(), make_optimizers(model, stage), torch.Generator().manual_seed(1))
     terms = sorted({term for weights in update.move.values() for term in weights})
     for part, weights in update.move.items():
-        forward = forward_of(stage, copy.deepcopy(before), kinds=kinds_for(terms))
+        forward = forward_of(stage, copy.deepcopy(before), kinds=kinds_for(terms, stage))
         values = {term: TERMS[term](forward) for term in terms}
         total = sum(weight * values[term] for term, weight in weights.items())
         parameters = dict(getattr(forward.model, part).named_parameters())
@@ -169,6 +169,9 @@ def test_an_update_is_repeated_on_fresh_batches():
         (CODES, "gen_swap", {"encoder_u", "decoder", "critic"}),
         *((CODES, term, {"critic"}) for term in ("critic_real", "critic_rec", "critic_swap")),
         *((SERVED, term, {"critic"}) for term in ("critic_real", "critic_rec", "critic_swap", "critic_smp")),
+        (CODES, "cycle_recon", {"encoder_u", "decoder"}),  # not through the swap: what D says of it stays D's business
+        (PAPER, "cycle_recon", {"encoder_s", "encoder_u", "decoder"}),
+        (SERVED, "cycle_recon", {"encoder_u", "flow", "decoder"}),
         (SERVED, "gen_swap", {"decoder", "critic"}),
         (SERVED, "gen_smp", {"decoder", "critic"}),
         (CLASS_ENCODER, "anchor", {"prior"}),
@@ -295,13 +298,36 @@ def test_samples_have_the_class_frequencies_of_the_training_split():
         ({"gen_smp", "critic_real", "critic_smp"}, {"smp"}),
         ({"recon_mse", "critic_smp"}, {"rec", "smp"}),
         ({"cycle_style"}, {"swap", "smp"}),
+        ({"cycle_recon"}, {"swap"}),
     ],
 )
 def test_g_draws_what_the_losses_ask_for_and_nothing_else(terms, kinds):
     """Pictures that nobody asked for would still move BatchNorm's statistics."""
-    assert kinds_for(terms) == kinds
+    assert kinds_for(terms, PAPER) == kinds
     if kinds:
         assert set(forward_of(PAPER, kinds=kinds).drawn) == kinds
+
+
+def test_a_cycle_is_of_what_the_stage_has_a_share_of():
+    stage = dataclasses.replace(CODES, sample_share=0.0)
+    assert kinds_for({"cycle_class", "cycle_style"}, stage) == {"swap"}
+    _, label, found, _ = forward_of(stage, kinds={"swap"}).cycle
+    assert len(label) == len(found) == ROWS
+
+
+@pytest.mark.parametrize("stage", [CODES, SERVED], ids=["codes", "served"])
+def test_a_style_that_is_lent_and_given_back_is_that_of_the_swap_under_its_owners_class(stage):
+    stage = dataclasses.replace(stage, style_noise=0.0, class_noise=0.0, pairs="any", swap_share=0.5)
+    model = make_model(stage).eval()
+    forward = forward_of(stage, model, kinds={"swap"})
+    z_s, swapped = model.encoder_s(forward.x), forward.drawn["swap"]
+    borrower, owner = forward.swap_codes[0], z_s[: ROWS // 2]
+    code = model.encoder_u(swapped).mean
+    if stage.through_flow:
+        code = model.code_from_style(model.flow(code, model.read_class(borrower), borrower)[0], owner)
+    assert torch.allclose(forward.returned, model.decoder(owner, code), atol=1e-6)
+    wanted = (forward.returned - forward.x[: ROWS // 2]).square().sum((1, 2, 3)).mean()
+    assert TERMS["cycle_recon"](forward).item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
 def test_a_decoder_that_takes_the_mean_is_trained_on_that_of_the_true_class():
