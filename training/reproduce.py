@@ -75,7 +75,7 @@ def reproduce(order: Order, say: Callable[[str], object]) -> str:
     Raises what training, export and evaluation do; CheckpointError where the folder holds rows of another configuration or scale.
     """
     variants = order.plan.chosen(order.rows)
-    configs = {v.name: configure(v, order.base, order.plan.scale) for v in order.plan.variant if not v.like}
+    configs = {v.name: configure(v, order.base, order.plan.scale, order.plan.whole) for v in order.plan.variant if not v.like}
     if not (order.judge / judge.CARD).exists():
         say("judge")
         judge.train_judge(order.data, order.judge, log=say, like=order.base.data)
@@ -159,6 +159,7 @@ def _write(order: Order, rows: list[dict[str, Any]], evaluations: list[Mapping[s
     facts = {
         "base": order.base.name,
         "scale": order.plan.scale,
+        "whole": [stage.name for stage in order.base.stage if stage.name in order.plan.whole],
         "split": order.split,
         "quick": order.quick,
         "rows_held": evaluation["rows"]["held"],
@@ -194,9 +195,10 @@ def table(facts: Mapping[str, Any]) -> str:
 def _foot(facts: Mapping[str, Any]) -> str:
     split, scale, judged = facts["split"], facts["scale"], facts["judge"]
     quick = " (a sample: no figures)" if facts["quick"] else ""
+    whole = f" (all of them in the stage {' and '.join(facts['whole'])})" if facts["whole"] and scale != 1 else ""
     return (
         f"{split} split, {facts['rows_held']} pictures{quick}; judge {judged['hash'][:8]} is right in {judged['accuracy']:.3f} of them. "
-        f"One seed; {scale:g} of the epochs of {facts['base']}, and as many steps of G in every row. Core minutes are those of the "
+        f"One seed; {scale:g} of the epochs of {facts['base']}{whole}, and as many steps of G in every row. Core minutes are those of the "
         "training, shared stages included. n/a: the row trains no E_u. "
         f"Made by `twofold-train reproduce --scale {scale:g} --split {split}`."
     )

@@ -40,10 +40,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plan:
-    """All rows in their order, and the share of the base's epochs that they are trained for."""
+    """All rows in their order, the share of the base's epochs that they are trained for, and the stages that are never cut short."""
 
     scale: float
     variant: tuple[Variant, ...]
+    whole: tuple[str, ...] = ()
 
     def chosen(self, names: Sequence[str]) -> tuple[Variant, ...]:
         """The rows of these names (all, if there are none) and those that they are like. Raises ConfigError."""
@@ -73,8 +74,11 @@ def read_plan(path: Path = PLAN) -> Plan:
     return plan
 
 
-def configure(variant: Variant, base: Config, scale: float) -> Config:
-    """The configuration of a row: as many steps of G as the base, then all epochs times `scale`. Raises ConfigError."""
+def configure(variant: Variant, base: Config, scale: float, whole: Sequence[str] = ()) -> Config:
+    """The configuration of a row: as many steps of G as the base, then all epochs times `scale`, but for the stages named in `whole`.
+
+    Raises ConfigError.
+    """
     config = _of_preset(variant.preset, base) if variant.preset else base
     for name in variant.drop:
         if name not in {stage.name for stage in config.stage}:
@@ -88,8 +92,9 @@ def configure(variant: Variant, base: Config, scale: float) -> Config:
     config = changed(config, dict(item.split("=", 1) for item in variant.change))
     factor = decoder_steps(base) / decoder_steps(config)
     even = math.isclose(factor, 1)  # a stage that does not change can be shared
-    stages = tuple(_longer(stage, scale if even or "decoder" not in stage.moved else scale * factor) for stage in config.stage)
-    return replace(config, stage=stages)
+    scales = (1.0 if stage.name in whole else scale for stage in config.stage)
+    factors = (1.0 if even or "decoder" not in stage.moved else factor for stage in config.stage)
+    return replace(config, stage=tuple(map(_longer, config.stage, scales, factors)))
 
 
 def decoder_steps(config: Config) -> float:
@@ -102,8 +107,8 @@ def decoder_updates(stage: Stage) -> int:
     return sum(update.repeat for update in stage.update if "decoder" in update.move)
 
 
-def _longer(stage: Stage, factor: float) -> Stage:
-    return replace(stage, epochs=round(stage.epochs * factor, 4))
+def _longer(stage: Stage, scale: float, factor: float) -> Stage:
+    return replace(stage, epochs=round(stage.epochs * scale * factor, 4))
 
 
 def _of_preset(name: str, base: Config) -> Config:

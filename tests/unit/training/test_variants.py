@@ -68,9 +68,19 @@ def test_the_base_is_a_row_unchanged_and_a_scale_multiplies_every_stage():
     assert [stage.epochs for stage in half.stage] == [stage.epochs / 2 for stage in FASHION.stage]
 
 
+def test_a_stage_that_is_taken_whole_keeps_its_epochs_at_every_scale():
+    plan = read_plan()
+    assert plan.whole == ("flow",)
+    for name in ("ours", "without fine-tuning"):
+        row = configure(ROWS[name], FASHION, 0.5, plan.whole)
+        whole = configure(ROWS[name], FASHION, 1.0)
+        for stage, full in zip(row.stage, whole.stage, strict=True):
+            assert stage.epochs == (full.epochs if stage.name == "flow" else full.epochs / 2)
+
+
 def test_the_steps_of_a_stage_that_is_left_out_go_to_the_others():
     row = configure(ROWS["without fine-tuning"], FASHION, 1.0)
-    assert {stage.name: stage.epochs for stage in row.stage} == {"class encoder": 14, "codes": 9 + 8, "flow": 60}
+    assert {stage.name: stage.epochs for stage in row.stage} == {"class encoder": 14, "codes": 9 + 7, "flow": 120}
 
 
 def test_a_row_lacks_what_its_name_says():
