@@ -91,12 +91,13 @@ class ClassFlow(nn.Module):
     def _couplings(self) -> list[Coupling]:
         return [coupling for coupling in self.couplings if isinstance(coupling, Coupling)]
 
-    def _whitened(self, e: Tensor, label: Tensor) -> Tensor:
+    def whitened(self, e: Tensor, label: Tensor) -> Tensor:
+        """e [B, D_u], label [B] -> the code under its class's whitening [B, D_u]: where the couplings begin."""
         return (self.whitening[label] @ (e - self.code_means[label])[..., None])[..., 0]
 
     def forward(self, e: Tensor, label: Tensor, z_s: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """e [B, D_u], label [B], z_s [B, D_s] -> z_u [B, D_u], log |det dz_u/de| [B]."""
-        x = self._whitened(e, label)
+        x = self.whitened(e, label)
         log_det = self.whitening_log_det[label] + self.fold_log_scales[label].sum(1)
         for coupling in self.couplings:
             x, part = coupling(x, label, z_s)
@@ -115,7 +116,7 @@ class ClassFlow(nn.Module):
 
         var(z_u)_i = sum_j (dz_i/de_j)^2 exp(log_var_j): the tangents of the couplings, carried along.
         """
-        x = self._whitened(e, label)
+        x = self.whitened(e, label)
         tangents = self.whitening[label].transpose(1, 2) * (0.5 * log_var).exp()[:, :, None]
         for coupling in self._couplings():
             x, tangents = coupling.forward_with_tangents(x, tangents, label, z_s)

@@ -91,6 +91,15 @@ def flow_nll(z_u: Tensor, log_det: Tensor) -> Tensor:
     return (0.5 * (z_u.square() + LOG_2PI).sum(1) - log_det).mean()
 
 
+def flow_transport(z_u: Tensor, whitened: Tensor) -> Tensor:
+    """|f(e; c) - W_c e|^2, how far the couplings carry a whitened code [B, D_u] -> scalar, sum over D_u, mean over B.
+
+    The likelihood prefers none of the maps to N(0, I); the shortest keeps the axes of a style where they are, the same in every class.
+    Monge's cost, which Onken et al. 2021 (OT-Flow) regularise flows with.
+    """
+    return (z_u - whitened).square().sum(1).mean()
+
+
 def dependence(codes: Tensor, label: Tensor) -> Tensor:
     """Centred kernel alignment between codes [B, D] and label [B] -> scalar in [0, 1]; 0 for independence.
 

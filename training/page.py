@@ -101,6 +101,7 @@ TERMS = {
     "leak": "what the latent classifier still reads in the style",
     "leak_classifier": "error of the classifier that looks for the class in the style",
     "flow_nll": "how far the style code is from plain noise",
+    "flow_transport": "how far the flow carries a style code",
     "cycle_class": "the class is read again from what was drawn",
     "cycle_style": "the style is read again from what was drawn",
     "cycle_recon": "difference between a picture and what is left of it after its style was lent to another class and given back",

@@ -246,6 +246,11 @@ class Forward:
         share = self.noise(1, torch.rand) ** self.stage.flow_noise
         return self.q.mean + share * (0.5 * self.q.log_var).exp() * self.noise(self.q.mean.shape[1])
 
+    @cached_property
+    def flowed(self) -> tuple[Tensor, Tensor]:
+        """f of them, and log of the absolute determinant of df/de; no gradient to E_s."""
+        return self.flow(self.flow_codes, self.read, self.z_s.detach())
+
 
 # ------------------------------------------------------------------------------------------------------------ losses
 
@@ -273,7 +278,8 @@ TERMS: dict[str, Callable[[Forward], Tensor]] = {
     # the same on what a probe looks at: noise hides what a nearly collapsed dimension says, and its scale does not count
     "leak_means": lambda f: losses.leak_loss(f.model.classifier(f.standard_means), f.model.prior.log_weights.exp()),
     "leak_classifier_means": lambda f: losses.leak_classifier_loss(f.model.classifier(f.standard_means.detach()), f.label),
-    "flow_nll": lambda f: losses.flow_nll(*f.flow(f.flow_codes, f.read, f.z_s.detach())),
+    "flow_nll": lambda f: losses.flow_nll(*f.flowed),
+    "flow_transport": lambda f: losses.flow_transport(f.flowed[0], f.flow.whitened(f.flow_codes, f.read)),
     "cycle_class": lambda f: losses.class_loss(f.cycle[0], f.cycle[1]),
     "cycle_style": lambda f: losses.code_regression(f.cycle[2], f.cycle[3]),
     "cycle_recon": lambda f: losses.recon_sse(f.x[: len(f.returned)], f.returned),
@@ -348,7 +354,7 @@ def step(
 
 
 def kinds_for(terms: Collection[str], stage: Stage) -> frozenset[str]:
-    """What G has to draw for these losses: a cycle is of swaps and samples (with a way back, of swaps), where the stage has a share of them."""
+    """What G has to draw for these losses: a cycle is of swaps and samples (with a way back, of swaps) as far as the stage has any."""
     kinds = {kind for kind in KINDS if {f"gen_{kind}", f"critic_{kind}"} & set(terms)}
     if any(term.startswith("recon") for term in terms):
         kinds |= {"rec"}

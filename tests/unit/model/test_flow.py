@@ -230,6 +230,18 @@ def test_the_likelihood_of_a_whitened_flow_is_that_of_the_class_gaussian():
         assert found.item() == pytest.approx(wanted.item(), rel=1e-4)
 
 
+def test_a_flow_that_only_whitens_has_no_way_to_go_and_one_that_bends_has():
+    codes, label = correlated(torch.Generator().manual_seed(1), rows=90)
+    straight, bent = ClassFlow(DIM, CLASSES, layers=2, hidden=8), random_flow(4)
+    for flow in (straight, bent):
+        flow.whiten(codes, label)
+    assert losses.flow_transport(straight(codes, label)[0], straight.whitened(codes, label)).item() == pytest.approx(0, abs=1e-9)
+    way = bent(codes, label)[0] - (bent.whitening[label] @ (codes - bent.code_means[label])[..., None])[..., 0]
+    found = losses.flow_transport(bent(codes, label)[0], bent.whitened(codes, label))
+    assert found.item() == pytest.approx(way.square().sum().item() / len(codes), rel=1e-4)
+    assert found > 0.01
+
+
 @pytest.mark.parametrize(("kind", "dim_s"), VARIANTS)
 def test_folding_gives_every_class_mean_zero_and_deviation_one_and_stays_invertible(kind, dim_s):
     codes, label = correlated(torch.Generator().manual_seed(0), rows=900)

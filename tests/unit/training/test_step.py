@@ -176,6 +176,7 @@ def test_an_update_is_repeated_on_fresh_batches():
         (SERVED, "gen_smp", {"decoder", "critic"}),
         (CLASS_ENCODER, "anchor", {"prior"}),
         (FLOW, "flow_nll", {"encoder_u", "flow"}),
+        (FLOW, "flow_transport", {"encoder_u", "flow"}),
         (JOINT, "flow_nll", {"encoder_u", "flow"}),
         (JOINT, "recon_sse", {"encoder_u", "decoder"}),
     ],
