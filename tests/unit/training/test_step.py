@@ -340,6 +340,22 @@ def test_a_decoder_that_takes_the_mean_is_trained_on_that_of_the_true_class():
         assert torch.equal(z_s, model.prior.means[label])
 
 
+def test_a_way_back_moves_the_decoder_and_the_style_encoder_in_a_step():
+    def moved(weight: float) -> dict[str, dict[str, torch.Tensor]]:
+        losses = {"recon_sse": 8.0, "kl_sum": 1.0} | ({"cycle_recon": weight} if weight else {})
+        stage = dataclasses.replace(CODES, update=(Update({"encoder_u": losses, "decoder": losses}),))
+        model = make_model(stage)
+        set_modes(model, stage)
+        found = step(model, stage, endless_batches(), make_optimizers(model, stage), torch.Generator().manual_seed(0))
+        assert set(found) == set(losses)
+        return state_of(model)
+
+    without, light, heavy = moved(0), moved(1.0), moved(100.0)
+    for part, weight in (("encoder_u", "head.weight"), ("decoder", "lift.0.weight")):
+        states = [state[part][weight] for state in (without, light, heavy)]
+        assert not any(torch.equal(a, b) for a, b in ((states[0], states[1]), (states[1], states[2]))), part
+
+
 def test_codes_of_frozen_encoders_may_come_with_the_batch():
     model = make_model(SERVED)
     set_modes(model, SERVED)
