@@ -1,6 +1,6 @@
 """A small training run as a process of its own, to be killed, signalled, or run beside others: `python -m tests.trainee FOLDER`.
 
-It says "stage step" after every step, and hashes what it has learned in the end. All four stages, with dropout; pictures drawn here.
+It says "stage step" after every step, and hashes what it has learned in the end. All stages, with dropout; pictures drawn here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def pictures(rows_per_class: int = 24, classes: int = 4, seed: int = 0) -> Pictu
 
 def config(epochs: float = 1.0, **changes: str) -> Config:
     """The stages of the tiny preset, cut short, for 8x8 pictures."""
-    short = {f"stage.{i}.{key}": value for i in range(4) for key, value in (("epochs", str(epochs)), ("batch", "16"))}
+    short = {f"stage.{i}.{key}": value for i in range(5) for key, value in (("epochs", str(epochs)), ("batch", "16"))}
     return read("tiny", SIZES | short | {"model.dropout": "0.3"} | changes)
 
 

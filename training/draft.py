@@ -14,10 +14,10 @@ from model.blocks import halvings
 
 FASHION_PIXELS = 28 * 28  # the weights of losses that sum over pixels were found on grey pictures of this size
 MANY_CLASSES = 20
-STAGES = ("class encoder", "codes", "flow", "served")
-SHARES = {"class encoder": 0.15, "codes": 0.40, "flow": 0.12, "served": 0.33}  # of the time
+STAGES = ("class encoder", "codes", "flow", "served", "sharpened")
+SHARES = {"class encoder": 0.15, "codes": 0.40, "flow": 0.12, "served": 0.24, "sharpened": 0.09}  # of the time
 # A stage gains little beyond so many epochs, or so many steps where that is more.
-ENOUGH = {"class encoder": (40, 1500), "codes": (80, 6000), "flow": (150, 4000), "served": (50, 4000)}
+ENOUGH = {"class encoder": (40, 1500), "codes": (80, 6000), "flow": (150, 4000), "served": (50, 4000), "sharpened": (20, 1500)}
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,11 @@ def text(facts: Facts, epochs: Mapping[str, float], header: str) -> str:
     for stage in STAGES:
         key = stage.split()[0]
         steps = epochs[stage] * facts.rows / batch(facts, stage)
-        values |= {f"{key}_epochs": f"{epochs[stage]:g}", f"{key}_batch": batch(facts, stage), f"{key}_ema": _ema(steps)}
+        values |= {
+            f"{key}_epochs": f"{epochs[stage]:g}",
+            f"{key}_batch": batch(facts, stage),
+            f"{key}_ema": _ema(steps, 2 if stage == STAGES[-1] else 6),
+        }
     return _TEMPLATE.format(**values)
 
 
@@ -105,9 +109,9 @@ def dim_u(facts: Facts) -> int:
     return max(4, min(wanted, facts.fewest // 8 * 2))
 
 
-def _ema(steps: float) -> str:
-    """Decay of the average: over 500 steps, or a sixth of a short stage."""
-    return f"{1 - max(1 / 500, min(0.1, 6 / max(1.0, steps))):.4g}"
+def _ema(steps: float, share: int) -> str:
+    """Decay of the average: over 500 steps, or one `share` of a short stage (the last one begins trained, so its first steps may count)."""
+    return f"{1 - max(1 / 500, min(0.1, share / max(1.0, steps))):.4g}"
 
 
 def _widths(facts: Facts, sides: list[int]) -> str:
@@ -214,5 +218,22 @@ swap_share = 0.5
 sample_share = 0.5
 [[stage.update]]
 move.decoder = {{ recon_sse = {recon}, gen_rec = 20.0, gen_swap = 20.0, gen_smp = 20.0, cycle_class = 10.0, cycle_style = 10.0 }}
+move.critic = {{ critic_real = 1.0, critic_rec = 0.34, critic_swap = 0.33, critic_smp = 0.33 }}
+
+# 5. The same with a louder critic: a decoder that has settled is too smooth. Pictures are noisy: fewer epochs.
+[[stage]]
+name = "sharpened"
+epochs = {sharpened_epochs}
+batch = {sharpened_batch}
+lr = {{ decoder = 4e-4, critic = 1e-3 }}
+ema = {sharpened_ema}
+class_code = "detached"
+style_noise = 0.0
+through_flow = true
+sampler = "fitted"
+swap_share = 0.5
+sample_share = 0.5
+[[stage.update]]
+move.decoder = {{ recon_sse = {recon}, gen_rec = 20.0, gen_swap = 40.0, gen_smp = 40.0, cycle_class = 10.0, cycle_style = 10.0 }}
 move.critic = {{ critic_real = 1.0, critic_rec = 0.34, critic_swap = 0.33, critic_smp = 0.33 }}
 """

@@ -192,8 +192,8 @@ def test_an_override_can_open_a_table_that_the_file_leaves_out():
     ("key", "message"),
     [
         ("sead", r"unknown key 'sead' \(did you mean 'seed'"),
-        ("stage.9.epochs", r"^stage\.9\.epochs: '9' must be an index below 4, or a name$"),
-        ("stage.first.epochs", r"'first' must be an index below 4, or a name$"),
+        ("stage.9.epochs", r"^stage\.9\.epochs: '9' must be an index below 5, or a name$"),
+        ("stage.first.epochs", r"'first' must be an index below 5, or a name$"),
         ("seed.x", r"^seed\.x: 'seed' has no keys below it$"),
         ("stage.0", r"^stage\.0: '0' must be followed by a key$"),
     ],

@@ -51,7 +51,7 @@ def test_many_classes_get_batches_by_class_and_the_exchange():
 
 def test_few_pictures_get_small_batches_and_few_style_dimensions():
     config = config_of(replace(FASHION, rows=200, fewest=20))
-    assert [stage.batch for stage in config.stage] == [16, 16, 16, 16]
+    assert [stage.batch for stage in config.stage] == [16] * 5
     assert config.model.dim_u == 4
 
 

@@ -86,7 +86,7 @@ def test_a_dry_run_shows_a_batch_and_what_the_run_will_cost(folder, tmp_path, wr
         assert (picture.mode, picture.size) == ("L", (16 * 30 + 2, 30 + 2))  # one row of 16 pictures
         assert picture.getpixel((2, 2)) == 250
     assert any(line.startswith("parameters: encoder_s ") for line in said)
-    assert [line.split(":")[0] for line in said[3:7]] == [stage.name for stage in config.stage]
+    assert [line.split(":")[0] for line in said[3:8]] == [stage.name for stage in config.stage]
     assert said[-1].startswith("time: about ")
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["batch.png"]
 

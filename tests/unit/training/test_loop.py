@@ -32,7 +32,7 @@ class Killed(Exception):
 @pytest.fixture(scope="module")
 def config() -> Config:
     """Every stage of the tiny preset, for five steps of sixteen pictures."""
-    changes = {f"stage.{i}.{key}": value for i in range(4) for key, value in (("epochs", "0.39"), ("batch", "16"))}
+    changes = {f"stage.{i}.{key}": value for i in range(5) for key, value in (("epochs", "0.39"), ("batch", "16"))}
     return read("tiny", changes | {"model.dropout": "0.3"})
 
 
@@ -144,7 +144,8 @@ def kill_at(stage: str, step: int):
         pytest.param(stop_at("codes", STEPS), Stopped, id="stopped at the last step of the codes"),
         pytest.param(stop_at("flow", 2), Stopped, id="stopped inside the flow"),
         pytest.param(kill_at("flow", 1), Killed, id="killed just after a stage was settled"),
-        pytest.param(kill_at("served", 3), Killed, id="killed inside the last stage"),
+        pytest.param(kill_at("served", 3), Killed, id="killed inside the stage before the last"),
+        pytest.param(kill_at("sharpened", 3), Killed, id="killed inside the last stage"),
     ],
 )
 def test_a_run_that_was_cut_goes_on_bit_for_bit_like_the_unbroken_one(unbroken, start, config, until, ended):
@@ -349,14 +350,14 @@ def with_stage(config: Config, number: int, **changes) -> Config:
 def test_a_run_that_begins_after_the_stages_it_shares_ends_with_the_bits_of_a_run_of_its_own(start, config, unbroken):
     other = with_stage(config, 3, sample_share=0.25)
     own, shared = start(other), start(other, after=unbroken.folder)
-    assert {line["stage"] for line in shared.figures} == {"served"}
+    assert {line["stage"] for line in shared.figures} == {"served", "sharpened"}
     assert digest(shared.trainer) == digest(own.trainer)
 
 
 def test_parts_that_no_shared_stage_moves_may_have_other_sizes(start, config, unbroken):
     other = dataclasses.replace(config, model=dataclasses.replace(config.model, flow_hidden=8))
     shared = start(other, after=unbroken.folder)
-    assert [line["stage"] for line in shared.figures if line["step"] == 1] == ["flow", "served"]
+    assert [line["stage"] for line in shared.figures if line["step"] == 1] == ["flow", "served", "sharpened"]
 
 
 def test_a_run_that_shares_every_stage_is_finished_at_once_and_can_be_exported(start, config, unbroken):

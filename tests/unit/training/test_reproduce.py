@@ -76,7 +76,8 @@ def test_shared_stages_are_trained_once_and_counted_in_every_row(order, rows):
     stages = {json.loads(line)["stage"] for line in (order.out / "cgan" / "log.jsonl").read_text(encoding="utf-8").splitlines()}
     assert stages == {"codes"}
     assert rows["ours"]["core_minutes"] > 0
-    assert rows["cGAN"]["decoder_steps"] == pytest.approx(rows["ours"]["decoder_steps"], abs=1)
+    # each of the three stages of ours that move G is rounded up to whole steps, the one stage of the cGAN once
+    assert 0 <= rows["ours"]["decoder_steps"] - rows["cGAN"]["decoder_steps"] <= 2
 
 
 @pytest.mark.parametrize(

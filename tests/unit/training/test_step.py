@@ -35,7 +35,7 @@ UPDATES = [
     for i in range(len(stage.update))
 ]
 PAPER = read("paper").stage[0]
-CLASS_ENCODER, CODES, FLOW, SERVED = read("fashion").stage
+CLASS_ENCODER, CODES, FLOW, SERVED, _ = read("fashion").stage
 
 
 def make_model(stage: Stage, flow_condition: str = "class") -> VaeGan:

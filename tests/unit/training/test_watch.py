@@ -11,13 +11,13 @@ from training.config import read
 from training.watch import criterion, warnings
 
 FASHION, PAPER = read("fashion"), read("paper")
-CLASS_ENCODER, CODES, FLOW, SERVED = range(4)
+CLASS_ENCODER, CODES, FLOW, SERVED, SHARPENED = range(5)
 ALIVE = np.full(16, 0.9, np.float32)
 DEAD = np.where(np.isin(np.arange(16), (3, 7)), 0.01, 0.9).astype(np.float32)
 
 
 def test_a_healthy_model_is_not_warned_of():
-    assert [warnings(FASHION, i, 0.9, ALIVE) for i in range(4)] == [{}] * 4
+    assert [warnings(FASHION, i, 0.9, ALIVE) for i in range(5)] == [{}] * 5
 
 
 def test_samples_that_hardly_differ_name_the_weight_that_pushes_them_together():
@@ -49,7 +49,7 @@ def test_a_part_without_a_weight_to_blame_names_its_rate():
 
 
 def test_every_key_that_is_named_can_be_set():
-    for index, found in enumerate([warnings(FASHION, i, 0.0, DEAD) for i in range(4)]):
+    for index, found in enumerate([warnings(FASHION, i, 0.0, DEAD) for i in range(5)]):
         for text in found.values():
             key = next(word for word in text.split() if word.startswith("stage."))
             assert read("fashion", {key: "0.5"}) != FASHION, index
