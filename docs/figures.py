@@ -14,7 +14,8 @@ from service.bundles import DEFAULT_BUNDLE
 README = Path("README.md")
 BEGIN, END = "<!-- figures:begin -->\n", "<!-- figures:end -->"
 COMMAND = (
-    "twofold-train evaluate model/pretrained/fashion-mnist --data data/fashion_mnist --judge runs/judge --beside runs/paper.json --record"
+    "twofold-train evaluate model/pretrained/fashion-mnist --data data/fashion_mnist --judge runs/judge "
+    "--seeds runs/seed-1.json --seeds runs/seed-2.json --record"
 )
 HEADLINES = (
     "class accuracy",
