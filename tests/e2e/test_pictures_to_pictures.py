@@ -53,8 +53,8 @@ def pair(class_from, style_from):
 
 
 def test_tiny_trains_and_says_what_comes_next(trained, home):
-    assert "[1/4 class encoder]" in trained.stderr
-    assert "[4/4 served]" in trained.stderr
+    assert "[1/5 class encoder]" in trained.stderr
+    assert "[5/5 sharpened]" in trained.stderr
     assert f"next: twofold-train export {home / 'run'}" in trained.stderr.splitlines()[-1]
 
 

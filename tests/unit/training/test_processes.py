@@ -22,7 +22,7 @@ from training.processes import ALONE, Team, join
 
 ROOT = Path(__file__).parents[3]
 # A stage without BatchNorm and without pairs: nothing in it depends on which rows a process holds, so two must do what one does.
-FLOW_ALONE = ("--set=stage.0.epochs=0", "--set=stage.1.epochs=0", "--set=stage.3.epochs=0")
+FLOW_ALONE = ("--set=stage.0.epochs=0", "--set=stage.1.epochs=0", "--set=stage.3.epochs=0", "--set=stage.4.epochs=0")
 
 
 def train(folder: Path, processes: int, *options: str) -> list[dict]:
