@@ -67,7 +67,8 @@ def train(args: argparse.Namespace) -> int:
             return 130
         finally:
             progress.end()
-        say(f"trained {config.name} in {trainer.seconds:.0f} s; next: twofold-train export {args.out} --data {args.data} --out BUNDLE")
+        took = f"{trainer.seconds:.0f} s ({trainer.core_seconds:.0f} of one core)"
+        say(f"trained {config.name} in {took}; next: twofold-train export {args.out} --data {args.data} --out BUNDLE")
     return 0
 
 

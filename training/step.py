@@ -74,6 +74,10 @@ class Forward:
         """Noise [B, dim] for this process's rows, drawn for the whole batch: a row's noise is the same however many share it."""
         return self.team.share(kind(len(self.label) * self.team.size, dim, generator=self.generator, device=self.x.device))
 
+    def near(self, q: DiagonalGaussian, share: Tensor | float) -> Tensor:
+        """A draw of q [rows, D] under `share` of its deviation, for the first rows of this process."""
+        return q.mean + share * (0.5 * q.log_var).exp() * self.noise(q.mean.shape[1])[: len(q.mean)]
+
     # -- what the encoders say
 
     @cached_property
@@ -96,8 +100,7 @@ class Forward:
     @cached_property
     def code(self) -> Tensor:
         """A draw of E_u's code e (z_u itself where there is no flow)."""
-        whole = DiagonalGaussian(*(value.repeat(self.team.size, 1) for value in (self.q.mean, self.q.log_var)))
-        return self.team.share(whole.sample(self.generator, self.stage.style_noise))  # as `noise`
+        return self.near(self.q, self.stage.style_noise)
 
     @cached_property
     def own_class_code(self) -> Tensor:
@@ -226,8 +229,7 @@ class Forward:
         No gradient passes through the swap itself: it may hide nothing for the way back.
         """
         borrower, rows = self.swap_codes[0].detach(), len(self.swap_codes[0])
-        q = self.run(self.model.encoder_u, self.drawn["swap"].detach())
-        code = q.mean + self.stage.style_noise * (0.5 * q.log_var).exp() * self.noise(q.mean.shape[1])[:rows]
+        code = self.near(self.run(self.model.encoder_u, self.drawn["swap"].detach()), self.stage.style_noise)
         owner = self.class_code[:rows]
         if self.stage.through_flow:
             z_u, _ = self.flow(code, self.model.read_class(borrower), borrower)
@@ -243,8 +245,7 @@ class Forward:
     @cached_property
     def flow_codes(self) -> Tensor:
         """Codes for the flow's likelihood: noise of the posterior deviation times U^flow_noise (none ... full, a draw for each row)."""
-        share = self.noise(1, torch.rand) ** self.stage.flow_noise
-        return self.q.mean + share * (0.5 * self.q.log_var).exp() * self.noise(self.q.mean.shape[1])
+        return self.near(self.q, self.noise(1, torch.rand) ** self.stage.flow_noise)
 
     @cached_property
     def flowed(self) -> tuple[Tensor, Tensor]:
@@ -292,13 +293,17 @@ _REMEDY = {"anchor": "model.log_var_bounds", "likelihood": "model.log_var_bounds
 
 
 def check_terms(config: Config) -> None:
-    """Raises ConfigError for an update that names a loss that does not exist."""
+    """Raises ConfigError for an update that names a loss that does not exist, or one of pictures of which its stage draws none."""
     for stage in config.stage:
         for update in stage.update:
             for weights in update.move.values():
                 for term in weights:
                     if term not in TERMS:
                         raise ConfigError(f"stage {stage.name!r}: unknown loss {term!r}{nearest(term, TERMS)}")
+                    kinds = kinds_for([term], stage)
+                    empty = {"swap": not stage.swap_share > 0, "smp": not stage.sample_share > 0, "rec": False}
+                    if any(empty[kind] for kind in kinds) or (term.startswith("cycle") and not kinds):
+                        raise ConfigError(f"stage {stage.name!r}: {term!r} needs a swap_share or sample_share above 0")
 
 
 # --------------------------------------------------------------------------------------------------------- one step

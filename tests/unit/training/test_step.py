@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from model.vae_gan import PARTS, Sizes, VaeGan
-from training.config import Config, Stage, Update, from_dict, read
-from training.step import KINDS, TERMS, Batch, Diverged, Forward, kinds_for, make_optimizers, set_modes, step
+from training.config import Config, ConfigError, Stage, Update, from_dict, read
+from training.step import KINDS, TERMS, Batch, Diverged, Forward, check_terms, kinds_for, make_optimizers, set_modes, step
 
 ROWS, CLASSES = 12, 3
 
@@ -307,6 +307,21 @@ def test_g_draws_what_the_losses_ask_for_and_nothing_else(terms, kinds):
     assert kinds_for(terms, PAPER) == kinds
     if kinds:
         assert set(forward_of(PAPER, kinds=kinds).drawn) == kinds
+
+
+@pytest.mark.parametrize(
+    ("term", "shares"),
+    [
+        ("gen_smp", {"sample_share": 0.0}),
+        ("cycle_recon", {"swap_share": 0.0}),
+        ("cycle_class", {"swap_share": 0.0, "sample_share": 0.0}),
+    ],
+)
+def test_a_loss_on_pictures_of_which_the_stage_draws_none_is_refused(term, shares):
+    config, update = read("fashion"), Update({"decoder": {term: 1.0}})
+    check_terms(dataclasses.replace(config, stage=(dataclasses.replace(CODES, update=(update,)),)))
+    with pytest.raises(ConfigError, match=f"'codes': '{term}' needs"):
+        check_terms(dataclasses.replace(config, stage=(dataclasses.replace(CODES, update=(update,), **shares),)))
 
 
 def test_a_cycle_is_of_what_the_stage_has_a_share_of():
