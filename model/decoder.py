@@ -11,10 +11,28 @@ from torch import Tensor, nn
 from model.blocks import conv, halvings, residual, residual_up, up
 
 
+class Modulation(nn.Module):
+    """Scales and shifts each channel by what the codes [B, D] say: [B, C, H, W] -> the same shape. Perez et al. 2018 (FiLM).
+
+    It begins as the identity.
+    """
+
+    def __init__(self, dim: int, channels: int) -> None:
+        super().__init__()
+        self.said = nn.Linear(dim, 2 * channels)
+        nn.init.zeros_(self.said.weight)
+        nn.init.zeros_(self.said.bias)
+
+    def forward(self, h: Tensor, codes: Tensor) -> Tensor:
+        gain, shift = self.said(codes)[:, :, None, None].chunk(2, dim=1)
+        return h * (1 + gain) + shift
+
+
 class Decoder(nn.Module):
     """z_s [B, D_s], z_u [B, D_u] -> pictures [B, C, H, W] in [0, 1].
 
-    A hidden layer, a linear map to the smallest grid, one convolution (or residual block) there, then one doubling per width.
+    A hidden layer, a linear map to the smallest grid, one convolution (or residual block) there, then one doubling per width. Where it is
+    modulated every grid hears the codes again, not the smallest alone.
     """
 
     def __init__(
@@ -27,6 +45,7 @@ class Decoder(nn.Module):
         height: int,
         width: int,
         blocks: str = "plain",
+        modulated: bool = False,
     ) -> None:
         super().__init__()
         times = halvings(height, width)
@@ -45,6 +64,11 @@ class Decoder(nn.Module):
         block, double = (residual, residual_up) if blocks == "residual" else (conv, up)
         doublings = [double(before, after) for before, after in itertools.pairwise(widths)]
         self.draw = nn.Sequential(block(widths[0], widths[0]), *doublings, nn.Conv2d(widths[-1], channels, 3, 1, 1))
+        self.modulations = nn.ModuleList([Modulation(dim_s + dim_u, width) for width in widths] if modulated else [])
 
     def forward(self, z_s: Tensor, z_u: Tensor) -> Tensor:
-        return self.draw(self.lift(torch.cat([z_s, z_u], 1))).float().sigmoid()
+        codes = torch.cat([z_s, z_u], 1)
+        h = self.lift(codes)
+        for level, modulation in itertools.zip_longest(self.draw, self.modulations):
+            h = level(h) if modulation is None else modulation(level(h), codes)
+        return h.float().sigmoid()

@@ -29,9 +29,11 @@ class Sizes:
     encoder_s_widths: tuple[int, ...] = (24, 48, 96)  # channels at each resolution, largest picture first
     encoder_u_widths: tuple[int, ...] = (16, 32, 64)
     style_grain: float = 0.0  # E_u's means are rounded to so many posterior deviations, once `coarsen` has measured them; 0: never
+    class_spread: float = 1.0  # z_s keeps this share of its way from the mean of the class it is read as, after `settle`; 1: all, always
     decoder_takes: str = "z_s"  # z_s | mean: of the class that z_s is read as, as conditional models without a z_s have it
     decoder_hidden: int = 128
     decoder_widths: tuple[int, ...] = (56, 32, 16)  # smallest grid first
+    decoder_modulated: bool = False  # the codes scale and shift the channels of every grid
     critic_widths: tuple[int, ...] = (32, 64, 96)
     classifier_hidden: int = 256
     flow_layers: int = 8  # 0: no flow, z_u is E_u's code
@@ -46,6 +48,8 @@ class Sizes:
     def __post_init__(self) -> None:
         if len(self.log_var_bounds) != 2 or self.log_var_bounds[0] >= self.log_var_bounds[1]:
             raise ValueError("log_var_bounds must be two numbers, the lower one first")
+        if not 0 <= self.class_spread <= 1:
+            raise ValueError("class_spread must be 0 to 1")
         if not self.style_grain >= 0:
             raise ValueError("style_grain must be 0 or more")
         if len(self.critic_widths) < 2:
@@ -65,9 +69,9 @@ class Sizes:
 # The parts, and the sizes that decide the shape of each, or what it is given.
 SIZES_OF = {
     "encoder_s": ("dim_s", "blocks", "encoder_s_widths", "dropout"),
-    "prior": ("dim_s", "prior_radius", "log_var_bounds"),
+    "prior": ("dim_s", "prior_radius", "log_var_bounds", "class_spread"),
     "encoder_u": ("dim_u", "blocks", "encoder_u_widths", "style_grain"),
-    "decoder": ("dim_s", "dim_u", "blocks", "decoder_takes", "decoder_hidden", "decoder_widths"),
+    "decoder": ("dim_s", "dim_u", "blocks", "decoder_takes", "decoder_hidden", "decoder_widths", "decoder_modulated"),
     "flow": ("dim_s", "dim_u", "flow_layers", "flow_hidden", "flow_kind", "flow_bins", "flow_condition"),
     "critic": ("blocks", "critic_widths"),
     "classifier": ("dim_u", "classifier_hidden"),
@@ -84,15 +88,21 @@ class VaeGan(nn.Module):
         picture = (channels, height, width)
         classes = len(class_weights)
         self.encoder_s = ClassEncoder(Trunk(*picture, sizes.encoder_s_widths, sizes.dropout, sizes.blocks), sizes.dim_s)
-        self.prior = ClassPrior(class_weights, sizes.dim_s, sizes.prior_radius, (sizes.log_var_bounds[0], sizes.log_var_bounds[1]))
+        bounds = (sizes.log_var_bounds[0], sizes.log_var_bounds[1])
+        self.prior = ClassPrior(class_weights, sizes.dim_s, sizes.prior_radius, bounds, sizes.class_spread < 1)
         self.encoder_u = StyleEncoder(Trunk(*picture, sizes.encoder_u_widths, blocks=sizes.blocks), sizes.dim_u, sizes.style_grain > 0)
-        self.decoder = Decoder(sizes.dim_s, sizes.dim_u, sizes.decoder_hidden, sizes.decoder_widths, *picture, sizes.blocks)
+        drawn = (sizes.decoder_hidden, sizes.decoder_widths, *picture, sizes.blocks, sizes.decoder_modulated)
+        self.decoder = Decoder(sizes.dim_s, sizes.dim_u, *drawn)
         read_s = sizes.dim_s if sizes.flow_condition == "code" else 0
         bent = (sizes.flow_layers, sizes.flow_hidden, sizes.flow_kind, sizes.flow_bins, read_s)
         self.flow = ClassFlow(sizes.dim_u, classes, *bent) if sizes.flow_layers else None
         self.critic = Critic(channels, sizes.critic_widths, classes, sizes.blocks)
         self.classifier = LatentClassifier(sizes.dim_u, classes, sizes.classifier_hidden)
         self.fitted = FittedPrior(classes, sizes.dim_s, sizes.dim_u)
+
+    def class_point(self, x: Tensor) -> Tensor:
+        """Pictures [B, C, H, W] -> z_s [B, D_s] as it is served: what E_s says, settled where the prior has been told to."""
+        return self.prior.settled(self.encoder_s(x))
 
     def read_class(self, z_s: Tensor) -> Tensor:
         """The class that z_s [B, D_s] is read as: argmax of the mixture posterior, [B].
@@ -119,7 +129,7 @@ class VaeGan(nn.Module):
 
     def read(self, x: Tensor) -> tuple[Tensor, DiagonalGaussian, Tensor]:
         """Pictures [B, C, H, W] in [0, 1] -> z_s [B, D_s], q(z_u | x), log p(c | z_s) [B, K]."""
-        z_s = self.encoder_s(x)
+        z_s = self.class_point(x)
         logits = self.prior.logits(z_s)
         return z_s, self.style_from_code(self.encoder_u(x), logits.argmax(1), z_s), logits.log_softmax(1)
 
@@ -134,5 +144,5 @@ class VaeGan(nn.Module):
     @torch.no_grad()
     def codes(self, x: Tensor) -> tuple[Tensor, DiagonalGaussian, Tensor]:
         """Pictures -> z_s, E_u's q(e | x) *before* the flow, and the class read from z_s."""
-        z_s = self.encoder_s(x)
+        z_s = self.class_point(x)
         return z_s, self.encoder_u(x), self.read_class(z_s)

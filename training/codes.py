@@ -1,4 +1,4 @@
-"""Codes of the whole training split, and what is measured on them between stages: refit, standard, whiten, fold, coarsen.
+"""Codes of the whole training split, and what is measured on them between stages: refit, standard, whiten, fold, coarsen, settle.
 
 Knows the model and pixels in memory; knows nothing of losses or of time.
 """
@@ -85,7 +85,17 @@ def coarsen(model: VaeGan, codes: Codes) -> None:
     model.encoder_u.grain.copy_(model.sizes.style_grain * codes.q.log_var.exp().mean(0).sqrt())
 
 
-ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {action.__name__: action for action in (refit, standard, whiten, fold, coarsen)}
+@torch.no_grad()
+def settle(model: VaeGan, codes: Codes) -> None:
+    """From now on z_s keeps `class_spread` of its way from the mean of the class that it is read as."""
+    if model.prior.spread is None:
+        raise ConfigError("settle needs a spread: set model.class_spread below 1")
+    model.prior.spread.fill_(model.sizes.class_spread)
+
+
+ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {
+    action.__name__: action for action in (refit, standard, whiten, fold, coarsen, settle)
+}
 
 
 def act(model: VaeGan, actions: Sequence[str], codes: Callable[[], Codes]) -> None:

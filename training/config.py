@@ -80,7 +80,7 @@ class Stage:
     swap_share: float = 1.0  # of the batch, how many swaps and samples are drawn
     sample_share: float = 1.0
     critic_views: tuple[str, ...] = ()  # brightness, translation, cutout: how D sees all pictures, real and drawn
-    before: tuple[str, ...] = ()  # actions on the training codes: refit, standard, whiten, fold, coarsen
+    before: tuple[str, ...] = ()  # actions on the training codes: refit, standard, whiten, fold, coarsen, settle
     after: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -82,7 +82,10 @@ class Forward:
 
     @cached_property
     def z_s(self) -> Tensor:
-        return self.batch.z_s if self.batch.z_s is not None else self.run(self.model.encoder_s, self.x)
+        if self.batch.z_s is not None:
+            return self.batch.z_s
+        z_s = self.run(self.model.encoder_s, self.x)
+        return z_s if "encoder_s" in self.stage.moved else self.model.prior.settled(z_s)
 
     @cached_property
     def logits(self) -> Tensor:

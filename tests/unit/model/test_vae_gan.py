@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model.blocks import BLOCKS
-from model.decoder import Decoder
+from model.decoder import Decoder, Modulation
 from model.encoders import LOG_VAR_LIMITS, ClassEncoder, StyleEncoder
 from model.posterior import DiagonalGaussian
 from model.prior import FittedDensity
@@ -35,13 +35,13 @@ def x() -> torch.Tensor:
     return torch.rand(ROWS, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture(scope="module", params=["plain, affine, class", "residual, spline, code"])
+@pytest.fixture(scope="module", params=["plain, affine, class, ", "residual, spline, code, modulated"])
 def model(x, request) -> VaeGan:
     """A small model whose BatchNorm has seen pictures and whose flow is not the identity."""
     torch.manual_seed(0)
-    blocks, kind, condition = request.param.split(", ")
+    blocks, kind, condition, modulated = request.param.split(", ")
     model = VaeGan(
-        replace(SIZES, blocks=blocks, flow_kind=kind, flow_condition=condition),
+        replace(SIZES, blocks=blocks, flow_kind=kind, flow_condition=condition, decoder_modulated=bool(modulated)),
         torch.full((CLASSES,), 1 / CLASSES),
         channels=1,
         height=8,
@@ -52,6 +52,8 @@ def model(x, request) -> VaeGan:
         torch.nn.init.normal_(coupling.condition.weight)
         if coupling.code:
             torch.nn.init.normal_(coupling.code.weight, std=0.1)
+    for modulation in model.decoder.modulations:
+        torch.nn.init.normal_(modulation.said.weight, std=0.3)
     with torch.no_grad():
         for _ in range(3):
             model.decoder(model.encoder_s(x), model.encoder_u(x).sample())
@@ -212,6 +214,7 @@ def test_a_wrong_number_of_widths_is_refused_with_the_right_one():
     ("changes", "message"),
     [
         ({"blocks": "dense"}, "blocks must be one of plain, residual"),
+        ({"class_spread": 1.5}, "class_spread must be 0 to 1"),
         ({"flow_kind": "cubic"}, "flow_kind must be one of affine, spline"),
         ({"flow_condition": "label"}, "flow_condition must be one of class, code"),
         ({"flow_kind": "spline", "dim_u": 1}, "spline couplings need dim_u and flow_bins of 2 at least"),
@@ -251,3 +254,46 @@ def test_the_gradient_passes_the_rounding_as_if_it_were_not_there(x):
     mean = torch.randn(4, len(encoder.grain), requires_grad=True)
     encoder.coarse(mean).sum().backward()
     assert torch.equal(mean.grad, torch.ones_like(mean))
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+def test_a_modulation_begins_as_the_identity_and_then_every_grid_hears_the_codes(x, blocks):
+    codes = torch.randn(ROWS, SIZES.dim_s), torch.randn(ROWS, SIZES.dim_u)
+    plain, modulated = (Decoder(5, 6, 10, (6, 4), 1, 8, 8, blocks, modulated).eval() for modulated in (False, True))
+    modulated.load_state_dict(plain.state_dict(), strict=False)
+    assert torch.equal(modulated(*codes), plain(*codes))
+    assert [m.said.weight.shape for m in modulated.modulations] == [(12, 11), (8, 11)]
+    with torch.no_grad():  # the lift hears nothing any more; what is left comes through the modulations
+        modulated.lift[0].weight.zero_()
+        assert (modulated(*codes) == modulated(*codes)[:1]).all()
+        for modulation in modulated.modulations:
+            modulation.said.weight.normal_()
+            assert not torch.allclose(modulated(*codes), modulated(*codes)[:1].expand(ROWS, -1, -1, -1), atol=1e-4)
+            modulation.said.weight.zero_()
+
+
+def test_a_modulation_scales_and_shifts_channels(x):
+    modulation = Modulation(2, 3)
+    with torch.no_grad():
+        modulation.said.weight.copy_(
+            torch.tensor([[1.0, 0], [0, 0], [0, 0], [0, 0], [0, 1], [0, 0]])
+        )  # gain of 0 from code 0, shift of 1 from 1
+    h, codes = torch.rand(4, 3, 5, 5), torch.randn(4, 2)
+    wanted = h.clone()
+    wanted[:, 0] *= 1 + codes[:, 0, None, None]
+    wanted[:, 1] += codes[:, 1, None, None]
+    assert torch.allclose(modulation(h, codes), wanted)
+
+
+def test_a_picture_is_read_as_settled_once_the_prior_says_so(x):
+    torch.manual_seed(0)
+    model = VaeGan(replace(SIZES, class_spread=0.25), torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).eval()
+    with torch.no_grad():
+        z_s = model.encoder_s(x)
+        assert torch.allclose(model.read(x)[0], z_s, atol=1e-6)
+        model.prior.spread.fill_(0.25)
+        settled = model.prior.settled(z_s)
+        assert not torch.allclose(settled, z_s)
+        assert torch.equal(model.read(x)[0], settled)
+        assert torch.equal(model.codes(x)[0], settled)
+        assert torch.equal(model.read(x)[2], model.prior.logits(settled).log_softmax(1))

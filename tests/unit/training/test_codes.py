@@ -83,3 +83,14 @@ def test_the_grain_is_measured_in_deviations_of_the_posterior_and_is_refused_whe
     codes = encode(rounding, few.pixels[:50], few.labels[:50])
     ACTIONS["coarsen"](rounding, codes)
     assert torch.allclose(rounding.encoder_u.grain, 2 * codes.q.log_var.exp().mean(0).sqrt())
+
+
+def test_codes_settle_to_the_spread_of_the_sizes_and_nothing_settles_where_they_give_none(model, few):
+    pictures = few.pixels[:50], few.labels[:50]
+    with pytest.raises(ConfigError, match=r"set model\.class_spread below 1"):
+        ACTIONS["settle"](model, encode(model, *pictures))
+    settling = VaeGan(replace(model.sizes, class_spread=0.2), torch.full((10,), 0.1), 1, 28, 28).eval()
+    before = encode(settling, *pictures)
+    ACTIONS["settle"](settling, before)
+    assert float(settling.prior.spread) == pytest.approx(0.2)
+    assert torch.allclose(encode(settling, *pictures).z_s, settling.prior.settled(before.z_s))

@@ -9,6 +9,7 @@ import shutil
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -16,12 +17,13 @@ from torch import nn
 
 from model import contract
 from model.blocks import residual, residual_up
-from model.contract import ContractError
+from model.contract import ContractError, Dims
 from model.vae_gan import VaeGan
 from tests.exported import SMALL, lived_in, small_card, small_model
-from training.codes import to_tensor
+from training.codes import encode, settle, to_tensor
 from training.data import Pictures
-from training.export import ExportError, Int8Bounds, _copy, export, fold_batch_norm, prove, prove_int8, to_int8
+from training.export import DecoderGraph, ExportError, Int8Bounds, _copy, export, fold_batch_norm, prove, prove_int8, to_int8, to_onnx
+from training.quantise import quantise
 
 GRAPHS = (contract.ENCODER, contract.DECODER)
 
@@ -37,11 +39,15 @@ def bytes_of(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def noise(count):
+    """Grey pictures of 8x8, as many of each of four classes."""
+    rng = np.random.default_rng(0)
+    return Pictures(rng.integers(0, 256, (count, 8, 8, 1), np.uint8), np.arange(count) % 4, ("a", "b", "c", "d"), {})
+
+
 @pytest.fixture
 def held():
-    """40 grey pictures of 8x8, ten of each class."""
-    rng = np.random.default_rng(0)
-    return Pictures(rng.integers(0, 256, (40, 8, 8, 1), np.uint8), np.arange(40) % 4, ("a", "b", "c", "d"), {})
+    return noise(40)
 
 
 # --------------------------------------------------------------------------------------------------------------- folding
@@ -219,16 +225,18 @@ def test_a_decoder_that_draws_another_picture_alone_fails_the_proof(exported, gr
 SWITCHES = {
     "a flow of the code": {"flow_condition": "code"},
     "splines of the code in residual networks": {"flow_kind": "spline", "flow_condition": "code", "blocks": "residual"},
+    "a modulated decoder and settled class codes": {"decoder_modulated": True, "class_spread": 0.2},
 }
 
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_every_switch_of_the_model_is_proved_on_export_alone_and_in_a_batch(name, tmp_path):
-    rng = np.random.default_rng(0)
-    pictures = Pictures(rng.integers(0, 256, (240, 8, 8, 1), np.uint8), np.arange(240) % 4, ("a", "b", "c", "d"), {})
+    pictures = noise(240)
     torch.manual_seed(0)
     sizes = dataclasses.replace(SMALL, dim_u=4, flow_layers=4, flow_hidden=8, flow_bins=4, **SWITCHES[name])
     model = lived_in(VaeGan(sizes, torch.full((4,), 0.25), 1, 8, 8).eval(), pictures)
+    if model.prior.spread is not None:
+        settle(model, encode(model, pictures.pixels, pictures.labels))
     place = export(model, pictures, tmp_path / "bundle", small_card())  # prove() has run every graph in batches and alone
     graphs = {file: onnx.load(place / file).graph.node for file in GRAPHS}
     kinds = {file: {node.op_type for node in nodes} for file, nodes in graphs.items()}
@@ -237,6 +245,21 @@ def test_every_switch_of_the_model_is_proved_on_export_alone_and_in_a_batch(name
 
 
 # ------------------------------------------------------------------------------------------------------------------ int8
+
+
+def test_a_modulated_decoder_has_an_int8_twin_that_draws_the_same_up_to_rounding():
+    torch.manual_seed(0)
+    pictures, sizes = noise(240), dataclasses.replace(SMALL, decoder_modulated=True, flow_layers=2, flow_hidden=8)
+    model = lived_in(VaeGan(sizes, torch.full((4,), 0.25), 1, 8, 8).eval(), pictures)
+    z_s, q, _ = model.read(to_tensor(pictures.pixels))
+    codes = {"z_s": z_s.detach().numpy(), "z_u": q.mean.detach().numpy()}
+    fold_batch_norm(model)
+    content = to_onnx(DecoderGraph(model), contract.decoder_signature(Dims(SMALL.dim_s, SMALL.dim_u, 4, 8, 8, 1)))
+    twin = quantise(content, codes, grid=True)
+    drawn, rounded = (onnxruntime.InferenceSession(graph).run(None, codes)[0] for graph in (content, twin))
+    assert 0 < np.abs(drawn.astype(int) - rounded).mean() < 5
+    kinds = [node.op_type for node in onnx.load_model_from_string(twin).graph.node]
+    assert kinds.count("DequantizeLinear") > kinds.count("QuantizeLinear") > len(model.decoder.modulations)
 
 
 BOUNDS = Int8Bounds(read=0.1, grey_levels=5)  # the model of these tests has learned nothing, so its classes lie close

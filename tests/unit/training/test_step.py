@@ -38,7 +38,7 @@ PAPER = read("paper").stage[0]
 CLASS_ENCODER, CODES, FLOW, SERVED, _ = read("fashion").stage
 
 
-def make_model(stage: Stage, flow_condition: str = "class") -> VaeGan:
+def make_model(stage: Stage, flow_condition: str = "class", class_spread: float = 1.0) -> VaeGan:
     """A small model with the flow that the stage needs, and no weight at zero."""
     torch.manual_seed(0)
     sizes = Sizes(
@@ -53,6 +53,7 @@ def make_model(stage: Stage, flow_condition: str = "class") -> VaeGan:
         flow_layers=0 if stage is PAPER else 2,
         flow_hidden=8,
         flow_condition=flow_condition,
+        class_spread=class_spread,
     )
     model = VaeGan(sizes, torch.tensor([0.5, 0.3, 0.2]), channels=1, height=8, width=8)
     torch.nn.init.normal_(model.prior.raw_log_vars, std=0.3)
@@ -371,13 +372,23 @@ def test_a_way_back_moves_the_decoder_and_the_style_encoder_in_a_step():
         assert not any(torch.equal(a, b) for a, b in ((states[0], states[1]), (states[1], states[2]))), part
 
 
-def test_codes_of_frozen_encoders_may_come_with_the_batch():
-    model = make_model(SERVED)
+@pytest.mark.parametrize("spread", [1.0, 0.2], ids=["as they are", "settled"])
+def test_codes_of_frozen_encoders_may_come_with_the_batch(spread):
+    model = make_model(SERVED, class_spread=spread)
     set_modes(model, SERVED)
+    if model.prior.spread is not None:
+        model.prior.spread.fill_(spread)
     x, label = (batch := next(endless_batches())).x, batch.label
     z_s, q, _ = model.codes(x)
     cached, fresh = (forward_of(SERVED, model, b) for b in (Batch(x, label, z_s, q), Batch(x, label)))
     assert TERMS["recon_sse"](cached).item() == pytest.approx(TERMS["recon_sse"](fresh).item(), rel=1e-5)
+
+
+def test_an_encoder_that_moves_is_not_settled():
+    model = make_model(CLASS_ENCODER, class_spread=0.2)
+    model.prior.spread.fill_(0.2)
+    forward = forward_of(CLASS_ENCODER, model)
+    assert torch.equal(forward.z_s, model.encoder_s(forward.x))
 
 
 # ------------------------------------------------------------------------------------------------------- what D sees
