@@ -103,6 +103,7 @@ TERMS = {
     "flow_nll": "how far the style code is from plain noise",
     "flow_transport": "how far the flow carries a style code",
     "cycle_class": "the class is read again from what was drawn",
+    "cycle_class_code": "the class code is read again from what was drawn",
     "cycle_style": "the style is read again from what was drawn",
     "cycle_recon": "difference between a picture and what is left of it after its style was lent to another class and given back",
     "critic_real": "the critic takes real pictures for drawn ones",

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,16 @@ class Batch:
     label: Tensor
     z_s: Tensor | None = None
     q: DiagonalGaussian | None = None
+
+
+class Cycle(NamedTuple):
+    """What was drawn into pictures [B, C, H, W], and what the encoders find there."""
+
+    label: Tensor
+    z_s: Tensor
+    z_s_found: Tensor
+    z_u: Tensor
+    z_u_found: Tensor
 
 
 # ------------------------------------------------------------------------------------------------------ forward pass
@@ -212,18 +222,17 @@ class Forward:
     # -- what the frozen encoders read from what was drawn
 
     @cached_property
-    def cycle(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Swaps and samples encoded again: class logits, label, style code found, style code wanted."""
+    def cycle(self) -> Cycle:
+        """Swaps and samples encoded again, beside what was drawn into them."""
         kinds = [kind for kind in ("swap", "smp") if kind in self.kinds]
         codes = {"swap": lambda: self.swap_codes, "smp": lambda: self.sample_codes}
         pictures = torch.cat([self.drawn[kind] for kind in kinds])
         label = torch.cat([codes[kind]()[2] for kind in kinds])
-        wanted = torch.cat([codes[kind]()[3] for kind in kinds])
+        z_s, wanted = (torch.cat([codes[kind]()[i] for kind in kinds]) for i in (0, 3))
         found = self.run(self.model.encoder_u, pictures).mean
         if self.stage.through_flow:
-            z_s = torch.cat([codes[kind]()[0] for kind in kinds])
             found, _ = self.flow(found, self.model.read_class(z_s), z_s)
-        return self.model.prior.logits(self.run(self.model.encoder_s, pictures)), label, found, wanted
+        return Cycle(label, z_s.detach(), self.run(self.model.encoder_s, pictures), wanted, found)
 
     @cached_property
     def returned(self) -> Tensor:
@@ -284,8 +293,9 @@ TERMS: dict[str, Callable[[Forward], Tensor]] = {
     "leak_classifier_means": lambda f: losses.leak_classifier_loss(f.model.classifier(f.standard_means.detach()), f.label),
     "flow_nll": lambda f: losses.flow_nll(*f.flowed),
     "flow_transport": lambda f: losses.flow_transport(f.flowed[0], f.flow.whitened(f.flow_codes, f.read)),
-    "cycle_class": lambda f: losses.class_loss(f.cycle[0], f.cycle[1]),
-    "cycle_style": lambda f: losses.code_regression(f.cycle[2], f.cycle[3]),
+    "cycle_class": lambda f: losses.class_loss(f.model.prior.logits(f.cycle.z_s_found), f.cycle.label),
+    "cycle_class_code": lambda f: losses.code_regression(f.cycle.z_s_found, f.cycle.z_s),
+    "cycle_style": lambda f: losses.code_regression(f.cycle.z_u_found, f.cycle.z_u),
     "cycle_recon": lambda f: losses.recon_sse(f.x[: len(f.returned)], f.returned),
     "critic_real": lambda f: losses.critic_real_loss(f.critic_scores["real"]),
     **{f"critic_{kind}": partial(_critic_fake, kind) for kind in KINDS},
@@ -368,7 +378,7 @@ def kinds_for(terms: Collection[str], stage: Stage) -> frozenset[str]:
         kinds |= {"rec"}
     if "cycle_recon" in terms:
         kinds |= {"swap"}
-    if {"cycle_class", "cycle_style"} & set(terms):
+    if {"cycle_class", "cycle_class_code", "cycle_style"} & set(terms):
         kinds |= {kind for kind, share in (("swap", stage.swap_share), ("smp", stage.sample_share)) if share > 0}
     return frozenset(kinds)
 

@@ -300,6 +300,7 @@ def test_samples_have_the_class_frequencies_of_the_training_split():
         ({"gen_smp", "critic_real", "critic_smp"}, {"smp"}),
         ({"recon_mse", "critic_smp"}, {"rec", "smp"}),
         ({"cycle_style"}, {"swap", "smp"}),
+        ({"cycle_class_code"}, {"swap", "smp"}),
         ({"cycle_recon"}, {"swap"}),
     ],
 )
@@ -327,9 +328,21 @@ def test_a_loss_on_pictures_of_which_the_stage_draws_none_is_refused(term, share
 
 def test_a_cycle_is_of_what_the_stage_has_a_share_of():
     stage = dataclasses.replace(CODES, sample_share=0.0)
-    assert kinds_for({"cycle_class", "cycle_style"}, stage) == {"swap"}
-    _, label, found, _ = forward_of(stage, kinds={"swap"}).cycle
-    assert len(label) == len(found) == ROWS
+    assert kinds_for({"cycle_class", "cycle_class_code", "cycle_style"}, stage) == {"swap"}
+    cycle = forward_of(stage, kinds={"swap"}).cycle
+    assert [len(part) for part in cycle] == 5 * [ROWS]
+
+
+@pytest.mark.parametrize("exchange", [False, True], ids=["own", "exchanged"])
+def test_a_class_code_is_asked_back_from_what_was_drawn_with_it_and_pulls_on_nothing_but_the_reader_and_the_picture(exchange):
+    stage = dataclasses.replace(SERVED, class_code="live", class_exchange=exchange)
+    forward = forward_of(stage, make_model(stage).eval())
+    drawn = torch.cat([forward.drawn["swap"], forward.drawn["smp"]])
+    asked = torch.cat([forward.swap_codes[0], forward.sample_codes[0]])
+    wanted = (forward.model.encoder_s(drawn) - asked).square().mean()
+    assert TERMS["cycle_class_code"](forward).item() == pytest.approx(wanted.item(), rel=1e-4)
+    assert not forward.cycle.z_s.requires_grad
+    assert reached(SERVED, "cycle_class_code") == {"encoder_s", "decoder"}
 
 
 @pytest.mark.parametrize("stage", [CODES, SERVED], ids=["codes", "served"])
