@@ -117,13 +117,3 @@ def dependence(codes: Tensor, label: Tensor) -> Tensor:
 def code_regression(found: Tensor, wanted: Tensor) -> Tensor:
     """Squared error between re-encoded and intended codes [B, D] -> scalar, mean over D and B."""
     return (found - wanted).square().mean()
-
-
-def shape_loss(drawn: Tensor, like: Tensor, cells: int = 32) -> Tensor:
-    """1 - Pearson r of the grey levels of two pictures [B, C, H, W], on a grid of at most `cells` -> scalar in [0, 2], mean over B.
-
-    Light and contrast do not count, so it says where things are and not what they are; a picture without contrast is like nothing.
-    """
-    sides = [min(cells, side) for side in drawn.shape[2:]]
-    grey = [F.adaptive_avg_pool2d(x.mean(1, keepdim=True), sides).flatten(1) for x in (drawn, like)]
-    return 1 - F.cosine_similarity(*(g - g.mean(1, keepdim=True) for g in grey)).mean()

@@ -106,7 +106,6 @@ TERMS = {
     "cycle_class_code": "the class code is read again from what was drawn",
     "cycle_style": "the style is read again from what was drawn",
     "cycle_recon": "difference between a picture and what is left of it after its style was lent to another class and given back",
-    "swap_shape": "how far a swap is from the outline of the picture whose style it has",
     "critic_real": "the critic takes real pictures for drawn ones",
     "critic_rec": "the critic takes reconstructions for real",
     "critic_swap": "the critic takes swaps for real",

@@ -297,7 +297,6 @@ TERMS: dict[str, Callable[[Forward], Tensor]] = {
     "cycle_class_code": lambda f: losses.code_regression(f.cycle.z_s_found, f.cycle.z_s),
     "cycle_style": lambda f: losses.code_regression(f.cycle.z_u_found, f.cycle.z_u),
     "cycle_recon": lambda f: losses.recon_sse(f.x[: len(f.returned)], f.returned),
-    "swap_shape": lambda f: losses.shape_loss(f.drawn["swap"], f.x[: len(f.drawn["swap"])]),
     "critic_real": lambda f: losses.critic_real_loss(f.critic_scores["real"]),
     **{f"critic_{kind}": partial(_critic_fake, kind) for kind in KINDS},
     **{f"gen_{kind}": partial(_generator, kind) for kind in KINDS},
@@ -377,7 +376,7 @@ def kinds_for(terms: Collection[str], stage: Stage) -> frozenset[str]:
     kinds = {kind for kind in KINDS if {f"gen_{kind}", f"critic_{kind}"} & set(terms)}
     if any(term.startswith("recon") for term in terms):
         kinds |= {"rec"}
-    if {"cycle_recon", "swap_shape"} & set(terms):
+    if "cycle_recon" in terms:
         kinds |= {"swap"}
     if {"cycle_class", "cycle_class_code", "cycle_style"} & set(terms):
         kinds |= {kind for kind, share in (("swap", stage.swap_share), ("smp", stage.sample_share)) if share > 0}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -248,21 +247,3 @@ def test_dependence_and_its_gradient_are_zero_where_there_is_nothing_to_depend_o
     value = losses.dependence(codes, label)
     assert value.item() == pytest.approx(0, abs=1e-4)
     assert torch.autograd.grad(value, codes)[0].abs().max() < 1e-4
-
-
-def test_a_shape_does_not_depend_on_light_and_contrast_and_a_flat_picture_is_like_nothing():
-    x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    grey = x.mean(1).flatten(1).numpy()
-    other = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    wanted = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(grey, other.mean(1).flatten(1).numpy(), strict=True)])
-    assert losses.shape_loss(x, other).item() == pytest.approx(wanted, abs=1e-5)
-    assert losses.shape_loss(x, 0.3 * x + 0.2).item() == pytest.approx(0, abs=1e-5)
-    assert losses.shape_loss(x, 1 - x).item() == pytest.approx(2, abs=1e-5)
-    assert losses.shape_loss(x, torch.full_like(x, 0.5)).item() == pytest.approx(1, abs=1e-5)
-
-
-def test_a_shape_is_looked_at_on_a_coarse_grid():
-    board = torch.arange(8).add(torch.arange(8)[:, None]).remainder(2).float()[None, None]
-    half = torch.zeros(1, 1, 8, 8).index_fill_(3, torch.arange(4), 1.0)
-    assert losses.shape_loss(0.5 * half + 0.5 * board, half, cells=4).item() == pytest.approx(0, abs=1e-5)
-    assert losses.shape_loss(0.5 * half + 0.5 * board, half, cells=8).item() > 0.2

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import losses
 from model.vae_gan import PARTS, Sizes, VaeGan
 from training.config import Config, ConfigError, Stage, Update, from_dict, read
 from training.step import KINDS, TERMS, Batch, Diverged, Forward, check_terms, kinds_for, make_optimizers, set_modes, step
@@ -302,7 +301,6 @@ def test_samples_have_the_class_frequencies_of_the_training_split():
         ({"recon_mse", "critic_smp"}, {"rec", "smp"}),
         ({"cycle_style"}, {"swap", "smp"}),
         ({"cycle_class_code"}, {"swap", "smp"}),
-        ({"swap_shape"}, {"swap"}),
         ({"cycle_recon"}, {"swap"}),
     ],
 )
@@ -360,13 +358,6 @@ def test_a_style_that_is_lent_and_given_back_is_that_of_the_swap_under_its_owner
     assert torch.allclose(forward.returned, model.decoder(owner, code), atol=1e-6)
     wanted = (forward.returned - forward.x[: ROWS // 2]).square().sum((1, 2, 3)).mean()
     assert TERMS["cycle_recon"](forward).item() == pytest.approx(wanted.item(), rel=1e-5)
-
-
-def test_a_swap_is_to_have_the_shape_of_the_picture_that_gave_the_style():
-    forward = forward_of(dataclasses.replace(SERVED, swap_share=0.5))
-    wanted = losses.shape_loss(forward.drawn["swap"], forward.x[: ROWS // 2])
-    assert TERMS["swap_shape"](forward).item() == pytest.approx(wanted.item())
-    assert reached(CODES, "swap_shape") == {"encoder_u", "decoder"}
 
 
 def test_a_decoder_that_takes_the_mean_is_trained_on_that_of_the_true_class():
