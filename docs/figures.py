@@ -15,7 +15,7 @@ README = Path("README.md")
 BEGIN, END = "<!-- figures:begin -->\n", "<!-- figures:end -->"
 COMMAND = (
     "twofold-train evaluate model/pretrained/fashion-mnist --data data/fashion_mnist --judge runs/judge "
-    "--seeds runs/seed-1.json --seeds runs/seed-2.json --record"
+    "--beside runs/paper.json --seeds runs/seed-1.json --seeds runs/seed-2.json --record"
 )
 HEADLINES = (
     "class accuracy",
