@@ -234,6 +234,7 @@ sampler = "fitted"
 swap_share = 0.5
 sample_share = 0.5
 [[stage.update]]
-move.decoder = {{ recon_sse = {recon}, gen_rec = 20.0, gen_swap = 40.0, gen_smp = 40.0, cycle_class = 10.0, cycle_style = 10.0 }}
+move.decoder = {{ recon_sse = {recon}, gen_rec = 20.0, gen_swap = 40.0, gen_smp = 40.0, cycle_class = 10.0, \
+cycle_class_code = 30.0, cycle_style = 10.0 }}
 move.critic = {{ critic_real = 1.0, critic_rec = 0.34, critic_swap = 0.33, critic_smp = 0.33 }}
 """
