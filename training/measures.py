@@ -99,6 +99,7 @@ MEASURES = (
         1,
     ),
     Measure("typicality_gap", "typicality gap", "E[Mahalanobis^2] / D_s of held-out z_s under the refitted Gaussian of its class", "one"),
+    Measure("typicality_gap_read", "... of those read right", "the same over the pictures whose class E_s reads", "one"),
     Measure("decoder_multiply_adds_m", "decoder, million multiply-adds", "counted on the ONNX graph, flow included", decimals=2),
     Measure("bundle_mb", "bundle, MB", "all files", decimals=2),
 )

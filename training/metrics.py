@@ -128,11 +128,11 @@ def within_class_variance(values: NDArray[np.generic], labels: Labels) -> float:
 
 
 def mahalanobis_gap(codes: Array, labels: Labels, means: Array, scale_tril: Array) -> float:
-    """E[Mahalanobis^2] / D of codes [N, D] under their class Gaussian, means [K, D] and Cholesky [K, D, D]; 1 = as sampled."""
+    """E[Mahalanobis^2] / D of codes [N, D] under their class Gaussian, means [K, D] and Cholesky [K, D, D]; 1 = as sampled, 0 of none."""
     total = 0.0
     for k in np.unique(labels):
         total += float(np.square(np.linalg.solve(scale_tril[k], (codes[labels == k] - means[k]).T)).sum())
-    return total / codes.size
+    return total / max(codes.size, 1)
 
 
 # ------------------------------------------------------------------------------------------------ picture against picture

@@ -57,6 +57,7 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "feature_variance_ratio",
             "intra_class_ssim",
             "typicality_gap",
+            "typicality_gap_read",
         ),
     ),
     (

@@ -64,6 +64,7 @@ def test_a_model_that_tells_class_and_style_apart_gets_the_figures_it_deserves(r
     assert values["pixel_variance_ratio"] == pytest.approx(1, abs=0.15)
     assert values["frechet"] < 5 * values["frechet_real"]
     assert values["typicality_gap"] == pytest.approx(1, abs=0.2)
+    assert values["typicality_gap_read"] == pytest.approx(1, abs=0.2)
     assert values["reconstruction_psnr"] > 25
 
 

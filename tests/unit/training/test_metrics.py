@@ -103,6 +103,7 @@ def test_the_typicality_gap_is_1_for_codes_drawn_from_the_gaussians_and_4_at_twi
     step = np.einsum("nij,nj->ni", tril[labels], rng.normal(size=(20_000, 4)))
     assert metrics.mahalanobis_gap(means[labels] + step, labels, means, tril) == pytest.approx(1, abs=0.03)
     assert metrics.mahalanobis_gap(means[labels] + 2 * step, labels, means, tril) == pytest.approx(4, abs=0.12)
+    assert metrics.mahalanobis_gap(means[:0], labels[:0], means, tril) == 0
 
 
 def test_psnr_of_a_known_error():
