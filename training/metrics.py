@@ -127,12 +127,13 @@ def within_class_variance(values: NDArray[np.generic], labels: Labels) -> float:
     return float(total) / len(flat)
 
 
-def mahalanobis_gap(codes: Array, labels: Labels, means: Array, scale_tril: Array) -> float:
-    """E[Mahalanobis^2] / D of codes [N, D] under their class Gaussian, means [K, D] and Cholesky [K, D, D]; 1 = as sampled, 0 of none."""
-    total = 0.0
+def mahalanobis_gap(codes: Array, labels: Labels, means: Array, scale_tril: Array) -> Array:
+    """Mahalanobis^2 / D of each code [N, D] under its class Gaussian, means [K, D] and Cholesky [K, D, D]: [N]; 1 in the mean = as sampled."""
+    gap = np.empty(len(codes))
     for k in np.unique(labels):
-        total += float(np.square(np.linalg.solve(scale_tril[k], (codes[labels == k] - means[k]).T)).sum())
-    return total / max(codes.size, 1)
+        rows = labels == k
+        gap[rows] = np.square(np.linalg.solve(scale_tril[k], (codes[rows] - means[k]).T)).mean(0)
+    return gap
 
 
 # ------------------------------------------------------------------------------------------------ picture against picture
