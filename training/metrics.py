@@ -128,7 +128,7 @@ def within_class_variance(values: NDArray[np.generic], labels: Labels) -> float:
 
 
 def mahalanobis_gap(codes: Array, labels: Labels, means: Array, scale_tril: Array) -> Array:
-    """Mahalanobis^2 / D of each code [N, D] under its class Gaussian, means [K, D] and Cholesky [K, D, D]: [N]; 1 in the mean = as sampled."""
+    """Mahalanobis^2 / D [N] of codes [N, D] under their class Gaussian, means [K, D] and Cholesky [K, D, D]; mean of 1 = as sampled."""
     gap = np.empty(len(codes))
     for k in np.unique(labels):
         rows = labels == k
