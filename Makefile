@@ -49,7 +49,7 @@ check: .venv/.dev ## format, lint, types, walls between rooms, secrets, Dockerfi
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive service model training
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive service model training twofold
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify \
 	  --exclude-files '^model/pretrained/' --exclude-lines '"[a-z_]*(hash|sha256)[a-z_]*": "'
 	$(BIN)/hadolint docker/*.Dockerfile

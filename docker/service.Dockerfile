@@ -5,7 +5,8 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY model ./model
 COPY service ./service
-COPY training ./training
+COPY twofold ./twofold
+# The link to training/ leads nowhere here, so the wheel holds no training code
 RUN python -m venv /opt/twofold && /opt/twofold/bin/pip install -c constraints.txt .
 
 FROM python:3.11-slim

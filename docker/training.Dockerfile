@@ -8,6 +8,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY model ./model
 COPY service ./service
 COPY training ./training
+COPY twofold ./twofold
 RUN python -m venv /opt/twofold && /opt/twofold/bin/pip install -c constraints.txt '.[train]'
 
 FROM python:3.11-slim

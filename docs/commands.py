@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from service.cli import parser
+from twofold.service.cli.main import parser
 
 HEAD = """# The command line
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from model import contract
-from service.bundles import DEFAULT_BUNDLE
+from twofold.model import contract
+from twofold.service.runtime.registry import DEFAULT_BUNDLE
 
 README = Path("README.md")
 BEGIN, END = "<!-- figures:begin -->\n", "<!-- figures:end -->"

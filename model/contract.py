@@ -87,7 +87,7 @@ class Dims:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture of any size and mode becomes pixels uint8 [H,W,C]; done by `model.preprocessing`."""
+    """How a picture of any size and mode becomes pixels uint8 [H,W,C]; done by `twofold.model.preprocessing`."""
 
     background: tuple[int, ...]  # 0..255 per channel: what shows through alpha
     filter: str = "lanczos"  # Pillow's resampling filter

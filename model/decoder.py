@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from model.blocks import conv, halvings, residual, residual_up, up
+from twofold.model.blocks import conv, halvings, residual, residual_up, up
 
 
 class Modulation(nn.Module):

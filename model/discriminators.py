@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from model.blocks import critic_level
+from twofold.model.blocks import critic_level
 
 
 class Critic(nn.Module):

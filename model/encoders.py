@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from model.blocks import conv, halvings, level
-from model.posterior import DiagonalGaussian
+from twofold.model.blocks import conv, halvings, level
+from twofold.model.posterior import DiagonalGaussian
 
 LOG_VAR_LIMITS = (-12.0, 4.0)  # of q(z_u | x), nats
 

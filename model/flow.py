@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.couplings import AffineCoupling, Coupling, SplineCoupling
+from twofold.model.couplings import AffineCoupling, Coupling, SplineCoupling
 
 FLOW_KINDS = ("affine", "spline")
 

@@ -1,6 +1,6 @@
 """One pure function per equation. Natural logarithms; the docstring says what is summed and what is averaged.
 
-Knows no networks, no weights and no optimisers: `training/step.py` weighs and sums.
+Knows no networks, no weights and no optimisers: `training/trainer/step.py` weighs and sums.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.posterior import DiagonalGaussian
-from model.prior import LOG_2PI
+from twofold.model.posterior import DiagonalGaussian
+from twofold.model.prior import LOG_2PI
 
 
 def recon_sse(x: Tensor, x_rec: Tensor) -> Tensor:

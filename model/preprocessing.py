@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageOps
 
-from model.contract import Dims, Pixels, Preprocessing
+from twofold.model.contract import Dims, Pixels, Preprocessing
 
 _ORIENTATION = 0x0112
 _RESAMPLING = {name: getattr(Image.Resampling, name.upper()) for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")}

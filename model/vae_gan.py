@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.blocks import BLOCKS
-from model.decoder import Decoder
-from model.discriminators import Critic, LatentClassifier
-from model.encoders import ClassEncoder, StyleEncoder, Trunk
-from model.flow import FLOW_KINDS, ClassFlow
-from model.posterior import DiagonalGaussian
-from model.prior import ClassPrior, FittedPrior
+from twofold.model.blocks import BLOCKS
+from twofold.model.decoder import Decoder
+from twofold.model.discriminators import Critic, LatentClassifier
+from twofold.model.encoders import ClassEncoder, StyleEncoder, Trunk
+from twofold.model.flow import FLOW_KINDS, ClassFlow
+from twofold.model.posterior import DiagonalGaussian
+from twofold.model.prior import ClassPrior, FittedPrior
 
 
 @dataclass(frozen=True)

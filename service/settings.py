@@ -1,7 +1,7 @@
 """Every setting of the service: its name, default, bounds and one line of description.
 
 `Settings.from_env` reads `TWOFOLD_<NAME>`. This room does not know what the settings are for; the documentation's table is
-printed by `python -m service.settings`.
+printed by `python -m twofold.service.settings`.
 """
 
 from __future__ import annotations

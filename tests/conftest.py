@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
-from service.app import create_app
-from service.batcher import Batcher
-from service.bundles import Registry, load
-from service.metrics import Metrics
-from service.settings import Settings
 from tests.toy import make_bundle
+from twofold.service.http.app import create_app
+from twofold.service.runtime.batcher import Batcher
+from twofold.service.runtime.registry import Registry, load
+from twofold.service.settings import Settings
+from twofold.service.telemetry import Metrics
 
 # A suite that runs in the background is started with Ctrl-C ignored, and the programs that it starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from model.contract import Preprocessing
-from model.couplings import Coupling
-from model.vae_gan import Sizes, VaeGan
-from training.codes import encode, fold, refit, to_tensor, whiten
-from training.config import read
-from training.data import Pictures, load_for, preprocessing_of
-from training.export import export
-from training.loop import build
-from training.runfolder import manifest
+from twofold.model.contract import Preprocessing
+from twofold.model.couplings import Coupling
+from twofold.model.vae_gan import Sizes, VaeGan
+from twofold.training.config.schema import read
+from twofold.training.data.dataset import Pictures, load_for, preprocessing_of
+from twofold.training.export.bundle import export
+from twofold.training.trainer.calibration import encode, fold, refit, to_tensor, whiten
+from twofold.training.trainer.run_dir import manifest
+from twofold.training.trainer.trainer import build
 
 SAMPLE = Path(__file__).parent / "data" / "fashion-sample"
 SMALL = Sizes(

@@ -124,10 +124,10 @@ def requests(picture: str, code: str, name: str, dims: Any) -> dict[str, tuple[s
 
 async def answers() -> dict[str, dict[str, str]]:
     """Digests by request, by bundle that ships; and of openapi.json."""
-    from service.app import create_app, openapi_json
-    from service.bundles import DEFAULT_BUNDLE, Registry, load
-    from service.metrics import Metrics
-    from service.settings import Settings
+    from twofold.service.http.app import create_app, openapi_json
+    from twofold.service.runtime.registry import DEFAULT_BUNDLE, Registry, load
+    from twofold.service.settings import Settings
+    from twofold.service.telemetry import Metrics
 
     digests: dict[str, dict[str, str]] = {}
     for folder in sorted(path for path in DEFAULT_BUNDLE.parent.iterdir() if path.is_dir()):
@@ -148,8 +148,9 @@ def training(data: Path) -> dict[str, dict[str, str]]:
     """Digests of the averaged weights that a short run of every preset ends with, part by part."""
     import torch
 
-    from training import checkpoint, cli
-    from training.config import PRESETS
+    from twofold.training import cli
+    from twofold.training.config.schema import PRESETS
+    from twofold.training.trainer import checkpoint
 
     digests: dict[str, dict[str, str]] = {}
     for preset in sorted(PRESETS.glob("*.toml")):

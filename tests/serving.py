@@ -32,7 +32,7 @@ def serving(*bundles: Path, **settings: object) -> Iterator[Running]:
     """`twofold serve` on `bundles`; settings become TWOFOLD_* variables. The process is gone afterwards."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("TWOFOLD_")}
     environ |= {f"TWOFOLD_{key.upper()}": str(value) for key, value in settings.items()}
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "twofold", "serve", "--port", "0"]
     command += [word for bundle in bundles for word in ("--bundle", str(bundle))]
     process = subprocess.Popen(command, env=environ, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
     said: list[str] = []

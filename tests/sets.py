@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "service.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "twofold", *map(str, arguments)]
 
 
 def environ() -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model import contract
+from twofold.model import contract
 
 CLASS_NAMES = ("Alpha", "Beta", "Gamma", "Gamut")
 DIMS = contract.Dims(dim_s=3, dim_u=2, classes=4, height=8, width=8, channels=1)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from training import checkpoint
-from training.config import Config, read
-from training.data import Pictures
-from training.loop import Trainer
-from training.processes import join
+from twofold.training.config.schema import Config, read
+from twofold.training.data.dataset import Pictures
+from twofold.training.trainer import checkpoint
+from twofold.training.trainer.distributed import join
+from twofold.training.trainer.trainer import Trainer
 
 SIZES = {f"model.{part}_widths": "[4, 6]" for part in ("encoder_s", "encoder_u", "decoder")} | {"model.critic_widths": "[4, 6, 8]"}
 

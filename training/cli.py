@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from training.config import DataConfig
-    from training.data import Pictures
-    from training.loop import Trainer
+    from twofold.training.config.schema import DataConfig
+    from twofold.training.data.dataset import Pictures
+    from twofold.training.trainer.trainer import Trainer
 
 
 DATA = "folder of pictures with a sub-folder for each class, folder of Parquet files, .npz file, or the id of a data set on the hub"
@@ -33,13 +33,13 @@ class UsageError(Exception):
 
 
 def train(args: argparse.Namespace) -> int:
-    from training.config import read
-    from training.data import load_for
-    from training.loop import Stopped, Trainer
-    from training.memory import keep_memory
-    from training.processes import join
-    from training.progress import ProgressLine
-    from training.runfolder import LAST
+    from twofold.training.config.schema import read
+    from twofold.training.data.dataset import load_for
+    from twofold.training.trainer.console import ProgressLine
+    from twofold.training.trainer.distributed import join
+    from twofold.training.trainer.malloc import keep_memory
+    from twofold.training.trainer.run_dir import LAST
+    from twofold.training.trainer.trainer import Stopped, Trainer
 
     overrides = dict(item.split("=", 1) if "=" in item else (item, "") for item in args.set)
     config = read(args.config, overrides)
@@ -49,7 +49,7 @@ def train(args: argparse.Namespace) -> int:
         say = _say if team.first else _hush
         kept, held = load_for(config.data, args.data)
         if args.dry_run:
-            from training.dryrun import dry_run
+            from twofold.training.experiments.dry_run import dry_run
 
             _show(config.data, args.data, kept, held, say)
             print(dry_run(config, kept, held, args.out, say))
@@ -73,9 +73,9 @@ def train(args: argparse.Namespace) -> int:
 
 
 def init(args: argparse.Namespace) -> int:
-    from training.init import Wish
-    from training.init import init as write_config
-    from training.memory import keep_memory
+    from twofold.training.experiments.autoconfig import Wish
+    from twofold.training.experiments.autoconfig import init as write_config
+    from twofold.training.trainer.malloc import keep_memory
 
     _threads(args.threads)
     keep_memory()  # as `train` will
@@ -84,8 +84,8 @@ def init(args: argparse.Namespace) -> int:
 
 
 def judge(args: argparse.Namespace) -> int:
-    from training.config import read
-    from training.judge import train_judge
+    from twofold.training.config.schema import read
+    from twofold.training.evaluation.eval_classifier import train_judge
 
     _threads(args.threads)
     train_judge(args.data, args.out, log=_say, like=read(args.config).data if args.config else None)
@@ -93,8 +93,8 @@ def judge(args: argparse.Namespace) -> int:
 
 
 def export(args: argparse.Namespace) -> int:
-    from training.export import export_run
-    from training.runfolder import LAST
+    from twofold.training.export.bundle import export_run
+    from twofold.training.trainer.run_dir import LAST
 
     export_run(args.run, args.data, args.out, args.name, args.checkpoint or LAST, args.precision, args.include)
     print(args.out)
@@ -102,9 +102,9 @@ def export(args: argparse.Namespace) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    from training.evaluate import evaluate as measure
-    from training.measures import table
-    from training.record import record
+    from twofold.training.bundle_ops.record_metrics import record
+    from twofold.training.evaluation.evaluate import evaluate as measure
+    from twofold.training.evaluation.metric_table import table
 
     if args.quick and args.record:
         raise UsageError("--record writes figures, and --quick makes none: leave one of them out")
@@ -140,8 +140,8 @@ def _titled(evaluations: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def report(args: argparse.Namespace) -> int:
-    from training.report import default_out, subjects
-    from training.report import report as write
+    from twofold.training.reporting.report import default_out, subjects
+    from twofold.training.reporting.report import report as write
 
     found = subjects(args.runs, args.bundle, args.evaluation)
     print(write(found, args.data, args.judge or args.runs[0] / "judge", args.out or default_out(found), args.beside, log=_say))
@@ -149,7 +149,7 @@ def report(args: argparse.Namespace) -> int:
 
 
 def figures(args: argparse.Namespace) -> int:
-    from training.figures import figures as draw_all
+    from twofold.training.reporting.paper_figures import figures as draw_all
 
     for path in draw_all(args.bundle, args.data, args.out, args.seed, log=_say):
         print(path)
@@ -159,11 +159,11 @@ def figures(args: argparse.Namespace) -> int:
 def reproduce(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from training.config import read
-    from training.memory import keep_memory
-    from training.reproduce import Order
-    from training.reproduce import reproduce as make
-    from training.variants import read_plan
+    from twofold.training.config.schema import read
+    from twofold.training.experiments.ablation_plan import read_plan
+    from twofold.training.experiments.ablations import Order
+    from twofold.training.experiments.ablations import reproduce as make
+    from twofold.training.trainer.malloc import keep_memory
 
     _threads(args.threads)
     keep_memory()
@@ -175,15 +175,15 @@ def reproduce(args: argparse.Namespace) -> int:
 
 
 def extras(args: argparse.Namespace) -> int:
-    from training.renew import renew_extras
+    from twofold.training.bundle_ops.refresh_extras import renew_extras
 
     print(renew_extras(args.bundle, args.data))
     return 0
 
 
 def toy(args: argparse.Namespace) -> int:
-    from training.toy import PLOT
-    from training.toy import toy as play
+    from twofold.training.experiments.three_moons import PLOT
+    from twofold.training.experiments.three_moons import toy as play
 
     _threads(1)
     play(args.out, args.seed, log=_say)
@@ -192,7 +192,7 @@ def toy(args: argparse.Namespace) -> int:
 
 
 def push(args: argparse.Namespace) -> int:
-    from training.hub import push as upload
+    from twofold.training.bundle_ops.push import push as upload
 
     print(upload(args.bundle, args.name, args.private))
     return 0
@@ -200,7 +200,7 @@ def push(args: argparse.Namespace) -> int:
 
 def _show(asked: DataConfig, data: Path, train: Pictures, validation: Pictures, say: Callable[[str], object]) -> None:
     """What a person should know of the pictures before any training."""
-    from training.survey import find_test_split, survey
+    from twofold.training.data.summary import find_test_split, survey
 
     for line in survey(train, validation, find_test_split(asked, data)):
         say(line)
@@ -303,13 +303,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--data", type=Path, required=True)
     sub.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
     sub.add_argument("--seed", type=int, default=0, help="of the styles and pictures that are shown (0)")
-    sub = command("reproduce", reproduce, "train and measure baselines and ablations, as training/variants.toml lists them; prints a table")
+    sub = command(
+        "reproduce",
+        reproduce,
+        "train and measure baselines and ablations, as training/experiments/ablations.toml lists them; prints a table",
+    )
     sub.add_argument("config", nargs="?", default="fashion", help="a TOML file, or a preset, that every row is a change of (fashion)")
     sub.add_argument("--data", type=Path, required=True, help=DATA)
     sub.add_argument("--out", type=Path, required=True, help="folder for table.md, table.json and the rows' runs; takes up what is there")
     sub.add_argument("--judge", type=Path, help="folder of `twofold-train judge`; trained if missing (default: OUT/judge)")
     sub.add_argument("--rows", nargs="+", metavar="NAME", help="these rows only (default: all)")
-    sub.add_argument("--scale", type=float, help="share of the configuration's epochs (default: that of variants.toml)")
+    sub.add_argument("--scale", type=float, help="share of the configuration's epochs (default: that of ablations.toml)")
     sub.add_argument("--split", choices=("test", "validation"), default="validation")
     sub.add_argument("--quick", action="store_true", help="measure on a sample of the pictures: for tests, not for figures")
     sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
@@ -333,17 +337,17 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        from model.contract import ContractError
-        from training.checkpoint import CheckpointError
-        from training.config import ConfigError
-        from training.data import DataError
-        from training.hub import PushError
+        from twofold.model.contract import ContractError
+        from twofold.training.bundle_ops.push import PushError
+        from twofold.training.config.schema import ConfigError
+        from twofold.training.data.dataset import DataError
+        from twofold.training.trainer.checkpoint import CheckpointError
 
         if isinstance(error, UsageError | ConfigError | DataError | CheckpointError | ContractError | PushError):
             print(f"twofold-train: {error}", file=sys.stderr)
             return 2
-        from training.export import ExportError
-        from training.step import Diverged
+        from twofold.training.export.bundle import ExportError
+        from twofold.training.trainer.step import Diverged
 
         if isinstance(error, Diverged | ExportError):
             print(f"twofold-train: {error}", file=sys.stderr)

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model import contract
-from model.contract import Pixels
-from model.preprocessing import to_pixels
-from service.arrays import Arrays
-from service.bundles import DEFAULT_BUNDLE
-from service.client import Local
-from training.figures import CLASS, STYLE, Sheet, draw
+from twofold.model import contract
+from twofold.model.contract import Pixels
+from twofold.model.preprocessing import to_pixels
+from twofold.service.client import Local
+from twofold.service.runtime.array_api import Arrays
+from twofold.service.runtime.registry import DEFAULT_BUNDLE
+from twofold.training.reporting.paper_figures import CLASS, STYLE, Sheet, draw
 
 
 def matrix(local: Arrays, originals: Pixels) -> Pixels:

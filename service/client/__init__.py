@@ -1,17 +1,18 @@
 """The service from Python: `Client` and `AsyncClient` talk to a server, `Local` runs a bundle in this process. One interface, three doors.
 
-    from service.client import Client
+    from twofold.service.client import Client
     sneakers = Client("http://127.0.0.1:8000").generate("sneaker", n=16, seed=42)
     sneakers[0].save("sneaker.png")
 
-What is refused is raised as the class of `service.errors` that has the answer's `code`; where nobody answers, as `Unreachable`.
+A refusal is raised as the class of `twofold.service.runtime.errors` that has the answer's `code`; an unreachable server as
+`Unreachable`.
 """
 
-from service.client.http import AsyncClient, Client
-from service.client.local import Local
-from service.client.pictures import Matrix, Picture, Pictures
-from service.client.problems import Unreachable
-from service.client.results import Class, Encoding, Encodings, Inspection, ModelInfo, Verdict
+from twofold.service.client.errors import Unreachable
+from twofold.service.client.http import AsyncClient, Client
+from twofold.service.client.local import Local
+from twofold.service.client.pictures import Matrix, Picture, Pictures
+from twofold.service.client.results import Class, Encoding, Encodings, Inspection, ModelInfo, Verdict
 
 __all__ = [
     "AsyncClient",

@@ -13,11 +13,11 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from service import __version__
-from service.client import plans
-from service.client.plans import Ask, Plan
-from service.client.problems import Patience, read
-from service.errors import TwofoldError
+from twofold import __version__
+from twofold.service.client import calls
+from twofold.service.client.calls import Ask, Plan
+from twofold.service.client.errors import Patience, read
+from twofold.service.runtime.errors import TwofoldError
 
 TIMEOUT_S = 30.0  # above the deadline of a request that the service holds by default
 
@@ -66,19 +66,19 @@ class Client:
         self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport, headers=_HEADERS)
         self._patience, self._sleep = Patience(retries, max_wait_s), sleep
 
-    generate = _now(plans.generate)
-    encode = _now(plans.encode)
-    decode = _now(plans.decode)
-    swap = _now(plans.swap)
-    interpolate = _now(plans.interpolate)
-    animate = _now(plans.animate)
-    edit = _now(plans.edit)
-    inpaint = _now(plans.inpaint)
-    inspect = _now(plans.inspect)
-    models = _now(plans.models)
-    classes = _now(plans.classes)
-    card = _now(plans.card)
-    ready = _now(plans.ready)
+    generate = _now(calls.generate)
+    encode = _now(calls.encode)
+    decode = _now(calls.decode)
+    swap = _now(calls.swap)
+    interpolate = _now(calls.interpolate)
+    animate = _now(calls.animate)
+    edit = _now(calls.edit)
+    inpaint = _now(calls.inpaint)
+    inspect = _now(calls.inspect)
+    models = _now(calls.models)
+    classes = _now(calls.classes)
+    card = _now(calls.card)
+    ready = _now(calls.ready)
 
     def perform(self, plan: Plan[T]) -> T:
         """Drive a plan to its result. Raises what the service refuses, and Unreachable."""
@@ -133,19 +133,19 @@ class AsyncClient:
         self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s, transport=transport, headers=_HEADERS)
         self._patience, self._sleep = Patience(retries, max_wait_s), sleep
 
-    generate = _awaited(plans.generate)
-    encode = _awaited(plans.encode)
-    decode = _awaited(plans.decode)
-    swap = _awaited(plans.swap)
-    interpolate = _awaited(plans.interpolate)
-    animate = _awaited(plans.animate)
-    edit = _awaited(plans.edit)
-    inpaint = _awaited(plans.inpaint)
-    inspect = _awaited(plans.inspect)
-    models = _awaited(plans.models)
-    classes = _awaited(plans.classes)
-    card = _awaited(plans.card)
-    ready = _awaited(plans.ready)
+    generate = _awaited(calls.generate)
+    encode = _awaited(calls.encode)
+    decode = _awaited(calls.decode)
+    swap = _awaited(calls.swap)
+    interpolate = _awaited(calls.interpolate)
+    animate = _awaited(calls.animate)
+    edit = _awaited(calls.edit)
+    inpaint = _awaited(calls.inpaint)
+    inspect = _awaited(calls.inspect)
+    models = _awaited(calls.models)
+    classes = _awaited(calls.classes)
+    card = _awaited(calls.card)
+    ready = _awaited(calls.ready)
 
     async def perform(self, plan: Plan[T]) -> T:
         """Drive a plan to its result. Raises what the service refuses, and Unreachable."""

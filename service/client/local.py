@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from service.client.http import Client
-from service.settings import Settings
+from twofold.service.client.http import Client
+from twofold.service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.arrays import Arrays
+    from twofold.service.runtime.array_api import Arrays
 
 _PATIENT_S = 3600.0  # nobody else waits here: a slow machine may take its time
 
@@ -80,7 +80,7 @@ class Local(Client):
     """
 
     def __init__(self, bundle: Path | str | None = None, settings: Settings | None = None) -> None:
-        from service.bundles import Registry  # who asks a server needs no engine
+        from twofold.service.runtime.registry import Registry  # who asks a server needs no engine
 
         settings = replace(settings or Settings(), deadline_s=_PATIENT_S)
         self._settings = settings if bundle is None else replace(settings, bundle=(Path(bundle),))
@@ -90,14 +90,14 @@ class Local(Client):
     @cached_property
     def arrays(self) -> Arrays:
         """The default model, arrays in and arrays out."""
-        from service.arrays import Arrays
+        from twofold.service.runtime.array_api import Arrays
 
         return Arrays(self._registry.get(), self._settings)
 
     @asynccontextmanager
     async def _serving(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
-        from service.app import create_app  # who wants arrays alone needs no web framework
-        from service.metrics import Metrics
+        from twofold.service.http.app import create_app  # who wants arrays alone needs no web framework
+        from twofold.service.telemetry import Metrics
 
         app = create_app(self._settings, self._registry, Metrics())
         async with app.router.lifespan_context(app):

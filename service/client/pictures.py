@@ -15,9 +15,9 @@ from typing import Any, overload
 
 import numpy as np
 
-from model.contract import Pixels
-from service import imaging, recipe
-from service.client.results import Class, Entry, Listed, Verdict, told
+from twofold.model.contract import Pixels
+from twofold.service.client.results import Class, Entry, Listed, Verdict, told
+from twofold.service.runtime import image_io, provenance
 
 
 class Picture:
@@ -44,16 +44,16 @@ class Picture:
     @property
     def png(self) -> bytes:
         """The file as PNG: `data`, or where that is WebP the same pixels and recipe written anew."""
-        return self.data if self.suffix == ".png" else self._written(imaging.PNG)
+        return self.data if self.suffix == ".png" else self._written(image_io.PNG)
 
     @property
-    def image(self) -> imaging.PilPicture:
-        return imaging.to_image(self.data)
+    def image(self) -> image_io.PilPicture:
+        return image_io.to_image(self.data)
 
     @cached_property
     def recipe(self) -> dict[str, Any] | None:
         """What it takes to make this picture again; None where the server was told not to write it."""
-        text = imaging.recipe_of(self.data)
+        text = image_io.recipe_of(self.data)
         return None if text is None else json.loads(text)
 
     @property
@@ -83,16 +83,16 @@ class Picture:
         """Write it, recipe included. A suffix of the other format writes the same pixels in that. Raises ValueError on a third suffix."""
         path = Path(path)
         wanted = path.suffix.lower()
-        media = {".png": imaging.PNG, ".webp": imaging.WEBP}.get(wanted)
+        media = {".png": image_io.PNG, ".webp": image_io.WEBP}.get(wanted)
         if wanted != self.suffix and (media is None or self.suffix == ".gif"):
             raise ValueError("a picture is saved as .png or .webp, an animation as it is")
         path.write_bytes(self.data if media is None or wanted == self.suffix else self._written(media))
 
     def _written(self, media: str) -> bytes:
-        return imaging.encode(np.asarray(self), media, imaging.recipe_of(self.data))
+        return image_io.encode(np.asarray(self), media, image_io.recipe_of(self.data))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Pixels:
-        pixels: Pixels = imaging.to_array(self.data).astype(np.uint8 if dtype is None else dtype)
+        pixels: Pixels = image_io.to_array(self.data).astype(np.uint8 if dtype is None else dtype)
         return pixels
 
     def __bytes__(self) -> bytes:
@@ -124,11 +124,11 @@ class Pictures(Listed[Picture]):
         """All of them as one picture, to the byte what the service answers with; a single one is itself."""
         if len(self) == 1:
             return self[0]
-        texts = [imaging.recipe_of(picture.data) for picture in self]
+        texts = [image_io.recipe_of(picture.data) for picture in self]
         known = [text for text in texts if text is not None]
-        written = recipe.write_sheet(known, self.rows, self.cols) if known else None
+        written = provenance.write_sheet(known, self.rows, self.cols) if known else None
         media = "image/" + self[0].suffix[1:]
-        return Picture.of(imaging.encode(imaging.sheet(np.asarray(self), self.rows, self.cols, self._background), media, written))
+        return Picture.of(image_io.encode(image_io.sheet(np.asarray(self), self.rows, self.cols, self._background), media, written))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Pixels:
         pixels: Pixels = np.stack([picture.__array__(dtype) for picture in self])

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from model.contract import Floats
+from twofold.model.contract import Floats
 
 Entry = Mapping[str, Any]
 One = TypeVar("One")

@@ -14,12 +14,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from service import imaging
-from service.client.pictures import Picture
-from service.client.results import Encoding
-from service.codes import TOKEN_PREFIX
+from twofold.service.client.pictures import Picture
+from twofold.service.client.results import Encoding
+from twofold.service.runtime import image_io
+from twofold.service.runtime.latents import TOKEN_PREFIX
 
-Source: TypeAlias = str | PathLike[str] | bytes | NDArray[Any] | imaging.PilPicture | Picture | Encoding
+Source: TypeAlias = str | PathLike[str] | bytes | NDArray[Any] | image_io.PilPicture | Picture | Encoding
 Codes: TypeAlias = str | Picture | Encoding | Mapping[str, Any] | tuple[Any, Any]
 
 
@@ -43,7 +43,7 @@ def _file(source: Source) -> bytes:
         return bytes(source)
     if isinstance(source, str | PathLike):
         return Path(source).read_bytes()
-    return imaging.to_file(source)  # type: ignore[arg-type]
+    return image_io.to_file(source)  # type: ignore[arg-type]
 
 
 def several(sources: Source | Sequence[Source]) -> list[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model import contract
-from service.engine import Engine
+from twofold.model import contract
+from twofold.service.runtime.engine import Engine
 
 BATCHES = (1, 16, 64)
 PICTURES = 256  # of one measurement

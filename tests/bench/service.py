@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from service import __version__
-from service.client import Local
+from twofold import __version__
+from twofold.service.client import Local
 
 SEEDS = 64  # different requests; each has one right answer
 
@@ -86,7 +86,7 @@ def server(bundle: Path | None) -> Iterator[tuple[int, subprocess.Popen[bytes], 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port), *(["--bundle", bundle] if bundle else [])]
+    command = [sys.executable, "-m", "twofold", "serve", "--port", str(port), *(["--bundle", bundle] if bundle else [])]
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from service import cli, imaging
-from training import cli as training_cli
-from training.data import Pictures, load
+from twofold.service.cli import main as cli
+from twofold.service.runtime import image_io
+from twofold.training import cli as training_cli
+from twofold.training.data.dataset import Pictures, load
 
 PER_CLASS, BATCH, PEAK_RATE = 50, 64, 3e-3
 PER_PICTURE, SYNTHESIZED = 20, 1000  # of both the same number: 10,000 of ten classes
@@ -85,7 +86,7 @@ def write_folder(pictures: Pictures, folder: Path) -> None:
     for row, (pixels, label) in enumerate(zip(pictures.pixels, pictures.labels, strict=True)):
         place = folder / str(label)
         place.mkdir(parents=True, exist_ok=True)
-        (place / f"{row:05d}.png").write_bytes(imaging.encode(pixels, imaging.PNG, None))
+        (place / f"{row:05d}.png").write_bytes(image_io.encode(pixels, image_io.PNG, None))
 
 
 def make(kind: str, real: Pictures, folder: Path, seed: int, bundle: Path | None) -> Pictures:

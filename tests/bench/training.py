@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.batches import batches
-from training.codes import encode
-from training.config import read
-from training.data import Pictures
-from training.loop import build
-from training.memory import keep_memory
-from training.processes import ALONE
-from training.runfolder import environment
-from training.schedule import follow
-from training.step import Batch, make_optimizers, set_modes, step
+from twofold.training.config.schema import read
+from twofold.training.data.dataset import Pictures
+from twofold.training.trainer.batches import batches
+from twofold.training.trainer.calibration import encode
+from twofold.training.trainer.distributed import ALONE
+from twofold.training.trainer.malloc import keep_memory
+from twofold.training.trainer.optim import follow
+from twofold.training.trainer.run_dir import environment
+from twofold.training.trainer.step import Batch, make_optimizers, set_modes, step
+from twofold.training.trainer.trainer import build
 
 VARIANTS = {  # name: (channels last, bf16, memory kept)
     "plain: fp32, NCHW": (False, False, False),

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from model import contract
-from service.client import Local
 from tests.serving import serving
 from tests.toy import make_bundle
+from twofold.model import contract
+from twofold.service.client import Local
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 

@@ -11,9 +11,9 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from model import contract
-from model.contract import Card, CodeMap, Directions, Golden, Prior
 from tests import toy
+from twofold.model import contract
+from twofold.model.contract import Card, CodeMap, Directions, Golden, Prior
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/bundle.md").read_text(encoding="utf-8")

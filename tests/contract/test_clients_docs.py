@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from service.bundles import DEFAULT_BUNDLE
 from tests.serving import serving
+from twofold.service.runtime.registry import DEFAULT_BUNDLE
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/clients.md").read_text(encoding="utf-8")
 WAYS = ("curl", "python", "twofold")
 URL = "http://127.0.0.1:8000"
-PREAMBLE = f'from service.client import Client\nclient = Client("{URL}")\nfolder = "tests/data/pictures/"\n'  # of the blocks above
+PREAMBLE = f'from twofold.service.client import Client\nclient = Client("{URL}")\nfolder = "tests/data/pictures/"\n'  # of the blocks above
 
 
 def sections() -> Iterator[tuple[str, dict[str, str]]]:
@@ -47,7 +47,7 @@ def typed(tmp_path_factory) -> dict[str, dict[str, tuple[str, dict[str, bytes]]]
             (folder / "tests").symlink_to(ROOT / "tests")
             shim = folder / "bin"
             shim.mkdir()
-            (shim / "twofold").write_text(f'#!/bin/sh\nexec {sys.executable} -m service.cli "$@"\n')
+            (shim / "twofold").write_text(f'#!/bin/sh\nexec {sys.executable} -m twofold.service.cli.main "$@"\n')
             (shim / "twofold").chmod(0o755)
             environ = os.environ | {"PATH": f"{shim}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
             found[way] = {title: run(way, title, folder, environ, server.url) for title in SECTIONS}

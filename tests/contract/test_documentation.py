@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from service import errors, settings
-from service.metrics import Metrics
+from twofold.service import settings
+from twofold.service.runtime import errors
+from twofold.service.telemetry import Metrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/service.md").read_text(encoding="utf-8")

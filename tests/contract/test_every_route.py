@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import contract
-from service.bundles import DEFAULT_BUNDLE
 from tests import drawings
 from tests.serving import serving
+from twofold.model import contract
+from twofold.service.runtime.registry import DEFAULT_BUNDLE
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "docs/openapi.json").read_text(encoding="utf-8"))
 ROUTES = {f"{method.upper()} {path}": one for path, methods in DOCUMENT["paths"].items() for method, one in methods.items()}

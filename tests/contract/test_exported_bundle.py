@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from model import contract
-from model.prior import FittedDensity
-from service.client import Local
-from service.engine import Engine
-from training.codes import to_tensor
-from training.export import PARITY_ATOL
+from twofold.model import contract
+from twofold.model.prior import FittedDensity
+from twofold.service.client import Local
+from twofold.service.runtime.engine import Engine
+from twofold.training.export.bundle import PARITY_ATOL
+from twofold.training.trainer.calibration import to_tensor
 
 PICTURES = sorted((Path(__file__).parents[1] / "data" / "pictures").glob("*.png"))
 DTYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.UINT8: "uint8"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from docs import figures
-from model import contract
-from service.bundles import DEFAULT_BUNDLE
-from training.measures import BARS
+from twofold.model import contract
+from twofold.service.runtime.registry import DEFAULT_BUNDLE
+from twofold.training.evaluation.metric_table import BARS
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -7,7 +7,7 @@ import pytest
 
 TRAINING = ("torch", "onnx", "onnxscript", "datasets", "sklearn")
 WEB = ("fastapi", "starlette", "uvicorn", "pydantic")
-MEASURE = "from service.client import Local; from pathlib import Path; Local(Path(sys.argv[1])).arrays.generate(0)"
+MEASURE = "from twofold.service.client import Local; from pathlib import Path; Local(Path(sys.argv[1])).arrays.generate(0)"
 
 PROGRAM = """
 import sys
@@ -27,9 +27,9 @@ print(sorted(set(blocked) & set(sys.modules)))
 @pytest.mark.parametrize(
     ("does", "blocked"),
     [
-        ("import service.arrays, service.bundles", (*TRAINING, *WEB, "httpx")),
+        ("import twofold.service.runtime.array_api, twofold.service.runtime.registry", (*TRAINING, *WEB, "httpx")),
         (MEASURE, (*TRAINING, *WEB)),
-        ("import service.client", (*TRAINING, *WEB, "onnxruntime")),
+        ("import twofold.service.client", (*TRAINING, *WEB, "onnxruntime")),
     ],
     ids=["bundles", "arrays", "client"],
 )

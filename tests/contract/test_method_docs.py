@@ -6,12 +6,12 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from model.vae_gan import PARTS, Sizes
-from training.codes import ACTIONS
-from training.config import PRESETS, Config, DataConfig, Stage, Update
-from training.measures import MEASURES
-from training.step import TERMS
-from training.variants import read_plan
+from twofold.model.vae_gan import PARTS, Sizes
+from twofold.training.config.schema import PRESETS, Config, DataConfig, Stage, Update
+from twofold.training.evaluation.metric_table import MEASURES
+from twofold.training.experiments.ablation_plan import read_plan
+from twofold.training.trainer.calibration import ACTIONS
+from twofold.training.trainer.step import TERMS
 
 PAGE = (Path(__file__).parents[2] / "docs/method.md").read_text(encoding="utf-8")
 

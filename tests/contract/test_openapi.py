@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from service.app import STATUS, openapi_json
+from twofold.service.http.app import STATUS, openapi_json
 
 COMMITTED = Path(__file__).parents[2] / "docs/openapi.json"
 
@@ -13,7 +13,7 @@ def operations(document):
 
 
 def test_the_committed_document_is_the_apps():
-    assert COMMITTED.read_bytes() == openapi_json(), "run: python -m service.app > docs/openapi.json"
+    assert COMMITTED.read_bytes() == openapi_json(), "run: python -m twofold.service.http.app > docs/openapi.json"
 
 
 async def test_the_app_serves_the_committed_document(client):

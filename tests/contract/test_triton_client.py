@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from tritonclient import http as triton
 
-from service import __version__
-from service.client import Local
 from tests.serving import serving
 from tests.toy import make_bundle
+from twofold import __version__
+from twofold.service.client import Local
 
 Z_S = np.array([[2, 0, 0], [0.5, -1, 0.25]], np.float32)
 Z_U = np.array([[0, 1], [-1, 0.5]], np.float32)

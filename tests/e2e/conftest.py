@@ -16,7 +16,7 @@ SAMPLE = ROOT / "tests" / "data" / "fashion-sample"
 
 def twofold_train(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run `twofold-train` to its end; it must succeed."""
-    command = [sys.executable, "-m", "training.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "twofold.training", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     return done
@@ -31,7 +31,7 @@ def home(tmp_path_factory):
 def trained(home):
     """What the training of tiny.toml said; the run is home/run."""
     options = ("--data", SAMPLE, "--out", home / "run", "--threads", 1, "--device", "cpu")
-    return twofold_train("train", "training/configs/tiny.toml", *options)
+    return twofold_train("train", "training/config/presets/tiny.toml", *options)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def unmeasured(trained, home):
 @pytest.fixture(scope="session")
 def measured(unmeasured, home):
     """The table that a whole evaluation of it printed, its figures recorded in the bundle; the judge is small and quickly trained."""
-    from training.judge import JudgeConfig, train_judge
+    from twofold.training.evaluation.eval_classifier import JudgeConfig, train_judge
 
     train_judge(SAMPLE, home / "judge", JudgeConfig(widths=(8, 16, 16), epochs=3, batch=32), log=lambda line: None)
     return twofold_train("evaluate", unmeasured, "--data", SAMPLE, "--judge", home / "judge", "--record").stdout

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import contract
 from tests.serving import serving
+from twofold.model import contract
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]  # about a minute; a busy machine may take ten times that
 
@@ -180,7 +180,7 @@ def test_one_flipped_bit_and_the_server_refuses_to_start(bundle, tmp_path):
     decoder = bytearray((damaged / contract.DECODER).read_bytes())
     decoder[len(decoder) // 2] ^= 1
     (damaged / contract.DECODER).write_bytes(decoder)
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--bundle", str(damaged)]
+    command = [sys.executable, "-m", "twofold", "serve", "--port", "0", "--bundle", str(damaged)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert ended.stderr == "twofold: bundle damaged: decoder.onnx: its SHA-256 is not the one in SHA256SUMS\n"

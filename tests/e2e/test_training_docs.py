@@ -13,10 +13,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from model import contract
 from tests.hub import TOKEN, hub_server
 from tests.serving import serving
-from training.data import load
+from twofold.model import contract
+from twofold.training.data.dataset import load
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]  # a minute and a half of one free core
 
@@ -42,7 +42,7 @@ def home(tmp_path_factory):
         for number, pixels in enumerate(pictures.pixels[pictures.labels == label][:EACH]):
             Image.fromarray(pixels[..., 0]).save(home / "photos" / name / f"{number}.png")
     (home / "bin").mkdir()
-    for program, module in (("twofold-train", "training.cli"), ("twofold", "service.cli")):
+    for program, module in (("twofold-train", "twofold.training.cli"), ("twofold", "twofold.service.cli.main")):
         (home / "bin" / program).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
         (home / "bin" / program).chmod(0o755)
     return home

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.core.failures import FailureGroup
 
-from service.app import STATUS, openapi_json
-from service.bundles import DEFAULT_BUNDLE
 from tests.serving import serving
+from twofold.service.http.app import STATUS, openapi_json
+from twofold.service.runtime.registry import DEFAULT_BUNDLE
 
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))

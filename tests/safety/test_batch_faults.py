@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from service.errors import BadOutput
 from tests.gate import Gate
+from twofold.service.runtime.errors import BadOutput
 
 
 def rows(*values: float) -> tuple[np.ndarray]:

@@ -8,11 +8,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from model import contract
-from model.contract import ContractError
-from service.bundles import load
-from service.settings import Settings
 from tests.toy import make_bundle
+from twofold.model import contract
+from twofold.model.contract import ContractError
+from twofold.service.runtime.registry import load
+from twofold.service.settings import Settings
 
 SETTINGS = Settings(threads=1)
 FLIPS = 400

@@ -7,11 +7,11 @@ import zlib
 import numpy as np
 import pytest
 
-from service import imaging, recipe
-from service.app import STATUS
-from service.bundles import load
-from service.settings import Settings
 from tests import drawings, toy
+from twofold.service.http.app import STATUS
+from twofold.service.runtime import image_io, provenance
+from twofold.service.runtime.registry import load
+from twofold.service.settings import Settings
 
 MARK = "Zebra77"  # stands in inputs; no refusal may repeat it
 TYPED = {"content-type": "application/json"}
@@ -383,11 +383,11 @@ def recipe_of(**changed):
 
 
 def carrying(text, width=8, height=8):
-    return imaging.encode(np.zeros((height, width, 1), np.uint8), imaging.PNG, text)
+    return image_io.encode(np.zeros((height, width, 1), np.uint8), image_io.PNG, text)
 
 
 def sheet_of(cells, rows, cols, **changed):
-    return recipe.write_sheet([recipe_of(**changed)] * cells, rows, cols)
+    return provenance.write_sheet([recipe_of(**changed)] * cells, rows, cols)
 
 
 @pytest.mark.parametrize(

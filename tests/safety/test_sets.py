@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from service import cli
 from tests.sets import ROOT, command, contents, environ, twofold
+from twofold.service.cli import main
 
 KILLS = int(os.environ.get("KILLS", "4"))
 PER_CLASS = 1000
@@ -109,13 +109,13 @@ def test_a_disk_that_is_full_at_any_byte_leaves_nothing_half_written_and_the_set
     toy_bundle, tmp_path, capsys, out
 ):
     asked = ["synthesize", "--per-class", "80", "--bundle", str(toy_bundle), "--out"]
-    assert cli.main([*asked, str(tmp_path / "whole" / out)]) == 0
+    assert main.main([*asked, str(tmp_path / "whole" / out)]) == 0
     place = tmp_path / "cut" / out
     for size_bytes in (0, 100, 300, 450, 2_000, 30_000, 120_000, 150_000):
         before = contents(place) if place.exists() else {}
         capsys.readouterr()
         with files_end_at(size_bytes):
-            code = cli.main([*asked, str(place)])
+            code = main.main([*asked, str(place)])
         said = capsys.readouterr().err
         assert code in (0, 1), said
         assert code == 0 or "the disk is full; make room" in said
@@ -124,6 +124,6 @@ def test_a_disk_that_is_full_at_any_byte_leaves_nothing_half_written_and_the_set
         assert before.items() <= after.items()
         for picture in place.rglob("*.png"):
             Image.open(picture).load()
-    assert cli.main([*asked, str(place)]) == 0
+    assert main.main([*asked, str(place)]) == 0
     assert contents(place) == contents(tmp_path / "whole" / out)
     assert [path.name for path in place.parent.iterdir()] == [out]

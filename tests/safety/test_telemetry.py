@@ -13,8 +13,8 @@ from tests.toy import make_bundle
 
 ROOT = Path(__file__).parents[2]
 SILENCERS = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS"}
-SERVE = "import sys; from pathlib import Path; from service.client import Local; Local(Path(sys.argv[1]))"
-TRAIN = """import sys, training.export, onnxruntime
+SERVE = "import sys; from pathlib import Path; from twofold.service.client import Local; Local(Path(sys.argv[1]))"
+TRAIN = """import sys, twofold.training.export.bundle, onnxruntime
 onnxruntime.InferenceSession(sys.argv[1] + "/decoder.onnx", providers=["CPUExecutionProvider"])"""
 
 

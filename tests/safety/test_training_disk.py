@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.trainee import config, learned, pictures
-from training.checkpoint import CheckpointError
-from training.loop import Stopped, Trainer
+from twofold.training.trainer.checkpoint import CheckpointError
+from twofold.training.trainer.trainer import Stopped, Trainer
 
 TRAIN, HELD = pictures(), pictures(10, seed=1)
 

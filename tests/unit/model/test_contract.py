@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import contract
-from model.contract import Card, CodeMap, ContractError, Dims, Directions, Preprocessing, TensorSpec
 from tests import toy
+from twofold.model import contract
+from twofold.model.contract import Card, CodeMap, ContractError, Dims, Directions, Preprocessing, TensorSpec
 
 CARD = Card(
     name="toy",

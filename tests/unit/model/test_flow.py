@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch.autograd.functional import jacobian
 from torch.distributions import MultivariateNormal
 
-from model import couplings, losses
-from model.couplings import BOUND, MAX_LOG_SCALE, MIN_SHARE
-from model.flow import FLOW_KINDS, ClassFlow
+from twofold.model import couplings, losses
+from twofold.model.couplings import BOUND, MAX_LOG_SCALE, MIN_SHARE
+from twofold.model.flow import FLOW_KINDS, ClassFlow
 
 CLASSES, DIM, DIM_S = 3, 5, 4
 VARIANTS = [pytest.param(kind, dim_s, id=f"{kind}, {'code' if dim_s else 'class'}") for kind in FLOW_KINDS for dim_s in (0, DIM_S)]

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from model import losses
-from model.posterior import DiagonalGaussian
-from model.prior import ClassPrior
+from twofold.model import losses
+from twofold.model.posterior import DiagonalGaussian
+from twofold.model.prior import ClassPrior
 
 seeds = st.integers(0, 2**31 - 1)
 

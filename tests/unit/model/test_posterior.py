@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.posterior import DiagonalGaussian
+from twofold.model.posterior import DiagonalGaussian
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.contract import Dims, Preprocessing
-from model.preprocessing import to_pixels
+from twofold.model.contract import Dims, Preprocessing
+from twofold.model.preprocessing import to_pixels
 
 
 def dims(width=4, height=4, channels=1):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
-from model.prior import ClassPrior, FittedDensity, FittedPrior
+from twofold.model.prior import ClassPrior, FittedDensity, FittedPrior
 
 
 def learned(seed: int, classes: int, dim_s: int) -> ClassPrior:

@@ -8,12 +8,12 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from model.blocks import BLOCKS
-from model.decoder import Decoder, Modulation
-from model.encoders import LOG_VAR_LIMITS, ClassEncoder, StyleEncoder
-from model.posterior import DiagonalGaussian
-from model.prior import FittedDensity
-from model.vae_gan import SIZES_OF, Sizes, VaeGan
+from twofold.model.blocks import BLOCKS
+from twofold.model.decoder import Decoder, Modulation
+from twofold.model.encoders import LOG_VAR_LIMITS, ClassEncoder, StyleEncoder
+from twofold.model.posterior import DiagonalGaussian
+from twofold.model.prior import FittedDensity
+from twofold.model.vae_gan import SIZES_OF, Sizes, VaeGan
 
 ROWS, CLASSES = 8, 4
 SIZES = Sizes(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import codes
-from service.routes import answering
 from tests import drawings
+from twofold.service.http import responses
+from twofold.service.runtime import latents
 
 JSON, ZIP, NPZ = ({"accept": media} for media in ("application/json", "application/zip", "application/x-npz"))
 GENERATE = ("/generate", {"class": 1, "n": 3, "seed": 5, "index": 4})
@@ -66,7 +66,7 @@ async def test_arrays_hold_the_pixels_and_codes_that_json_holds(client, path, bo
     assert found["z_s"].dtype == found["z_u"].dtype == np.float32
     for k, image in enumerate(told):
         assert np.array_equal(found["pixels"][k, :, :, 0], np.asarray(Image.open(io.BytesIO(base64.b64decode(image["image"])))))
-        z_s, z_u = codes.unpack_token(image["code"], model.card)
+        z_s, z_u = latents.unpack_token(image["code"], model.card)
         assert found["z_s"][k].tobytes() == z_s.tobytes()
         assert found["z_u"][k].tobytes() == z_u.tobytes()
 
@@ -114,9 +114,9 @@ async def test_a_zip_of_as_many_pictures_as_the_cap_is_whole_and_carries_recipes
 async def test_a_route_needs_nothing_of_its_own_for_archives(client):
     """What a route hands over for JSON is enough: pixels, recipes, entries with their code."""
     model = client.app.state.house.registry.get()
-    z_s, z_u = codes.class_mean(model.prior, 1), np.zeros(2, np.float32)
-    entries = [{"frame": 0, "t": 0.0, "code": codes.pack_token(z_s, z_u, model.card)}]
-    drawn = answering.Drawn(model, np.zeros((1, 8, 8, 1), np.uint8), [{}], entries, "another", 1, 1)
-    visit = answering.Visit(client.app.state.house, "r", 0.0)
-    zipped = zipfile.ZipFile(io.BytesIO((await answering.respond(visit, answering.ZIP, drawn, "png")).body))
+    z_s, z_u = latents.class_mean(model.prior, 1), np.zeros(2, np.float32)
+    entries = [{"frame": 0, "t": 0.0, "code": latents.pack_token(z_s, z_u, model.card)}]
+    drawn = responses.Drawn(model, np.zeros((1, 8, 8, 1), np.uint8), [{}], entries, "another", 1, 1)
+    visit = responses.Visit(client.app.state.house, "r", 0.0)
+    zipped = zipfile.ZipFile(io.BytesIO((await responses.respond(visit, responses.ZIP, drawn, "png")).body))
     assert json.loads(zipped.read("manifest.json"))["images"] == [{"file": "0000.png", **entries[0]}]

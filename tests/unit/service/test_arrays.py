@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.contract import ContractError
-from model.preprocessing import to_pixels
-from service.client import Local
-from service.errors import Invalid, UnsupportedMedia
+from twofold.model.contract import ContractError
+from twofold.model.preprocessing import to_pixels
+from twofold.service.client import Local
+from twofold.service.runtime.errors import Invalid, UnsupportedMedia
 
 
 @pytest.fixture(scope="module")

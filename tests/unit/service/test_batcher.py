@@ -7,9 +7,9 @@ from concurrent.futures import Executor, Future
 import numpy as np
 import pytest
 
-from service.batcher import Batcher, Cost
-from service.errors import DeadlinePassed, Draining, Invalid, NotReady, QueueFull
 from tests.gate import Gate
+from twofold.service.runtime.batcher import Batcher, Cost
+from twofold.service.runtime.errors import DeadlinePassed, Draining, Invalid, NotReady, QueueFull
 
 FAR = 60.0
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model import contract
-from service.bundles import Registry, load, load_engine, mean_look
-from service.errors import Invalid, NotFound, NotReady
-from service.settings import Settings
 from tests.toy import DIRECTIONS, make_bundle
+from twofold.model import contract
+from twofold.service.runtime.errors import Invalid, NotFound, NotReady
+from twofold.service.runtime.registry import Registry, load, load_engine, mean_look
+from twofold.service.settings import Settings
 
 SETTINGS = Settings(threads=1, batch_rows=4)
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from service.bundles import load
-from service.settings import Settings
 from tests.toy import make_bundle
+from twofold.service.runtime.registry import load
+from twofold.service.settings import Settings
 
 URL = "/generate?class=1&seed=5"
 

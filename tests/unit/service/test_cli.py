@@ -1,29 +1,29 @@
 """The command line: light until it must be heavy, one clear line when it cannot start."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
-from service import __version__
+from twofold import __version__
 
 ROOT = Path(__file__).parents[3]
 
 
 def twofold(*arguments, **variables):
     environ = {key: value for key, value in os.environ.items() if not key.startswith("TWOFOLD_")} | variables
-    command = [sys.executable, "-m", "service.cli", *arguments]
+    command = [sys.executable, "-m", "twofold", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"]])
 def test_help_imports_nothing_heavy(arguments):
     script = (
-        "import sys, service.cli\n"
-        f"try: service.cli.main({arguments})\n"
+        "import sys, twofold.service.cli.main\n"
+        f"try: twofold.service.cli.main.main({arguments})\n"
         "except SystemExit: pass\n"
         "print(sorted({'numpy', 'fastapi', 'httpx', 'onnxruntime', 'PIL', 'pydantic', 'pyarrow', 'asyncio'} & set(sys.modules)))"
     )
@@ -33,7 +33,7 @@ def test_help_imports_nothing_heavy(arguments):
 
 
 def test_the_version_is_the_distributions():
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
+    assert importlib.metadata.version("twofold") == __version__
     assert twofold("--version").stdout == f"twofold {__version__}\n"
 
 

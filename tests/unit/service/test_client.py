@@ -11,11 +11,11 @@ import httpx
 import numpy as np
 import pytest
 
-from service import errors
-from service.app import STATUS
-from service.client import AsyncClient, Client, Local, Picture, Unreachable, plans
-from service.client.local import InProcess
 from tests.serving import serving
+from twofold.service.client import AsyncClient, Client, Local, Picture, Unreachable, calls
+from twofold.service.client.local import InProcess
+from twofold.service.http.app import STATUS
+from twofold.service.runtime import errors
 
 GREY = {"class": {"index": 0, "name": "Alpha"}, "code": "c1.x", "image": ""}
 
@@ -346,11 +346,11 @@ def test_ready_asks_once_and_is_a_plain_answer(local):
 
 
 def test_all_three_have_every_plan_with_the_same_signature():
-    names = [name for name, one in vars(plans).items() if inspect.isgeneratorfunction(one) and not name.startswith("_")]
+    names = [name for name, one in vars(calls).items() if inspect.isgeneratorfunction(one) and not name.startswith("_")]
     assert {"generate", "encode", "decode", "swap", "interpolate", "edit", "inpaint", "inspect", "models", "classes", "ready"} <= set(names)
     for name in names:
         for kind in (Client, AsyncClient, Local):
-            assert inspect.signature(getattr(kind, name)) == inspect.signature(getattr(plans, name))
+            assert inspect.signature(getattr(kind, name)) == inspect.signature(getattr(calls, name))
             assert getattr(kind, name).__doc__
 
 

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from service import cli
-from service.client import Local, Picture, plans
-from service.commands.doctor import available_mb
 from tests.serving import serving
+from twofold.service.cli import main
+from twofold.service.cli.doctor import available_mb
+from twofold.service.client import Local, Picture, calls
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,13 +38,13 @@ def twofold(toy_bundle, tmp_path, monkeypatch):
 
     def run(*arguments: object) -> int:
         bundle = () if "--server" in arguments else ("--bundle", str(toy_bundle))
-        return cli.main([str(one) for one in (*arguments, *bundle)])
+        return main.main([str(one) for one in (*arguments, *bundle)])
 
     return run
 
 
 def piped(*arguments: str, stdin: bytes = b"", **options) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "service.cli", *arguments]
+    command = [sys.executable, "-m", "twofold", *arguments]
     return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, timeout=120, check=False, **options)
 
 
@@ -198,20 +198,20 @@ def test_every_way_to_end_has_its_code_and_one_line(twofold, capsys, arguments, 
 )
 def test_usage_is_refused_before_anything_is_loaded(twofold, arguments, capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
+        main.main(arguments)
     assert ended.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_reader_that_has_had_enough_is_no_fault(toy_bundle):
-    command = f"{sys.executable} -m service.cli models toy --bundle {toy_bundle}; echo $? >&2"
+    command = f"{sys.executable} -m twofold.service.cli.main models toy --bundle {toy_bundle}; echo $? >&2"
     done = subprocess.run(["/bin/sh", "-c", f"({command}) | true"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.stderr == "0\n"
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback():
     with socket.create_server(("127.0.0.1", 0)) as mute:  # takes the connection and never answers
-        command = [sys.executable, "-m", "service.cli", "models", "--server", f"http://127.0.0.1:{mute.getsockname()[1]}"]
+        command = [sys.executable, "-m", "twofold", "models", "--server", f"http://127.0.0.1:{mute.getsockname()[1]}"]
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
             connection, _ = mute.accept()
             process.send_signal(signal.SIGINT)
@@ -306,13 +306,13 @@ def test_the_doctor_names_what_is_ill_and_still_checks_the_rest(toy_bundle, tmp_
     bad = shutil.copytree(toy_bundle, tmp_path / "bad")
     (bad / "decoder.onnx").write_bytes(b"")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        code = cli.main(["doctor", "--port", str(taken.getsockname()[1]), "--bundle", str(bad), "--bundle", str(toy_bundle)])
+        code = main.main(["doctor", "--port", str(taken.getsockname()[1]), "--bundle", str(bad), "--bundle", str(toy_bundle)])
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert code == 5
     assert [name for state, name, _ in lines if state == "ILL"] == ["port", "bundle bad"]
     assert ["decoder.onnx" in said for _, name, said in lines if name == "bundle bad"] == [True]
     monkeypatch.setenv("TWOFOLD_PRT", "1")
-    assert cli.main(["doctor"]) == 5
+    assert main.main(["doctor"]) == 5
     assert "ILL\tsettings\tTWOFOLD_PRT is not a setting" in capsys.readouterr().out
 
 
@@ -335,14 +335,14 @@ def test_free_memory_is_what_the_system_has_and_the_container_leaves(tmp_path):
 
 def options_of(name: str) -> dict[str, object]:
     """Name -> default of every argument of a command."""
-    (commands,) = (action for action in cli.parser()._actions if isinstance(action.choices, dict))
+    (commands,) = (action for action in main.parser()._actions if isinstance(action.choices, dict))
     return {action.dest: action.default for action in commands.choices[name]._actions}
 
 
 @pytest.mark.parametrize("name", ["generate", "encode", "decode", "swap", "interpolate", "edit", "inpaint", "inspect"])
 def test_a_command_has_the_names_and_defaults_of_its_call(name):
     options = options_of(name)
-    for parameter in inspect.signature(getattr(plans, name)).parameters.values():
+    for parameter in inspect.signature(getattr(calls, name)).parameters.values():
         assert parameter.name in options
         if parameter.name != "format" and parameter.default is not inspect.Parameter.empty:  # --out's suffix may choose the format
             assert options[parameter.name] == parameter.default, parameter.name

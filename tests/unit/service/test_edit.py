@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import codes
-from service.bundles import load
-from service.client import Local
-from service.settings import Settings
 from tests import drawings, toy
+from twofold.service.client import Local
+from twofold.service.runtime import latents
+from twofold.service.runtime.registry import load
+from twofold.service.settings import Settings
 
 JSON = {"accept": "application/json"}
 
@@ -41,7 +41,7 @@ def source(local):
 
 @pytest.fixture
 def token(local, source):
-    return codes.pack_token(*source, local.card)
+    return latents.pack_token(*source, local.card)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def steered(open_door, tmp_path):
 
 async def edited(client, local, **fields):
     answer = (await ok(client.post("/edit", json=fields, headers=JSON))).json()
-    return [codes.unpack_token(image["code"], local.card) for image in answer["images"]]
+    return [latents.unpack_token(image["code"], local.card) for image in answer["images"]]
 
 
 async def test_without_a_wish_the_picture_comes_back_as_the_model_sees_it(client, local, source, token):
@@ -79,9 +79,9 @@ async def test_other_styles_of_the_same_class_are_those_of_the_seed(client, loca
     got = await edited(client, local, image=token, style_spread=1, n=3, seed=4, index=7)
     for k, (z_s, z_u) in enumerate(got):
         assert z_s.tobytes() == source[0].tobytes()
-        np.testing.assert_allclose(z_u, codes.sample_z_u(local.prior, 4, 7 + k), rtol=1e-6)
+        np.testing.assert_allclose(z_u, latents.sample_z_u(local.prior, 4, 7 + k), rtol=1e-6)
     half = await edited(client, local, image=token, style_spread=0.5, n=2, seed=4, index=7, temperature=0.5)
-    assert half[0][1].tobytes() == codes.other_style(local.prior, source[1], 0.5, 4, 7, 0.5).tobytes()
+    assert half[0][1].tobytes() == latents.other_style(local.prior, source[1], 0.5, 4, 7, 0.5).tobytes()
 
 
 async def test_each_picture_can_be_had_alone(client, token):
@@ -152,16 +152,16 @@ async def test_every_recipe_makes_its_picture_again(steered, local, token):
     for wish in wishes:
         for image in (await ok(steered.post("/edit", json={"image": token} | wish, headers=JSON))).json()["images"]:
             recipe = json.loads(Image.open(io.BytesIO(base64.b64decode(image["image"]))).text["twofold"])
-            z_s, z_u = codes.unpack_token(recipe["code"], local.card)
+            z_s, z_u = latents.unpack_token(recipe["code"], local.card)
             if "class" in recipe:
-                z_s = codes.toward_class(local.prior, z_s, recipe["class"], recipe["strength"])
+                z_s = latents.toward_class(local.prior, z_s, recipe["class"], recipe["strength"])
             if "seed" in recipe:
                 drawn = (recipe[name] for name in ("style_spread", "seed", "index", "temperature"))
-                z_u = codes.other_style(local.prior, z_u, *drawn)
+                z_u = latents.other_style(local.prior, z_u, *drawn)
             if "directions" in recipe:
-                assert recipe["directions_hash"] == codes.directions_hash(toy.DIRECTIONS.directions)
-                z_u = codes.steer(z_u, toy.DIRECTIONS.directions, {int(row): weight for row, weight in recipe["directions"].items()})
-            assert codes.pack_token(z_s, z_u, local.card) == image["code"]
+                assert recipe["directions_hash"] == latents.directions_hash(toy.DIRECTIONS.directions)
+                z_u = latents.steer(z_u, toy.DIRECTIONS.directions, {int(row): weight for row, weight in recipe["directions"].items()})
+            assert latents.pack_token(z_s, z_u, local.card) == image["code"]
             assert np.array_equal(local.decode(z_s[None], z_u[None])[0, :, :, 0], pixels_of(image))
 
 

@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from model import contract
-from service.engine import Engine, cpu_quota
 from tests import toy
+from twofold.model import contract
+from twofold.service.runtime.engine import Engine, cpu_quota
 
 
 @pytest.fixture(scope="module")

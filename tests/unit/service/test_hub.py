@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model import contract
-from service.hub import HubError, fetch, is_on_hub
 from tests.serving import serving
+from twofold.model import contract
+from twofold.service.runtime.hub import HubError, fetch, is_on_hub
 
 ROOT = Path(__file__).parents[3]
 COMMIT = "0123456789" * 4
@@ -37,7 +37,7 @@ def cache(toy_bundle, tmp_path):
     return tmp_path / "cache"
 
 
-def said(bundle, cache, offline, program=("-m", "service.cli"), **variables):
+def said(bundle, cache, offline, program=("-m", "twofold"), **variables):
     """The one line with which `twofold serve` refuses to start."""
     environ = {**os.environ, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": offline, "HF_ENDPOINT": NOBODY, **variables}
     command = [sys.executable, *program, "serve", "--port", "0", "--bundle", bundle]
@@ -83,7 +83,7 @@ def test_a_damaged_cache_is_found_out_as_a_damaged_folder_is(cache):
 
 
 def test_without_the_extra_it_says_what_to_install(cache):
-    program = "import sys; sys.modules['huggingface_hub'] = None; from service.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = "import sys; sys.modules['huggingface_hub'] = None; from twofold.service.cli.main import main; sys.exit(main(sys.argv[1:]))"
     line = said("hf:somebody/toy", cache, "1", program=("-c", program))
     assert line == "twofold: bundle hf:somebody/toy: this needs huggingface_hub: pip install 'twofold[hub]'\n"
 

@@ -87,9 +87,9 @@ async def test_health_looks_at_neither_query_nor_body(client):
 
 
 async def test_a_large_answer_is_the_same_off_the_event_loop(open_door, tmp_path):
-    from service.bundles import load
-    from service.settings import Settings
     from tests.toy import DIMS, make_bundle
+    from twofold.service.runtime.registry import load
+    from twofold.service.settings import Settings
 
     dims = type(DIMS)(dim_s=3, dim_u=2, classes=4, height=96, width=96, channels=1)
     client = await open_door(load(make_bundle(tmp_path / "large", dims, name="large"), Settings()))

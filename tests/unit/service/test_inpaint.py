@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import codes
-from service.client import Local
 from tests import drawings
+from twofold.service.client import Local
+from twofold.service.runtime import latents
 
 JSON = {"accept": "application/json"}
 BOX = [2, 3, 4, 2]
@@ -123,7 +123,7 @@ async def test_json_tells_the_class_and_the_code_that_the_hole_was_drawn_from(cl
     assert image["class"] == {"index": 2, "name": "Gamma"}
     assert base64.b64decode(image["image"])[8:12] == b"WEBP"
     assert answer["notes"] == {"image": [[]]}
-    z_s, z_u = codes.unpack_token(image["code"], local.card)
+    z_s, z_u = latents.unpack_token(image["code"], local.card)
     filled = level(base64.b64decode(image["image"]))[:, :, 0]
     assert np.array_equal(local.decode(z_s[None], z_u[None])[0, :, :, 0][HOLE], filled[HOLE])
 
@@ -134,7 +134,7 @@ async def test_the_recipe_draws_the_hole_again_and_the_picture_holds_the_rest(cl
     assert recipe.keys() - {"model", "model_hash", "provider", "service", "twofold"} == {"do", "code", "hole", "n"}
     hole = np.unpackbits(np.frombuffer(base64.b64decode(recipe["hole"]), np.uint8), count=64).reshape(8, 8).astype(bool)
     assert np.array_equal(hole, HOLE)
-    z_s, z_u = codes.unpack_token(recipe["code"], local.card)
+    z_s, z_u = latents.unpack_token(recipe["code"], local.card)
     again = np.where(hole, local.decode(z_s[None], z_u[None])[0, :, :, 0], level(data))
     assert np.array_equal(again, level(data))
     assert not np.array_equal(level(data)[HOLE], drawn[HOLE])

@@ -5,8 +5,8 @@ import base64
 import numpy as np
 import pytest
 
-from service import inpainting
-from service.errors import Invalid
+from twofold.service.runtime import inpainting
+from twofold.service.runtime.errors import Invalid
 
 rng = np.random.default_rng(0)
 

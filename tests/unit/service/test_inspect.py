@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import contract
-from service import codes, imaging, recipe
-from service.bundles import load
-from service.settings import Settings
 from tests import drawings
 from tests.toy import DIRECTIONS, make_bundle
+from twofold.model import contract
+from twofold.service.runtime import image_io, latents, provenance
+from twofold.service.runtime.registry import load
+from twofold.service.settings import Settings
 
 JSON = {"accept": "application/json"}
 MADE = {"class": 1, "seed": 5, "index": 2, "temperature": 0.5}
@@ -45,8 +45,8 @@ def pixels_of(picture):
 
 
 def written_in(picture):
-    header = imaging.check_picture(picture, Settings())
-    return imaging.read_recipe(picture, header, 2**20)
+    header = image_io.check_picture(picture, Settings())
+    return image_io.read_recipe(picture, header, 2**20)
 
 
 def model_of(client):
@@ -122,15 +122,15 @@ async def test_one_changed_pixel_is_found(client):
     picture = await made(client, "/generate", MADE | {"n": 5})
     pixels = pixels_of(picture).copy()
     pixels[9, 9] ^= 1
-    told = await inspected(client, imaging.encode(pixels, imaging.PNG, written_in(picture)))
+    told = await inspected(client, image_io.encode(pixels, image_io.PNG, written_in(picture)))
     assert verdict(told) == (False, 1, [])
     pixels[15, 23] = 0  # a spare cell
-    assert (await inspected(client, imaging.encode(pixels, imaging.PNG, written_in(picture))))["max_difference"] == 255
+    assert (await inspected(client, image_io.encode(pixels, image_io.PNG, written_in(picture))))["max_difference"] == 255
 
 
 async def test_another_recipe_in_the_same_picture_is_found(client):
     picture, other = [await made(client, "/generate", MADE | {"seed": seed}) for seed in (5, 6)]
-    told = await inspected(client, imaging.encode(pixels_of(picture), imaging.PNG, written_in(other)))
+    told = await inspected(client, image_io.encode(pixels_of(picture), image_io.PNG, written_in(other)))
     assert told["verified"] is False
     assert told["max_difference"] > 1
 
@@ -139,14 +139,14 @@ async def test_another_recipe_in_the_same_picture_is_found(client):
 async def test_off_the_cpu_provider_one_grey_level_is_allowed_and_two_are_not(open_door, toy_bundle, ours, theirs):
     model = load(toy_bundle, Settings())
     model.provider = theirs
-    text = recipe.write(model, "decode", {"class": 1, "index": 0, "n": 1, "seed": 5})
-    z_s, z_u = codes.sample_z_s(model.prior, 1, 5, 0), codes.sample_z_u(model.prior, 5, 0)
+    text = provenance.write(model, "decode", {"class": 1, "index": 0, "n": 1, "seed": 5})
+    z_s, z_u = latents.sample_z_s(model.prior, 1, 5, 0), latents.sample_z_u(model.prior, 5, 0)
     (pixels,) = model.engine.decode(z_s[None], z_u[None])
     model.provider = ours
     client = await open_door(model)
     for off, verified in ((0, True), (1, True), (2, False)):
         shown = (pixels + np.where(pixels < 128, off, -off)).astype(np.uint8)
-        told = await inspected(client, imaging.encode(shown, imaging.PNG, text))
+        told = await inspected(client, image_io.encode(shown, image_io.PNG, text))
         assert verdict(told) == (verified, off, ["not on the CPU both times: one grey level is allowed"])
 
 
@@ -162,14 +162,14 @@ async def test_another_models_picture_is_told_by_both_hashes_and_not_judged(clie
 
 async def test_a_picture_of_a_version_that_says_so_is_still_compared(client):
     picture = await made(client, "/generate", MADE)
-    older = recipe.write(model_of(client), "generate", json.loads(written_in(picture)) | {"service": "0.0.1"})
-    told = await inspected(client, imaging.encode(pixels_of(picture), imaging.PNG, older))
+    older = provenance.write(model_of(client), "generate", json.loads(written_in(picture)) | {"service": "0.0.1"})
+    told = await inspected(client, image_io.encode(pixels_of(picture), image_io.PNG, older))
     assert verdict(told) == (True, 0, ["made by another version of the service"])
 
 
 async def test_a_kind_that_cannot_be_made_again_is_told_and_not_judged(client):
-    text = recipe.write(model_of(client), "unheard", {"n": 1})
-    told = await inspected(client, imaging.encode(np.zeros((8, 8, 1), np.uint8), imaging.PNG, text))
+    text = provenance.write(model_of(client), "unheard", {"n": 1})
+    told = await inspected(client, image_io.encode(np.zeros((8, 8, 1), np.uint8), image_io.PNG, text))
     assert verdict(told) == (None, None, ["pictures of this kind cannot be made again from their recipe alone"])
 
 
@@ -205,12 +205,12 @@ async def test_a_filled_picture_is_verified_in_its_hole(client):
     for x, found in ((1, (True, 0, [note])), (2, (False, 1, [note]))):
         pixels = pixels_of(picture).copy()
         pixels[3, x] ^= 1
-        assert verdict(await inspected(client, imaging.encode(pixels, imaging.PNG, written_in(picture)))) == found
+        assert verdict(await inspected(client, image_io.encode(pixels, image_io.PNG, written_in(picture)))) == found
 
 
 async def test_a_recipe_that_this_model_never_wrote_is_false(client):
-    text = recipe.write(model_of(client), "generate", MADE | {"class": 4, "class_temperature": 1.0, "n": 1, "sampler": "fitted"})
-    told = await inspected(client, imaging.encode(np.zeros((8, 8, 1), np.uint8), imaging.PNG, text))
+    text = provenance.write(model_of(client), "generate", MADE | {"class": 4, "class_temperature": 1.0, "n": 1, "sampler": "fitted"})
+    told = await inspected(client, image_io.encode(np.zeros((8, 8, 1), np.uint8), image_io.PNG, text))
     assert verdict(told) == (False, None, ["the recipe was changed: class must be an integer from 0 to 3"])
 
 

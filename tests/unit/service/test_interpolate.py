@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import codes
-from service.client import Local
 from tests import drawings
+from twofold.service.client import Local
+from twofold.service.runtime import latents
 
 JSON = {"accept": "application/json"}
 
@@ -34,7 +34,7 @@ def local(toy_bundle):
 def tokens(local):
     """Two codes of other classes and other styles."""
     z_s, z_u = local.sample([0, 2], seed=5)
-    return [codes.pack_token(z_s[k], z_u[k], local.card) for k in range(2)]
+    return [latents.pack_token(z_s[k], z_u[k], local.card) for k in range(2)]
 
 
 async def frames_of(client, **fields):
@@ -46,9 +46,9 @@ async def test_frames_go_evenly_from_the_first_key_to_the_last(client, local, to
     assert [image["frame"] for image in images] == [0, 1, 2, 3, 4]
     assert [image["t"] for image in images] == [0, 0.25, 0.5, 0.75, 1]
     assert [images[0]["code"], images[-1]["code"]] == tokens
-    a, b = (np.concatenate(codes.unpack_token(token, local.card)) for token in tokens)
+    a, b = (np.concatenate(latents.unpack_token(token, local.card)) for token in tokens)
     for image in images:
-        z_s, z_u = codes.unpack_token(image["code"], local.card)
+        z_s, z_u = latents.unpack_token(image["code"], local.card)
         np.testing.assert_allclose(np.concatenate([z_s, z_u]), (1 - image["t"]) * a + image["t"] * b, rtol=1e-5)
         assert np.array_equal(pixels_of(base64.b64decode(image["image"])), local.decode(z_s[None], z_u[None])[0, :, :, 0])
 
@@ -71,12 +71,12 @@ async def test_keys_may_be_pictures_tokens_and_classes_in_one_request(client, lo
     sent = base64.b64encode(picture).decode()
     keys = [sent, tokens[0], {"code": tokens[1]}, {"class": "beta", "seed": 3, "index": 1}]
     answer = (await ok(client.post("/interpolate", json={"keys": keys, "frames": 4}, headers=JSON))).json()
-    got = [codes.unpack_token(image["code"], local.card) for image in answer["images"]]
+    got = [latents.unpack_token(image["code"], local.card) for image in answer["images"]]
     encoded = local.encode([picture])
     np.testing.assert_allclose(np.concatenate(got[0]), np.concatenate([encoded.z_s[0], encoded.z_u_mean[0]]), atol=1e-6)
     assert [answer["images"][1]["code"], answer["images"][2]["code"]] == tokens
-    assert got[3][0].tobytes() == codes.sample_z_s(local.prior, 1, 3, 1).tobytes()
-    assert got[3][1].tobytes() == codes.sample_z_u(local.prior, 3, 1).tobytes()
+    assert got[3][0].tobytes() == latents.sample_z_s(local.prior, 1, 3, 1).tobytes()
+    assert got[3][1].tobytes() == latents.sample_z_u(local.prior, 3, 1).tobytes()
     assert answer["notes"] == {"keys": [[], [], [], []]}
 
 
@@ -91,8 +91,8 @@ async def test_multipart_keys_are_files_and_tokens_in_order(client, tokens):
 async def test_classes_without_a_seed_are_their_means_in_one_style(client, local):
     body = {"keys": [{"class": 0}, {"class": "Gamma"}], "frames": 2, "seed": 11}
     answer = await ok(client.post("/interpolate", json=body, headers=JSON))
-    got = [codes.unpack_token(image["code"], local.card) for image in answer.json()["images"]]
-    style = codes.sample_z_u(local.prior, 11, 0)
+    got = [latents.unpack_token(image["code"], local.card) for image in answer.json()["images"]]
+    style = latents.sample_z_u(local.prior, 11, 0)
     assert answer.headers["x-seed"] == "11"
     for (z_s, z_u), label in zip(got, (0, 2), strict=True):
         assert z_s.tobytes() == local.prior.fit_means[label].tobytes()
@@ -110,9 +110,9 @@ async def test_a_seed_is_drawn_and_told_where_one_is_needed_and_only_there(clien
 
 
 async def test_what_does_not_vary_stays_that_of_the_first_key(client, local, tokens):
-    first = codes.unpack_token(tokens[0], local.card)
+    first = latents.unpack_token(tokens[0], local.card)
     for vary, held in (("class", 1), ("style", 0)):
-        got = [codes.unpack_token(image["code"], local.card) for image in await frames_of(client, keys=tokens, frames=4, vary=vary)]
+        got = [latents.unpack_token(image["code"], local.card) for image in await frames_of(client, keys=tokens, frames=4, vary=vary)]
         assert {pair[held].tobytes() for pair in got} == {first[held].tobytes()}
         assert len({pair[1 - held].tobytes() for pair in got}) == 4
 
@@ -175,9 +175,9 @@ async def test_every_recipe_makes_its_frame_again(client, local, tokens):
         for image in await frames_of(client, keys=keys, frames=6, vary=vary, path=path):
             data = base64.b64decode(image["image"])
             recipe = json.loads(Image.open(io.BytesIO(data)).text["twofold"])
-            ends = [codes.unpack_token(recipe[end], local.card) for end in ("from", "to")]
-            z_s, z_u = codes.between(*ends, recipe["t"], recipe["path"])
-            assert codes.pack_token(z_s, z_u, local.card) == image["code"]
+            ends = [latents.unpack_token(recipe[end], local.card) for end in ("from", "to")]
+            z_s, z_u = latents.between(*ends, recipe["t"], recipe["path"])
+            assert latents.pack_token(z_s, z_u, local.card) == image["code"]
             assert np.array_equal(local.decode(z_s[None], z_u[None])[0, :, :, 0], pixels_of(data))
             assert recipe.keys() - {"model", "model_hash", "provider", "service", "twofold"} == {"do", "from", "n", "path", "t", "to"}
 

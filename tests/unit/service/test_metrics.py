@@ -1,6 +1,6 @@
 """Every metric of the service, under the name that dashboards know."""
 
-from service.metrics import Metrics
+from twofold.service.telemetry import Metrics
 
 
 def test_the_names_are_the_documented_ones():

@@ -7,9 +7,9 @@ import logging
 import httpx
 import pytest
 
-from service.bundles import load
-from service.errors import BadOutput, QueueFull
-from service.settings import Settings
+from twofold.service.runtime.errors import BadOutput, QueueFull
+from twofold.service.runtime.registry import load
+from twofold.service.settings import Settings
 
 
 class Wrapped:
@@ -157,8 +157,8 @@ async def test_requests_are_logged_with_their_id_and_route_but_never_their_value
 
 
 async def test_a_problem_stays_within_its_size_whatever_the_class_names(client):
-    from service.app import refuse
-    from service.errors import Invalid
+    from twofold.service.http.app import refuse
+    from twofold.service.runtime.errors import Invalid
 
     answer = refuse(Invalid("There is no such class.", field="class", allowed="ü" * 600), "r-1")
     assert len(answer.body) <= 1024
@@ -166,7 +166,7 @@ async def test_a_problem_stays_within_its_size_whatever_the_class_names(client):
 
 
 async def test_an_answer_that_fails_half_way_is_cut(client):
-    from service.middleware import Gate
+    from twofold.service.http.middleware import Gate
 
     async def half(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from service import __version__, recipe
-from service.bundles import load
-from service.errors import Invalid
-from service.settings import Settings
+from twofold import __version__
+from twofold.service.runtime import provenance
+from twofold.service.runtime.errors import Invalid
+from twofold.service.runtime.registry import load
+from twofold.service.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +21,8 @@ GENERATED = {"class": 1, "class_temperature": 0.5, "index": 2, "n": 1, "sampler"
 
 def test_a_recipe_is_sorted_compact_and_names_model_service_and_provider(toy_bundle):
     model = load(toy_bundle, Settings())
-    text = recipe.write(model, "generate", {"seed": 1, "class": 2, "temperature": 1.0})
-    assert text == recipe.write(model, "generate", {"temperature": 1.0, "class": 2, "seed": 1})
+    text = provenance.write(model, "generate", {"seed": 1, "class": 2, "temperature": 1.0})
+    assert text == provenance.write(model, "generate", {"temperature": 1.0, "class": 2, "seed": 1})
     read = json.loads(text)
     assert read == {
         "twofold": 1,
@@ -38,13 +39,13 @@ def test_a_recipe_is_sorted_compact_and_names_model_service_and_provider(toy_bun
 
 
 def test_an_animation_holds_its_speed_and_its_frames_recipes():
-    text = recipe.write_animation(['{"a":1}', '{"a":2}'], 12)
+    text = provenance.write_animation(['{"a":1}', '{"a":2}'], 12)
     assert json.loads(text) == {"twofold": 1, "fps": 12, "pictures": [{"a": 1}, {"a": 2}]}
     assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
 
 
 def test_a_sheet_holds_its_shape_and_its_cells_recipes():
-    assert json.loads(recipe.write_sheet(['{"a":1}', '{"a":2}'], 1, 2)) == {
+    assert json.loads(provenance.write_sheet(['{"a":1}', '{"a":2}'], 1, 2)) == {
         "twofold": 1,
         "rows": 1,
         "cols": 2,
@@ -53,10 +54,10 @@ def test_a_sheet_holds_its_shape_and_its_cells_recipes():
 
 
 def test_a_recipe_is_read_as_it_was_written(model):
-    text = recipe.write(model, "generate", GENERATED)
-    found = recipe.read(text, 64)
+    text = provenance.write(model, "generate", GENERATED)
+    found = provenance.read(text, 64)
     assert (found.rows, found.cols, found.told) == (1, 1, json.loads(text))
-    sheet = recipe.read(recipe.write_sheet([text] * 5, 2, 3), 64)
+    sheet = provenance.read(provenance.write_sheet([text] * 5, 2, 3), 64)
     assert (sheet.rows, sheet.cols, len(sheet.pictures)) == (2, 3, 5)
     assert sheet.pictures[4] == found.told
 
@@ -86,7 +87,7 @@ def test_a_recipe_is_read_as_it_was_written(model):
 )
 def test_what_was_not_written_here_is_refused(text):
     with pytest.raises(Invalid):
-        recipe.read(text, 64)
+        provenance.read(text, 64)
 
 
 @pytest.mark.parametrize(
@@ -109,10 +110,10 @@ def test_what_was_not_written_here_is_refused(text):
 def test_a_sheet_whose_shape_and_pictures_do_not_fit_is_refused(rows, cols, pictures):
     text = json.dumps({"cols": cols, "pictures": pictures, "rows": rows, "twofold": 1}, separators=(",", ":"))
     with pytest.raises(Invalid, match="shape"):
-        recipe.read(text, 64)
+        provenance.read(text, 64)
 
 
 def test_values_are_counted_before_they_are_parsed():
     text = '{"pictures":[' + ",".join(["[]"] * 200_000) + '],"twofold":1}'
     with pytest.raises(Invalid, match="more than 64 pictures"):
-        recipe.read(text, 64)
+        provenance.read(text, 64)

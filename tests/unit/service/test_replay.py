@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from service import codes, inpainting, recipe, replay
-from service.bundles import load
-from service.errors import Invalid
-from service.settings import Settings
 from tests import toy
+from twofold.service.runtime import inpainting, latents, provenance, replay
+from twofold.service.runtime.errors import Invalid
+from twofold.service.runtime.registry import load
+from twofold.service.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ HOLE[3:5, 2:6] = True
 
 
 def replayed(model, do, made_of):
-    (told,) = recipe.read(recipe.write(model, do, made_of), 64).pictures
+    (told,) = provenance.read(provenance.write(model, do, made_of), 64).pictures
     assert replay.obstacle(told, model) is None
     return replay.to_codes(told, model)
 
@@ -31,22 +31,22 @@ def replayed(model, do, made_of):
 @pytest.mark.parametrize("sampler", ["fitted", "paper"])
 def test_a_generated_picture_is_drawn_again_from_its_streams(model, sampler):
     z_s, z_u = replayed(model, "generate", GENERATED | {"sampler": sampler})
-    assert np.array_equal(z_s, codes.sample_z_s(model.prior, 1, 7, 2, 0.5, sampler))
-    assert np.array_equal(z_u, codes.sample_z_u(model.prior, 7, 2, 1.5, sampler))
+    assert np.array_equal(z_s, latents.sample_z_s(model.prior, 1, 7, 2, 0.5, sampler))
+    assert np.array_equal(z_u, latents.sample_z_u(model.prior, 7, 2, 1.5, sampler))
 
 
 def test_a_decoded_picture_is_made_again_from_its_code_or_from_class_and_seed(model):
     z_s, z_u = np.array([1, -2, 3], np.float32), np.array([0.25, -1], np.float32)
-    found = replayed(model, "decode", {"code": codes.pack_token(z_s, z_u, model.card), "n": 1})
+    found = replayed(model, "decode", {"code": latents.pack_token(z_s, z_u, model.card), "n": 1})
     assert all(np.array_equal(*pair) for pair in zip(found, (z_s, z_u), strict=True))
     found = replayed(model, "decode", {"class": 2, "index": 3, "n": 1, "seed": 5})
-    wanted = codes.sample_z_s(model.prior, 2, 5, 3), codes.sample_z_u(model.prior, 5, 3)
+    wanted = latents.sample_z_s(model.prior, 2, 5, 3), latents.sample_z_u(model.prior, 5, 3)
     assert all(np.array_equal(*pair) for pair in zip(found, wanted, strict=True))
 
 
 def test_a_swap_is_made_again_from_the_class_of_one_parent_and_the_style_of_the_other(model):
     parents = [(np.full(3, k, np.float32), np.full(2, -k, np.float32)) for k in (1, 2)]
-    tokens = [codes.pack_token(*parent, model.card) for parent in parents]
+    tokens = [latents.pack_token(*parent, model.card) for parent in parents]
     z_s, z_u = replayed(model, "swap", {"class_from": tokens[0], "n": 1, "style_from": tokens[1]})
     assert (z_s.tolist(), z_u.tolist()) == ([1, 1, 1], [-2, -2])
 
@@ -57,33 +57,33 @@ def same(found, wanted):
 
 @pytest.mark.parametrize(("t", "path"), [(0.0, "linear"), (0.25, "linear"), (0.25, "slerp")])
 def test_a_frame_is_made_again_from_both_ends_of_its_way(model, t, path):
-    tokens = {"from": codes.pack_token(*START, model.card), "to": codes.pack_token(*END, model.card)}
-    assert same(replayed(model, "interpolate", {**tokens, "n": 1, "path": path, "t": t}), codes.between(START, END, t, path))
+    tokens = {"from": latents.pack_token(*START, model.card), "to": latents.pack_token(*END, model.card)}
+    assert same(replayed(model, "interpolate", {**tokens, "n": 1, "path": path, "t": t}), latents.between(START, END, t, path))
 
 
 def test_an_edit_is_made_again_from_what_did_something(model):
-    made_of = {"code": codes.pack_token(*START, model.card), "n": 1}
+    made_of = {"code": latents.pack_token(*START, model.card), "n": 1}
     assert same(replayed(model, "edit", made_of), START)
-    z_s = codes.toward_class(model.prior, START[0], 2, 0.5)
+    z_s = latents.toward_class(model.prior, START[0], 2, 0.5)
     made_of |= {"class": 2, "strength": 0.5}
     assert same(replayed(model, "edit", made_of), (z_s, START[1]))
-    z_u = codes.other_style(model.prior, START[1], 0.5, 7, 3, 2.0)
+    z_u = latents.other_style(model.prior, START[1], 0.5, 7, 3, 2.0)
     made_of |= {"index": 3, "seed": 7, "style_spread": 0.5, "temperature": 2.0}
     assert same(replayed(model, "edit", made_of), (z_s, z_u))
-    hashed = codes.directions_hash(toy.DIRECTIONS.directions)
+    hashed = latents.directions_hash(toy.DIRECTIONS.directions)
     made_of |= {"directions": {"1": -2.0}, "directions_hash": hashed}
-    assert same(replayed(model, "edit", made_of), (z_s, codes.steer(z_u, toy.DIRECTIONS.directions, {1: -2.0})))
+    assert same(replayed(model, "edit", made_of), (z_s, latents.steer(z_u, toy.DIRECTIONS.directions, {1: -2.0})))
 
 
 def test_of_a_filled_picture_the_hole_is_its_codes_and_of_others_all_is(model):
-    made_of = {"code": codes.pack_token(*START, model.card), "do": "inpaint", "hole": inpainting.pack_hole(HOLE), "n": 1}
+    made_of = {"code": latents.pack_token(*START, model.card), "do": "inpaint", "hole": inpainting.pack_hole(HOLE), "n": 1}
     assert same(replayed(model, "inpaint", made_of), START)
     assert np.array_equal(replay.drawn_part(made_of, model), HOLE)
     assert replay.drawn_part({"do": "decode"}, model).all()
 
 
 def test_directions_of_another_bundle_are_an_obstacle(model, toy_bundle):
-    hashed = codes.directions_hash(toy.DIRECTIONS.directions)
+    hashed = latents.directions_hash(toy.DIRECTIONS.directions)
     moved = {"do": "edit", "model_hash": model.card.model_hash, "directions": {"0": 1.0}}
     assert replay.obstacle(moved | {"directions_hash": hashed}, model) is None
     without = load(toy_bundle, Settings())
@@ -125,7 +125,7 @@ def test_directions_of_another_bundle_are_an_obstacle(model, toy_bundle):
     ],
 )
 def test_a_part_that_is_missing_or_out_of_its_bounds_is_refused(model, do, name, values):
-    token = codes.pack_token(*START, model.card)
+    token = latents.pack_token(*START, model.card)
     spread = {"index": 1, "seed": 1, "style_spread": 0.5, "temperature": 1.0}
     whole = {
         "generate": GENERATED,
@@ -158,7 +158,7 @@ def test_what_is_no_hole_of_the_model_is_refused(model, hole):
 
 def test_codes_beyond_the_bound_are_refused_and_at_it_are_taken(model):
     for level, taken in ((10_000, True), (10_001, False)):
-        token = codes.pack_token(np.full(3, level, np.float32), np.zeros(2, np.float32), model.card)
+        token = latents.pack_token(np.full(3, level, np.float32), np.zeros(2, np.float32), model.card)
         made_of = {"do": "decode", "code": token}
         if taken:
             replay.to_codes(made_of, model)

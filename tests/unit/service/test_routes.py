@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import __version__
-from service.client import Local
 from tests import drawings
+from twofold import __version__
+from twofold.service.client import Local
 
 JSON = {"accept": "application/json"}
 
@@ -158,8 +158,8 @@ async def test_notes_say_what_was_done_to_a_picture(client):
 
 
 async def test_a_bundle_without_calibration_has_no_typicality(open_door, toy_bundle):
-    from service.bundles import load
-    from service.settings import Settings
+    from twofold.service.runtime.registry import load
+    from twofold.service.settings import Settings
 
     model = load(toy_bundle, Settings())
     model.calibration = None
@@ -219,9 +219,9 @@ async def test_a_code_with_a_style_beside_it_is_refused(client):
 
 
 async def test_another_models_token_is_refused_naming_both(client, open_door, tmp_path):
-    from service.bundles import load
-    from service.settings import Settings
     from tests.toy import make_bundle
+    from twofold.service.runtime.registry import load
+    from twofold.service.settings import Settings
 
     other = await open_door(load(make_bundle(tmp_path / "other", seed=1), Settings()))
     made = (await ok(other.post("/generate?class=1&seed=1", headers=JSON))).json()

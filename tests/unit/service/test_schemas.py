@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import Invalid
-from service.schemas import Decode, Edit, Generate, Inpaint, Interpolate, Swap
+from twofold.service.http.schemas import Decode, Edit, Generate, Inpaint, Interpolate, Swap
+from twofold.service.runtime.errors import Invalid
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings, SettingsError, table
+from twofold.service.settings import Settings, SettingsError, table
 
 
 def test_an_empty_environment_gives_the_defaults():

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.contract import ContractError, Dims
-from service.bundles import Registry, load
-from service.settings import Settings
 from tests import drawings
 from tests.toy import make_bundle
+from twofold.model.contract import ContractError, Dims
+from twofold.service.runtime.registry import Registry, load
+from twofold.service.settings import Settings
 
 JSON = {"accept": "application/json"}
 COLOUR = Dims(dim_s=2, dim_u=3, classes=3, height=6, width=10, channels=3)

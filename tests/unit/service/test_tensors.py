@@ -8,10 +8,10 @@ import struct
 import numpy as np
 import pytest
 
-from model.contract import TensorSpec
-from service.errors import Invalid, Malformed
-from service.routes import tensors
-from service.schemas import Infer
+from twofold.model.contract import TensorSpec
+from twofold.service.http import oip_tensors
+from twofold.service.http.schemas import Infer
+from twofold.service.runtime.errors import Invalid, Malformed
 
 PIXELS = TensorSpec("pixels", "uint8", (2, 2, 1))
 CODES = (TensorSpec("z_s", "float32", (3,)), TensorSpec("z_u", "float32", (2,)))
@@ -35,25 +35,25 @@ def asked(*inputs, **fields):
 
 
 def read(*inputs, tail=b"", specs=(PIXELS,), max_rows=4):
-    return tensors.arrays(asked(*inputs), tail, specs, max_rows)
+    return oip_tensors.arrays(asked(*inputs), tail, specs, max_rows)
 
 
 # ----------------------------------------------------------------------------------------------------------------- split
 
 
 def test_without_the_header_the_whole_body_is_json():
-    assert tensors.split(b"{}\x00", []) == (b"{}\x00", b"")
+    assert oip_tensors.split(b"{}\x00", []) == (b"{}\x00", b"")
 
 
 def test_the_header_parts_the_json_from_the_bytes():
-    assert tensors.split(b"{}\x00\x01", ["2"]) == (b"{}", b"\x00\x01")
-    assert tensors.split(b"{}", ["2"]) == (b"{}", b"")
+    assert oip_tensors.split(b"{}\x00\x01", ["2"]) == (b"{}", b"\x00\x01")
+    assert oip_tensors.split(b"{}", ["2"]) == (b"{}", b"")
 
 
 @pytest.mark.parametrize("lengths", [["5"], ["-1"], ["0"], [""], ["2.0"], ["+2"], ["02"], ["٢"], ["9" * 5000], ["2", "2"], ["2,2"], [" 2"]])
 def test_a_header_that_is_no_length_of_this_body_is_malformed(lengths):
     with pytest.raises(Malformed):
-        tensors.split(b"{}\x00\x01", lengths)
+        oip_tensors.split(b"{}\x00\x01", lengths)
 
 
 # ---------------------------------------------------------------------------------------------------------------- arrays
@@ -201,7 +201,7 @@ def test_a_refusal_names_the_place_in_the_request(fields, path):
 
 
 def chosen(**fields):
-    return [(spec.name, is_binary) for spec, is_binary in tensors.wanted(asked(pixels(), **fields), CODES)]
+    return [(spec.name, is_binary) for spec, is_binary in oip_tensors.wanted(asked(pixels(), **fields), CODES)]
 
 
 def test_without_a_choice_all_outputs_are_given_as_json():
@@ -222,7 +222,9 @@ def test_an_unknown_output_or_one_twice_is_refused(names):
 
 def test_bytes_stand_behind_the_json_in_the_order_of_the_outputs():
     values = np.array([[1, 2, 3]], np.float32), np.array([[4, 5]], np.float32)
-    body, length = tensors.write({"id": "a"}, [tensors.Given(CODES[0], values[0], True), tensors.Given(CODES[1], values[1], False)])
+    body, length = oip_tensors.write(
+        {"id": "a"}, [oip_tensors.Given(CODES[0], values[0], True), oip_tensors.Given(CODES[1], values[1], False)]
+    )
     assert json.loads(body[:length]) == {
         "id": "a",
         "outputs": [
@@ -234,6 +236,6 @@ def test_bytes_stand_behind_the_json_in_the_order_of_the_outputs():
 
 
 def test_an_answer_without_bytes_has_no_length():
-    body, length = tensors.write({}, [tensors.Given(PIXELS, np.zeros((1, 2, 2, 1), np.uint8), False)])
+    body, length = oip_tensors.write({}, [oip_tensors.Given(PIXELS, np.zeros((1, 2, 2, 1), np.uint8), False)])
     assert length is None
     assert json.loads(body)["outputs"][0]["data"] == [0] * 4

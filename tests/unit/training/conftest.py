@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.data import Pictures, load
+from twofold.training.data.dataset import Pictures, load
 
 SAMPLE = Path(__file__).parents[2] / "data" / "fashion-sample"
 

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from training import charts
+from twofold.training.reporting import charts
 
 NAMES = ["<b>", 'a "quoted" & long name of a class', "c"]
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from training import checkpoint
-from training.checkpoint import CheckpointError
+from twofold.training.trainer import checkpoint
+from twofold.training.trainer.checkpoint import CheckpointError
 
 
 @contextmanager

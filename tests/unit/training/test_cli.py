@@ -16,10 +16,10 @@ import torch
 
 from tests.pictures import write_pictures
 from tests.toy import make_bundle
-from training import checkpoint
-from training.cli import main
-from training.judge import JudgeConfig, train_judge
-from training.runfolder import CONFIG, DATA, LAST
+from twofold.training.cli import main
+from twofold.training.evaluation.eval_classifier import JudgeConfig, train_judge
+from twofold.training.trainer import checkpoint
+from twofold.training.trainer.run_dir import CONFIG, DATA, LAST
 
 SMALL = """
 name = "small"

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.vae_gan import Sizes, VaeGan
-from training.codes import ACTIONS, encode, refit, to_tensor
-from training.config import ConfigError
+from twofold.model.vae_gan import Sizes, VaeGan
+from twofold.training.config.schema import ConfigError
+from twofold.training.trainer.calibration import ACTIONS, encode, refit, to_tensor
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import tomllib
 
 import pytest
 
-from training.codes import ACTIONS, check_actions
-from training.config import PRESETS, Config, ConfigError, changed, from_dict, read
-from training.step import TERMS, check_terms
+from twofold.training.config.schema import PRESETS, Config, ConfigError, changed, from_dict, read
+from twofold.training.trainer.calibration import ACTIONS, check_actions
+from twofold.training.trainer.step import TERMS, check_terms
 
 PRESET_NAMES = sorted(path.stem for path in PRESETS.glob("*.toml"))
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from model import contract
 from tests import toy
-from training.cost import file_bytes, multiply_adds
+from twofold.model import contract
+from twofold.training.metrics.compute_cost import file_bytes, multiply_adds
 
 
 def graph(nodes, shape_in, weights) -> bytes:

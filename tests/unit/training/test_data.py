@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.contract import Dims, Preprocessing
-from training.config import DataConfig
-from training.data import DataError, Pictures, load, load_for, shuffled_rows, split_validation
+from twofold.model.contract import Dims, Preprocessing
+from twofold.training.config.schema import DataConfig
+from twofold.training.data.dataset import DataError, Pictures, load, load_for, shuffled_rows, split_validation
 
 NAMES = ["cat", "dog", "owl"]
 

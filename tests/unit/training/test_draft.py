@@ -8,19 +8,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.vae_gan import VaeGan
-from training import draft
-from training.codes import check_actions
-from training.config import Config, from_dict, read
-from training.draft import STAGES, Cost, Facts
-from training.step import check_terms
+from twofold.model.vae_gan import VaeGan
+from twofold.training.config import recipe_template
+from twofold.training.config.recipe_template import STAGES, Cost, Facts
+from twofold.training.config.schema import Config, from_dict, read
+from twofold.training.trainer.calibration import check_actions
+from twofold.training.trainer.step import check_terms
 
 FASHION = Facts("zalando-datasets/fashion_mnist", 28, 28, 1, (0,), 10, 55_000, 5500)
 ONE = dict.fromkeys(STAGES, 1.0)
 
 
 def config_of(facts: Facts, epochs: dict[str, float] = ONE) -> Config:
-    return from_dict(tomllib.loads(draft.text(facts, epochs, "first line\nsecond line")))
+    return from_dict(tomllib.loads(recipe_template.text(facts, epochs, "first line\nsecond line")))
 
 
 def test_for_pictures_like_fashion_it_is_fashions_recipe():
@@ -70,23 +70,23 @@ def test_any_name_of_a_folder_makes_a_valid_file_and_a_valid_card_name(name):
 
 def test_the_stages_share_the_time():
     cost = Cost(dict.fromkeys(STAGES, 10.0), 50.0)
-    epochs = draft.lengths(FASHION, cost, 650.0)
+    epochs = recipe_template.lengths(FASHION, cost, 650.0)
     assert sum(epochs.values()) * 10 == pytest.approx(600, rel=0.03)
-    assert [round(epochs[stage] * 10 / 600, 2) for stage in STAGES] == pytest.approx([draft.SHARES[s] for s in STAGES], abs=0.02)
+    assert [round(epochs[stage] * 10 / 600, 2) for stage in STAGES] == pytest.approx([recipe_template.SHARES[s] for s in STAGES], abs=0.02)
 
 
 def test_what_one_stage_cannot_use_goes_to_the_others():
     cost = Cost({**dict.fromkeys(STAGES, 10.0), "flow": 0.1}, 0.0)
-    epochs = draft.lengths(FASHION, cost, 600.0)
-    assert epochs["flow"] == draft.ENOUGH["flow"][0]
+    epochs = recipe_template.lengths(FASHION, cost, 600.0)
+    assert epochs["flow"] == recipe_template.ENOUGH["flow"][0]
     assert sum(epochs[s] * cost.epoch_s[s] for s in STAGES) == pytest.approx(600, rel=0.03)
 
 
 def test_no_stage_is_longer_than_it_can_use():
-    epochs = draft.lengths(FASHION, Cost(dict.fromkeys(STAGES, 1e-6), 0.0), 3600.0)
-    assert epochs == {stage: float(draft.ENOUGH[stage][0]) for stage in STAGES}
+    epochs = recipe_template.lengths(FASHION, Cost(dict.fromkeys(STAGES, 1e-6), 0.0), 3600.0)
+    assert epochs == {stage: float(recipe_template.ENOUGH[stage][0]) for stage in STAGES}
 
 
 def test_a_budget_below_the_fixed_costs_leaves_a_valid_configuration():
-    config = config_of(FASHION, draft.lengths(FASHION, Cost(ONE, 100.0), 1.0))
+    config = config_of(FASHION, recipe_template.lengths(FASHION, Cost(ONE, 100.0), 1.0))
     assert all(stage.epochs > 0 for stage in config.stage)

@@ -10,15 +10,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from model import contract
-from service.arrays import Arrays
-from service.client import Local
 from tests import toy
 from tests.pictures import write_pictures
-from training import evaluate as evaluation
-from training.data import DataError, load
-from training.judge import JudgeConfig, load_judge, train_judge
-from training.measures import MEASURES
+from twofold.model import contract
+from twofold.service.client import Local
+from twofold.service.runtime.array_api import Arrays
+from twofold.training.data.dataset import DataError, load
+from twofold.training.evaluation import evaluate as evaluation
+from twofold.training.evaluation.eval_classifier import JudgeConfig, load_judge, train_judge
+from twofold.training.evaluation.metric_table import MEASURES
 
 
 def quiet(line: str) -> None:

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from training.data import Pictures
-from training.exact import exact_swaps, groups, is_known, probes
+from twofold.training.data.dataset import Pictures
+from twofold.training.evaluation.ground_truth_swaps import exact_swaps, groups, is_known, probes
 
 CLASSES, STYLES = 4, 12
 RNG = np.random.default_rng(0)

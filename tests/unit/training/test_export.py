@@ -15,15 +15,26 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from model import contract
-from model.blocks import residual, residual_up
-from model.contract import ContractError, Dims
-from model.vae_gan import VaeGan
 from tests.exported import SMALL, lived_in, small_card, small_model
-from training.codes import encode, settle, to_tensor
-from training.data import Pictures
-from training.export import DecoderGraph, ExportError, Int8Bounds, _copy, export, fold_batch_norm, prove, prove_int8, to_int8, to_onnx
-from training.quantise import quantise
+from twofold.model import contract
+from twofold.model.blocks import residual, residual_up
+from twofold.model.contract import ContractError, Dims
+from twofold.model.vae_gan import VaeGan
+from twofold.training.data.dataset import Pictures
+from twofold.training.export.bundle import (
+    DecoderGraph,
+    ExportError,
+    Int8Bounds,
+    _copy,
+    export,
+    fold_batch_norm,
+    prove,
+    prove_int8,
+    to_int8,
+    to_onnx,
+)
+from twofold.training.export.quantize import quantise
+from twofold.training.trainer.calibration import encode, settle, to_tensor
 
 GRAPHS = (contract.ENCODER, contract.DECODER)
 

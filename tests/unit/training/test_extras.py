@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from model import contract
-from service.client import Local
-from training import extras
-from training.data import Pictures
-from training.extras import code_map, style_directions, write_examples
+from twofold.model import contract
+from twofold.service.client import Local
+from twofold.training.data.dataset import Pictures
+from twofold.training.export import extras
+from twofold.training.export.extras import code_map, style_directions, write_examples
 
 
 def linear(slope, scale):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import contract
-from service.client import Local
 from tests import toy
 from tests.pictures import write_pictures
-from training import figures
-from training.data import load
+from twofold.model import contract
+from twofold.service.client import Local
+from twofold.training.data.dataset import load
+from twofold.training.reporting import paper_figures
 
 HEIGHT, WIDTH = 8, 8
 
@@ -27,13 +27,13 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def material(bundle, data) -> figures.Material:
+def material(bundle, data) -> paper_figures.Material:
     model, held = Local(bundle).arrays, load(data, "test")
-    return figures.Material(model, contract.open_bundle(bundle).prior, held, model.encode(held.pixels))
+    return paper_figures.Material(model, contract.open_bundle(bundle).prior, held, model.encode(held.pixels))
 
 
 def test_a_column_is_one_style_and_a_row_is_one_class(material):
-    sheet = figures.styles(material)
+    sheet = paper_figures.styles(material)
     assert list(sheet.row_titles) == list(toy.CLASS_NAMES)
     read = [material.model.encode(row) for row in sheet.cells]
     for k, codes in enumerate(read):
@@ -42,7 +42,7 @@ def test_a_column_is_one_style_and_a_row_is_one_class(material):
 
 
 def test_the_exchange_matrix_has_reconstructions_on_its_diagonal_and_the_originals_as_heads(material):
-    sheet = figures.exchange(material)
+    sheet = paper_figures.exchange(material)
     assert (sheet.row_heads == sheet.column_heads).all()
     codes = material.model.encode(sheet.row_heads)
     again = material.model.decode(codes.z_s, codes.z_u_mean)
@@ -50,14 +50,14 @@ def test_the_exchange_matrix_has_reconstructions_on_its_diagonal_and_the_origina
 
 
 def test_two_corners_of_the_plane_are_reconstructions_of_held_out_pictures(material):
-    sheet = figures.plane(material)
+    sheet = paper_figures.plane(material)
     known = {p.tobytes() for p in material.model.decode(material.codes.z_s, material.codes.z_u_mean)}
     assert {sheet.cells[0, 0].tobytes(), sheet.cells[-1, -1].tobytes()} <= known
 
 
 @pytest.mark.parametrize(("figure", "moves"), [("interpolate_class", "class"), ("interpolate_style", "style")])
 def test_one_code_moves_along_a_row_and_the_other_stays(material, figure, moves):
-    sheet = getattr(figures, figure)(material)
+    sheet = getattr(paper_figures, figure)(material)
     assert moves in sheet.across[0].split(" moves")[0]
     for row in sheet.cells:
         codes = material.model.encode(row[1:-1])
@@ -66,7 +66,7 @@ def test_one_code_moves_along_a_row_and_the_other_stays(material, figure, moves)
 
 
 def test_what_is_outside_the_hole_stays_as_it_was(material):
-    real, cut, drawn = figures.inpainting(material).cells
+    real, cut, drawn = paper_figures.inpainting(material).cells
     outside = (cut != 128).any(-1)
     assert outside.mean() > 0.5
     assert (real[outside] == cut[outside]).all()
@@ -75,16 +75,16 @@ def test_what_is_outside_the_hole_stays_as_it_was(material):
 
 def test_every_cell_is_drawn_as_squares_of_one_colour(material):
     cells = np.arange(2 * 3 * HEIGHT * WIDTH, dtype=np.uint8).reshape(2, 3, HEIGHT, WIDTH, 1)
-    image = figures.draw(figures.Sheet(cells, ("class", figures.CLASS), ("style", figures.STYLE)))
-    scale = -(-figures.SMALLEST_CELL // WIDTH)
-    drawn = np.asarray(image.convert("L"))[figures.LABEL :, figures.LABEL :]
-    step = scale * WIDTH + figures.GUTTER
+    image = paper_figures.draw(paper_figures.Sheet(cells, ("class", paper_figures.CLASS), ("style", paper_figures.STYLE)))
+    scale = -(-paper_figures.SMALLEST_CELL // WIDTH)
+    drawn = np.asarray(image.convert("L"))[paper_figures.LABEL :, paper_figures.LABEL :]
+    step = scale * WIDTH + paper_figures.GUTTER
     assert (drawn[: scale * HEIGHT, step : step + scale * WIDTH] == cells[0, 1, ..., 0].repeat(scale, 0).repeat(scale, 1)).all()
 
 
 def test_all_figures_are_written_and_the_same_seed_gives_the_same_bytes(bundle, data, tmp_path):
-    first, again = (figures.figures(bundle, data, tmp_path / name, seed=3, log=lambda line: None) for name in "ab")
-    assert [path.stem for path in first] == list(figures.FIGURES)
+    first, again = (paper_figures.figures(bundle, data, tmp_path / name, seed=3, log=lambda line: None) for name in "ab")
+    assert [path.stem for path in first] == list(paper_figures.FIGURES)
     for path in first:
         with Image.open(path) as image:
             assert image.width > 100

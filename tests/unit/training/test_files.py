@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.files import replace_folder, taking_the_place_of
+from twofold.files import replace_folder, taking_the_place_of
 
 
 def folder(path, text):

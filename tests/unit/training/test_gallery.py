@@ -7,30 +7,30 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.arrays import Arrays
-from service.client import Local
 from tests import toy
 from tests.pictures import write_pictures
-from training import gallery
-from training.data import load
-from training.judge import JudgeConfig, load_judge, train_judge
+from twofold.service.client import Local
+from twofold.service.runtime.array_api import Arrays
+from twofold.training.data.dataset import load
+from twofold.training.evaluation.eval_classifier import JudgeConfig, load_judge, train_judge
+from twofold.training.reporting import sections
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory) -> gallery.Scene:
+def scene(tmp_path_factory) -> sections.Scene:
     root = tmp_path_factory.mktemp("gallery")
     data = write_pictures(root, train=400, test=120)
     train_judge(data, root / "judge", JudgeConfig(widths=(4, 8, 8), epochs=6, batch=16), log=lambda line: None)
     model, held = Local(toy.make_bundle(root / "bundle")).arrays, load(data, "test")
-    return gallery.Scene(model, load_judge(root / "judge"), held, model.encode(held.pixels), held.pixels.mean(0).round().astype(np.uint8))
+    return sections.Scene(model, load_judge(root / "judge"), held, model.encode(held.pixels), held.pixels.mean(0).round().astype(np.uint8))
 
 
-def pixels(row: gallery.Row) -> np.ndarray:
+def pixels(row: sections.Row) -> np.ndarray:
     return np.stack([picture.pixels for picture in row.pictures])
 
 
 def test_a_row_of_samples_is_a_class_and_a_column_is_one_style(scene):
-    grid = gallery.samples(scene)
+    grid = sections.samples(scene)
     assert [row.title for row in grid.rows] == list(toy.CLASS_NAMES)
     codes = [scene.model.encode(pixels(row)) for row in grid.rows]
     for k, code in enumerate(codes):
@@ -40,7 +40,7 @@ def test_a_row_of_samples_is_a_class_and_a_column_is_one_style(scene):
 
 
 def test_on_the_diagonal_of_the_swap_matrix_stands_the_reconstruction(scene):
-    grid = gallery.swap_matrix(scene)
+    grid = sections.swap_matrix(scene)
     assert len(grid.head) == len(grid.rows) == 4
     for i, row in enumerate(grid.rows):
         assert (row.head.pixels == grid.head[i].pixels).all()
@@ -60,7 +60,7 @@ class CopiesTheStyleSource:
 
 
 def test_a_swap_that_lost_its_class_is_marked_and_named(scene):
-    grid = gallery.swap_matrix(replace(scene, model=CopiesTheStyleSource(scene.model)))
+    grid = sections.swap_matrix(replace(scene, model=CopiesTheStyleSource(scene.model)))
     for i, row in enumerate(grid.rows):
         for j, picture in enumerate(row.pictures):
             assert picture.bad == (i != j)
@@ -76,57 +76,57 @@ def test_lost_swaps_are_all_lost_and_counted(scene):
             seen, features = scene.judge.look(pictures)
             return (seen + 1) % 4, features
 
-    grid, share = gallery.lost_swaps(replace(scene, judge=Shifted()))
+    grid, share = sections.lost_swaps(replace(scene, judge=Shifted()))
     assert share > 0.9
     assert all(picture.bad for picture in grid.rows[2].pictures)
-    assert gallery.lost_swaps(scene)[1] < 0.1
+    assert sections.lost_swaps(scene)[1] < 0.1
 
 
 def test_reconstructions_go_from_the_best_to_the_worst(scene):
-    rows = gallery.reconstructions(scene).rows
+    rows = sections.reconstructions(scene).rows
     assert [row.title.split(":")[0] for row in rows] == ["best", "best", "middle", "middle", "worst", "worst"]
     decibels = [float(picture.caption.split()[0]) for row in rows[1::2] for picture in row.pictures]
     assert decibels == sorted(decibels, reverse=True)
 
 
 def test_a_path_leads_from_one_picture_to_the_other(scene):
-    both, class_only, style_only = gallery.paths(scene, pairs=1)
+    both, class_only, style_only = sections.paths(scene, pairs=1)
     start, end = both.title.removesuffix(": class and style").split(" to ")
     assert (both.frames[0].caption, both.frames[-1].caption) == (start, end)
     assert class_only.frames[-1].caption == end
     assert {frame.caption for frame in style_only.frames} == {start}
-    assert both.posterior.shape == (gallery.FRAMES, 4)
+    assert both.posterior.shape == (sections.FRAMES, 4)
     assert both.posterior.sum(1) == pytest.approx(1)
 
 
 def test_the_confusion_counts_every_picture_once(scene):
-    counts = gallery.confusion(scene)
+    counts = sections.confusion(scene)
     assert (counts.sum(1) == np.bincount(scene.held.labels)).all()
     assert np.trace(counts) / counts.sum() == pytest.approx(1, abs=0.02)
 
 
 def test_the_projection_shows_the_directions_that_vary_most():
     codes = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32) * [5, 0.1, 3, 0.1]
-    points, share = gallery.projection(codes)
+    points, share = sections.projection(codes)
     assert share == pytest.approx(1, abs=0.01)
     assert abs(np.corrcoef(points[:, 0], codes[:, 0])[0, 1]) == pytest.approx(1, abs=0.01)
     assert abs(np.corrcoef(points[:, 1], codes[:, 2])[0, 1]) == pytest.approx(1, abs=0.01)
 
 
 def test_a_code_of_one_dimension_can_be_projected():
-    points, share = gallery.projection(np.arange(5, dtype=np.float32)[:, None])
+    points, share = sections.projection(np.arange(5, dtype=np.float32)[:, None])
     assert points.shape == (5, 2)
     assert share == pytest.approx(1)
 
 
 def test_the_strangest_pictures_are_the_least_dense(scene):
-    shown = pixels(gallery.strangest(scene).rows[0])
+    shown = pixels(sections.strangest(scene).rows[0])
     density = scene.model.encode(shown).log_density
-    assert density.max() <= np.sort(scene.codes.log_density)[gallery.SHOWN - 1] + 1e-4
+    assert density.max() <= np.sort(scene.codes.log_density)[sections.SHOWN - 1] + 1e-4
 
 
 def test_a_hole_is_filled_and_the_rest_is_real(scene):
-    real, cut, filled = (pixels(row) for row in gallery.holes(scene).rows)
+    real, cut, filled = (pixels(row) for row in sections.holes(scene).rows)
     same = (real == filled).all(-1)
     assert same.mean() >= 0.75
     assert np.abs(real - filled.astype(float)).mean() < np.abs(real - cut.astype(float)).mean()

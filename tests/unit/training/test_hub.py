@@ -11,12 +11,12 @@ import httpx
 import pytest
 from huggingface_hub import HfApi
 
-from model import contract
-from model.contract import ContractError
 from tests.hub import TOKEN, hub_server
 from tests.serving import serving
-from training import cli
-from training.hub import PushError, push
+from twofold.model import contract
+from twofold.model.contract import ContractError
+from twofold.training import cli
+from twofold.training.bundle_ops.push import PushError, push
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import cli
-from training.config import ConfigError, DataConfig, from_dict, read
-from training.data import load_for
-from training.draft import STAGES, Facts, text
-from training.dryrun import dry_run, sheet
-from training.init import Wish, init, lengths
-from training.loop import LOOKS
-from training.rehearse import Rehearsal
+from twofold.training import cli
+from twofold.training.config.recipe_template import STAGES, Facts, text
+from twofold.training.config.schema import ConfigError, DataConfig, from_dict, read
+from twofold.training.data.dataset import load_for
+from twofold.training.experiments.autoconfig import Wish, init, lengths
+from twofold.training.experiments.dry_run import dry_run, sheet
+from twofold.training.experiments.profile import Rehearsal
+from twofold.training.trainer.trainer import LOOKS
 
 ROOT = Path(__file__).parents[3]
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.pictures import write_pictures
-from training import judge as judges
-from training.data import DataError, load
+from twofold.training.data.dataset import DataError, load
+from twofold.training.evaluation import eval_classifier as judges
 
 TINY = judges.JudgeConfig(widths=(4, 8, 8), epochs=3, batch=16)
 

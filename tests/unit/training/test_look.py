@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.look import _leak, _style_moved, look
-from training.metrics import brightness
+from twofold.training.metrics.image_metrics import brightness
+from twofold.training.trainer.validation import _leak, _style_moved, look
 
 
 def test_a_look_gives_its_figures_in_their_ranges_and_the_same_ones_again(exported):

@@ -14,13 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training import checkpoint
-from training.batches import augment
-from training.checkpoint import CheckpointError
-from training.codes import encode
-from training.config import Config, ConfigError, Update, read
-from training.loop import Stopped, Trainer, build
-from training.runfolder import LAST
+from twofold.training.config.schema import Config, ConfigError, Update, read
+from twofold.training.trainer import checkpoint
+from twofold.training.trainer.batches import augment
+from twofold.training.trainer.calibration import encode
+from twofold.training.trainer.checkpoint import CheckpointError
+from twofold.training.trainer.run_dir import LAST
+from twofold.training.trainer.trainer import Stopped, Trainer, build
 
 STEPS = 5  # of each stage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.measures import BARS, MEASURES, table
+from twofold.training.evaluation.metric_table import BARS, MEASURES, table
 
 
 def fashion(**values: float) -> dict:

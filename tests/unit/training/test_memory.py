@@ -12,7 +12,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import numpy as np
-from training.memory import keep_memory
+from twofold.training.trainer.malloc import keep_memory
 kept = keep_memory() if sys.argv[1] == "keep" else False
 for _ in range(3):
     np.ones(2**23)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from training import metrics
+from twofold.training.metrics import image_metrics
 
 
 def grey(*pictures) -> np.ndarray:
@@ -20,32 +20,32 @@ def sheared_bar(columns_per_row: float) -> np.ndarray:
 
 
 def test_brightness_is_the_mean_of_pixels_above_25_and_zero_without_any():
-    assert metrics.brightness(grey([[0, 25], [26, 100]], [[3, 25], [0, 0]])).tolist() == [63.0, 0.0]
+    assert image_metrics.brightness(grey([[0, 25], [26, 100]], [[3, 25], [0, 0]])).tolist() == [63.0, 0.0]
 
 
 @pytest.mark.parametrize("shear", [-0.4, 0.0, 0.25])
 def test_slant_is_the_shear_of_a_bar_whatever_its_place(shear):
     bar = sheared_bar(shear)
-    assert metrics.slant(grey(bar, np.roll(bar, 2, axis=1))) == pytest.approx([shear, shear], abs=0.04)
+    assert image_metrics.slant(grey(bar, np.roll(bar, 2, axis=1))) == pytest.approx([shear, shear], abs=0.04)
 
 
 def test_an_empty_picture_has_no_slant_and_no_stroke():
     empty = np.zeros((1, 8, 8, 1), np.uint8)
-    assert metrics.slant(empty).tolist() == metrics.stroke_width(empty).tolist() == [0.0]
+    assert image_metrics.slant(empty).tolist() == image_metrics.stroke_width(empty).tolist() == [0.0]
 
 
 @pytest.mark.parametrize("width", [1, 2, 4])
 def test_stroke_width_is_the_width_of_a_long_bar(width):
     picture = np.zeros((1, 60, 20, 1), np.uint8)
     picture[:, 2:58, 5 : 5 + width] = 200
-    assert metrics.stroke_width(picture)[0] == pytest.approx(width, rel=0.1)
+    assert image_metrics.stroke_width(picture)[0] == pytest.approx(width, rel=0.1)
 
 
 def test_standardised_values_have_mean_0_and_deviation_1_in_every_class():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 300)
     values = rng.normal(size=300) * (labels + 1) + 10 * labels
-    unit = metrics.standardise(values, labels, metrics.class_table(values, labels, 3))
+    unit = image_metrics.standardise(values, labels, image_metrics.class_table(values, labels, 3))
     for k in range(3):
         assert unit[labels == k].mean() == pytest.approx(0, abs=1e-9)
         assert unit[labels == k].std() == pytest.approx(1)
@@ -53,25 +53,25 @@ def test_standardised_values_have_mean_0_and_deviation_1_in_every_class():
 
 def test_pearson_agrees_with_numpy_and_is_0_for_what_does_not_move():
     a, b = np.random.default_rng(0).normal(size=(2, 50))
-    assert metrics.pearson(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
-    assert metrics.pearson(a, np.ones(50)) == 0.0
+    assert image_metrics.pearson(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert image_metrics.pearson(a, np.ones(50)) == 0.0
 
 
 def test_retrieval_is_1_for_faithful_codes_chance_for_noise_and_0_for_constant_ones():
     rng = np.random.default_rng(0)
     codes, targets = rng.normal(size=(500, 8)), rng.integers(0, 500, 2000)
-    assert metrics.retrieval(codes[targets] * 3, codes, targets, rng) == 1.0
-    assert metrics.retrieval(rng.normal(size=(2000, 8)), codes, targets, rng) == pytest.approx(0.01, abs=0.01)
-    assert metrics.retrieval(np.ones((2000, 8)), np.ones((500, 8)), targets, rng) == 0.0
+    assert image_metrics.retrieval(codes[targets] * 3, codes, targets, rng) == 1.0
+    assert image_metrics.retrieval(rng.normal(size=(2000, 8)), codes, targets, rng) == pytest.approx(0.01, abs=0.01)
+    assert image_metrics.retrieval(np.ones((2000, 8)), np.ones((500, 8)), targets, rng) == 0.0
 
 
 def test_dimension_r_leaves_out_dimensions_that_are_not_in_use():
     rng = np.random.default_rng(0)
     codes = np.stack([rng.normal(size=400), rng.normal(size=400) * 0.01], 1)
     read = np.stack([codes[:, 0], rng.normal(size=400)], 1)
-    assert metrics.active(codes).tolist() == [True, False]
-    assert metrics.dimension_r(read, codes, metrics.active(codes)) == pytest.approx(1)
-    assert metrics.dimension_r(read, codes, np.array([False, False])) == 0.0
+    assert image_metrics.active(codes).tolist() == [True, False]
+    assert image_metrics.dimension_r(read, codes, image_metrics.active(codes)) == pytest.approx(1)
+    assert image_metrics.dimension_r(read, codes, np.array([False, False])) == 0.0
 
 
 def test_frechet_agrees_with_a_matrix_square_root():
@@ -79,21 +79,21 @@ def test_frechet_agrees_with_a_matrix_square_root():
     a, b = rng.normal(size=(300, 6)), rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6)) + 1
     s, t, gap = np.cov(a, rowvar=False), np.cov(b, rowvar=False), a.mean(0) - b.mean(0)
     expected = gap @ gap + np.trace(s + t - 2 * sqrtm(s @ t).real)
-    assert metrics.frechet(a, b) == pytest.approx(expected, rel=1e-8)
+    assert image_metrics.frechet(a, b) == pytest.approx(expected, rel=1e-8)
 
 
 def test_frechet_is_0_for_the_same_set_and_the_squared_shift_for_a_moved_one():
     a = np.random.default_rng(0).normal(size=(300, 5))
     a[:, 4] = 0  # a dead feature must not spoil it
-    assert metrics.frechet(a, a) == pytest.approx(0, abs=1e-6)
-    assert metrics.frechet(a, a + 2) == pytest.approx(20, abs=1e-6)
+    assert image_metrics.frechet(a, a) == pytest.approx(0, abs=1e-6)
+    assert image_metrics.frechet(a, a + 2) == pytest.approx(20, abs=1e-6)
 
 
 def test_variance_within_a_class_ignores_how_far_the_classes_are_apart():
     labels = np.array([0, 0, 1, 1])
     near = np.array([[0.0, 0], [2, 4], [0, 0], [2, 4]])
-    assert metrics.within_class_variance(near, labels) == pytest.approx(5)
-    assert metrics.within_class_variance(near + 100 * labels[:, None], labels) == pytest.approx(5)
+    assert image_metrics.within_class_variance(near, labels) == pytest.approx(5)
+    assert image_metrics.within_class_variance(near + 100 * labels[:, None], labels) == pytest.approx(5)
 
 
 def test_the_typicality_gap_is_1_for_codes_drawn_from_the_gaussians_and_4_at_twice_the_spread():
@@ -101,16 +101,16 @@ def test_the_typicality_gap_is_1_for_codes_drawn_from_the_gaussians_and_4_at_twi
     means, labels = rng.normal(size=(3, 4)) * 5, rng.integers(0, 3, 20_000)
     tril = np.stack([np.tril(rng.normal(size=(4, 4))) + 2 * np.eye(4) for _ in range(3)])
     step = np.einsum("nij,nj->ni", tril[labels], rng.normal(size=(20_000, 4)))
-    once, twice = (metrics.mahalanobis_gap(means[labels] + n * step, labels, means, tril) for n in (1, 2))
+    once, twice = (image_metrics.mahalanobis_gap(means[labels] + n * step, labels, means, tril) for n in (1, 2))
     assert once.mean() == pytest.approx(1, abs=0.03)
     assert twice == pytest.approx(4 * once)  # picture by picture, in the order of the codes
 
 
 def test_psnr_of_a_known_error():
     black = np.zeros((2, 4, 4, 1), np.uint8)
-    error = metrics.mean_square_error(black, np.stack([black[0], black[0] + 51]))
+    error = image_metrics.mean_square_error(black, np.stack([black[0], black[0] + 51]))
     assert error == pytest.approx([0, 0.04])
-    assert metrics.psnr(error) == pytest.approx([100, 13.9794], abs=1e-4)
+    assert image_metrics.psnr(error) == pytest.approx([100, 13.9794], abs=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(14, 13, 1), (12, 12, 3), (8, 6, 1)])
@@ -118,8 +118,8 @@ def test_ssim_agrees_with_a_brute_force_sum_over_windows(shape):
     rng = np.random.default_rng(0)
     a = rng.integers(0, 256, (2, *shape), dtype=np.uint8)
     b = (a * 0.6 + rng.integers(0, 100, a.shape)).astype(np.uint8)
-    assert metrics.ssim(a, b) == pytest.approx([brute_ssim(a[0], b[0]), brute_ssim(a[1], b[1])])
-    assert metrics.ssim(a, a) == pytest.approx([1, 1])
+    assert image_metrics.ssim(a, b) == pytest.approx([brute_ssim(a[0], b[0]), brute_ssim(a[1], b[1])])
+    assert image_metrics.ssim(a, a) == pytest.approx([1, 1])
 
 
 def brute_ssim(a, b) -> float:
@@ -142,6 +142,6 @@ def test_pairs_within_a_class_of_equal_pictures_have_ssim_1_and_of_noise_about_0
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 10)
     equal = rng.integers(0, 256, (2, 12, 12, 1), dtype=np.uint8)[labels]
-    assert metrics.intra_class_ssim(equal, labels, rng, pairs=20) == pytest.approx(1)
+    assert image_metrics.intra_class_ssim(equal, labels, rng, pairs=20) == pytest.approx(1)
     noise = rng.integers(0, 256, (20, 12, 12, 1), dtype=np.uint8)
-    assert abs(metrics.intra_class_ssim(noise, labels, rng, pairs=50)) < 0.1
+    assert abs(image_metrics.intra_class_ssim(noise, labels, rng, pairs=50)) < 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.probes import PROBES, chance, flat_view, leak, neighbour_share
+from twofold.training.metrics.probes import PROBES, chance, flat_view, leak, neighbour_share
 
 
 @pytest.mark.parametrize("kind", PROBES)

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from tests.trainee import config, pictures
-from training import checkpoint
-from training.batches import batches
-from training.config import ConfigError
-from training.loop import Trainer
-from training.processes import ALONE, Team, join
+from twofold.training.config.schema import ConfigError
+from twofold.training.trainer import checkpoint
+from twofold.training.trainer.batches import batches
+from twofold.training.trainer.distributed import ALONE, Team, join
+from twofold.training.trainer.trainer import Trainer
 
 ROOT = Path(__file__).parents[3]
 # A stage without BatchNorm and without pairs: nothing in it depends on which rows a process holds, so two must do what one does.
@@ -59,7 +59,7 @@ def test_two_processes_learn_what_one_learns(tmp_path):
 
 
 def weights_before() -> dict[str, torch.Tensor]:
-    from training.loop import build
+    from twofold.training.trainer.trainer import build
 
     return build(config(), pictures()).state_dict()
 

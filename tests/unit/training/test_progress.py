@@ -8,7 +8,7 @@ import os
 import struct
 import termios
 
-from training.progress import ProgressLine, render
+from twofold.training.trainer.console import ProgressLine, render
 
 FIGURES = {
     "stage": "codes",

@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from model import contract
-from training.cost import multiply_adds
-from training.quantise import GRID_WEIGHTS, _transposed_to_plain, quantise
+from twofold.model import contract
+from twofold.training.export.quantize import GRID_WEIGHTS, _transposed_to_plain, quantise
+from twofold.training.metrics.compute_cost import multiply_adds
 
 RNG = np.random.default_rng(0)
 

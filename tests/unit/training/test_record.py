@@ -7,10 +7,10 @@ import shutil
 
 import pytest
 
-from model import contract
-from model.contract import ContractError
-from training.modelcard import model_card
-from training.record import record
+from twofold.model import contract
+from twofold.model.contract import ContractError
+from twofold.training.bundle_ops.record_metrics import record
+from twofold.training.export.model_card import model_card
 
 
 @pytest.fixture

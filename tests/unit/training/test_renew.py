@@ -7,11 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-from model import contract
 from tests.exported import SAMPLE
 from tests.pictures import write_pictures
-from training.data import DataError
-from training.renew import EXTRAS, renew_extras
+from twofold.model import contract
+from twofold.training.bundle_ops.refresh_extras import EXTRAS, renew_extras
+from twofold.training.data.dataset import DataError
 
 
 @pytest.fixture

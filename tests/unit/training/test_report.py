@@ -10,14 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from model import contract
-from model.contract import ContractError
 from tests import toy
 from tests.pictures import write_pictures
-from training import cli, report
-from training.data import DataError
-from training.judge import JudgeConfig, load_judge, train_judge
-from training.measures import MEASURES
+from twofold.model import contract
+from twofold.model.contract import ContractError
+from twofold.training import cli
+from twofold.training.data.dataset import DataError
+from twofold.training.evaluation.eval_classifier import JudgeConfig, load_judge, train_judge
+from twofold.training.evaluation.metric_table import MEASURES
+from twofold.training.reporting import report
 
 VOID = {"meta", "link", "img", "br"}
 LOG = [

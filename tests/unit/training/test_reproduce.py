@@ -9,10 +9,10 @@ import pytest
 
 from tests.pictures import write_pictures
 from tests.trainee import config
-from training.checkpoint import CheckpointError
-from training.judge import JudgeConfig, train_judge
-from training.reproduce import COLUMNS, FIGURES, SAMPLE_COLUMNS, STYLE_COLUMNS, TABLE, Order, reproduce, start_of
-from training.variants import configure, read_plan
+from twofold.training.evaluation.eval_classifier import JudgeConfig, train_judge
+from twofold.training.experiments.ablation_plan import configure, read_plan
+from twofold.training.experiments.ablations import COLUMNS, FIGURES, SAMPLE_COLUMNS, STYLE_COLUMNS, TABLE, Order, reproduce, start_of
+from twofold.training.trainer.checkpoint import CheckpointError
 
 pytestmark = pytest.mark.slow
 ASKED = ("without refitting", "cGAN")

@@ -12,9 +12,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.trainee import config, pictures
-from training.checkpoint import CheckpointError
-from training.processes import ALONE
-from training.runfolder import RunFolder, digest, environment, manifest
+from twofold.training.trainer.checkpoint import CheckpointError
+from twofold.training.trainer.distributed import ALONE
+from twofold.training.trainer.run_dir import RunFolder, digest, environment, manifest
 
 
 @pytest.fixture

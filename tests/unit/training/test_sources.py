@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.blocks import halvings
-from training.config import DataConfig
-from training.data import DataError, load, load_for, nearest_size
+from twofold.model.blocks import halvings
+from twofold.training.config.schema import DataConfig
+from twofold.training.data.dataset import DataError, load, load_for, nearest_size
 
 SAMPLE = Path(__file__).parents[2] / "data" / "fashion-sample"
 
@@ -287,7 +287,7 @@ def test_columns_of_whole_numbers_come_along_with_their_pictures(tmp_path):
 ASK = """
 import sys
 from pathlib import Path
-from training.data import DataError, load
+from twofold.training.data.dataset import DataError, load
 try:
     pictures = load(Path(sys.argv[1]), sys.argv[2])
     print(pictures.pixels.shape, pictures.source["name"], len(pictures.class_names))

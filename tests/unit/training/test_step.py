@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.vae_gan import PARTS, Sizes, VaeGan
-from training.config import Config, ConfigError, Stage, Update, from_dict, read
-from training.step import KINDS, TERMS, Batch, Diverged, Forward, check_terms, kinds_for, make_optimizers, set_modes, step
+from twofold.model.vae_gan import PARTS, Sizes, VaeGan
+from twofold.training.config.schema import Config, ConfigError, Stage, Update, from_dict, read
+from twofold.training.trainer.step import KINDS, TERMS, Batch, Diverged, Forward, check_terms, kinds_for, make_optimizers, set_modes, step
 
 ROWS, CLASSES = 12, 3
 

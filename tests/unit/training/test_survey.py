@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.config import DataConfig
-from training.data import Pictures, Seen
-from training.survey import find_test_split, survey, warnings
+from twofold.training.config.schema import DataConfig
+from twofold.training.data.dataset import Pictures, Seen
+from twofold.training.data.summary import find_test_split, survey, warnings
 
 
 def pictures(*counts: int, seed: int = 0, names: tuple[str, ...] = (), seen: Seen | None = None) -> Pictures:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from training.toy import CENTRES, FIGURES, METHODS, NOISE, PLOT, SIGNS, moons, sliced_wasserstein, spread, toy
+from twofold.training.experiments.three_moons import CENTRES, FIGURES, METHODS, NOISE, PLOT, SIGNS, moons, sliced_wasserstein, spread, toy
 
 
 def real(rows=4000, seed=0):

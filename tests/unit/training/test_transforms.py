@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.transforms import BRIGHTNESS, GREY, HOLE, VIEWS, corners, cut_out, mirrored, moved
+from twofold.training.data.augment import BRIGHTNESS, GREY, HOLE, VIEWS, corners, cut_out, mirrored, moved
 
 
 def some(rows: int = 6, channels: int = 3, height: int = 16, width: int = 24) -> torch.Tensor:

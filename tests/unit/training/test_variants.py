@@ -8,12 +8,12 @@ import pytest
 
 from tests.trainee import config as small_config
 from tests.trainee import pictures
-from training.codes import check_actions
-from training.config import Config, ConfigError, read
-from training.loop import shared_stages
-from training.rehearse import rehearse
-from training.step import check_terms
-from training.variants import Variant, configure, decoder_steps, read_plan
+from twofold.training.config.schema import Config, ConfigError, read
+from twofold.training.experiments.ablation_plan import Variant, configure, decoder_steps, read_plan
+from twofold.training.experiments.profile import rehearse
+from twofold.training.trainer.calibration import check_actions
+from twofold.training.trainer.step import check_terms
+from twofold.training.trainer.trainer import shared_stages
 
 ROWS = {variant.name: variant for variant in read_plan().variant}
 RUNS = [name for name, variant in ROWS.items() if not variant.like]

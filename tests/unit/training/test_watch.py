@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from training.config import read
-from training.watch import criterion, warnings
+from twofold.training.config.schema import read
+from twofold.training.trainer.diagnostics import criterion, warnings
 
 FASHION, PAPER = read("fashion"), read("paper")
 CLASS_ENCODER, CODES, FLOW, SERVED, SHARPENED = range(5)

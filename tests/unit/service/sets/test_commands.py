@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from service import cli, codes
-from service.client import Local
 from tests.sets import ROOT, command, contents, environ
+from twofold.service.cli import main
+from twofold.service.client import Local
+from twofold.service.runtime import latents
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def run(toy_bundle, capsys):
 
     def call(*arguments: object) -> tuple[int, str, str]:
         try:
-            code = cli.main([*map(str, arguments), "--bundle", str(toy_bundle)])
+            code = main.main([*map(str, arguments), "--bundle", str(toy_bundle)])
         except SystemExit as stopped:
             code = stopped.code
         return (code, *capsys.readouterr())
@@ -96,7 +97,7 @@ def test_augmented_pictures_keep_the_class_code_and_turn_the_style(run, toy_bund
     assert run("augment", pictures, "--per-picture", 2, "--spread", 0.5, "--seed", 3, "--out", tmp_path / "more")[0] == 0
     local = Local(toy_bundle).arrays
     source = local.encode([pictures / "Beta" / "00001.png"])
-    wanted = codes.other_style(local.prior, source.z_u_mean[0], 0.5, 3, 9)  # the fifth source's second picture
+    wanted = latents.other_style(local.prior, source.z_u_mean[0], 0.5, 3, 9)  # the fifth source's second picture
     data = (tmp_path / "more" / "Beta" / "00004-00001-001.png").read_bytes()
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), local.decode(source.z_s, wanted[None])[0, :, :, 0])
     told = recipe_of(data)
@@ -107,7 +108,7 @@ def test_augmented_pictures_keep_the_class_code_and_turn_the_style(run, toy_bund
         "style_spread": 0.5,
         "n": 1,
     }
-    assert told["code"] == codes.pack_token(source.z_s[0], source.z_u_mean[0], local.card)
+    assert told["code"] == latents.pack_token(source.z_s[0], source.z_u_mean[0], local.card)
     assert len(contents(tmp_path / "more")) == 25
 
 
@@ -144,7 +145,7 @@ def test_another_seed_is_another_set(run, tmp_path):
 def test_what_was_made_is_read_back_by_datasets_and_by_the_training(run, tmp_path, out):
     import datasets
 
-    from training.data import load
+    from twofold.training.data.dataset import load
 
     assert run("synthesize", "--per-class", 20, "--out", tmp_path / "made" / out)[0] == 0
     data = tmp_path / "made" / out if out == "set" else tmp_path / "made"
@@ -322,14 +323,14 @@ def test_two_runs_never_write_into_the_same_folder(run, tmp_path):
 def test_a_damaged_bundle_is_refused(run, toy_bundle, tmp_path, capsys):
     folder = shutil.copytree(toy_bundle, tmp_path / "toy")
     (folder / "decoder.onnx").write_bytes(b"")
-    assert cli.main(["synthesize", "--per-class", "1", "--out", str(tmp_path / "set"), "--bundle", str(folder)]) == 2
+    assert main.main(["synthesize", "--per-class", "1", "--out", str(tmp_path / "set"), "--bundle", str(folder)]) == 2
     assert "bundle toy: decoder.onnx: " in capsys.readouterr().err
 
 
 def test_without_pyarrow_a_folder_can_be_made_and_a_table_says_what_to_install(toy_bundle, tmp_path):
     wall = (
         "import sys; sys.modules['pyarrow'] = None\n"
-        "from service.cli import main\n"
+        "from twofold.service.cli.main import main\n"
         f"sys.exit(main(['synthesize', '--per-class', '1', '--bundle', {str(toy_bundle)!r}, '--out', sys.argv[1]]))"
     )
     for out, code, said in (("set", 0, "4 pictures in"), ("set.parquet", 2, "pip install 'twofold[parquet]'")):

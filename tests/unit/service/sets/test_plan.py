@@ -7,7 +7,7 @@ from itertools import chain
 
 import pytest
 
-from service.sets.plan import (
+from twofold.service.datasets.plan import (
     CHUNK,
     Augmentation,
     Counterfactual,

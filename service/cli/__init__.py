@@ -1,0 +1,1 @@
+"""The command `twofold`. Importing this package loads nothing; `main` says what each command takes."""

@@ -1,0 +1,1 @@
+"""The HTTP interface: requests to the runtime, its results to responses."""

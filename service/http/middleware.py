@@ -1,0 +1,218 @@
+"""The gate every request passes: identity, caps on URL and headers, the clock, refusals, headers of the answer, counting, the log.
+
+Pure ASGI, one layer. It does not know routes, pictures or models; what a refusal looks like it is told (`refuse`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from twofold.service.runtime.errors import HeadersTooLarge, SlowSender, TwofoldError, UriTooLong
+from twofold.service.runtime.registry import Registry
+from twofold.service.settings import Settings
+from twofold.service.telemetry import Metrics
+
+log = logging.getLogger("twofold.request")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+QUIET = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})  # probes are logged at debug level only
+LINGER_S = 2.0  # how long the rest of an unread body is thrown away, so that the client can read why
+GONE = 499  # in log and metrics: the client left before its answer
+_SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+@dataclass
+class House:
+    """What all requests share; lives as long as the app."""
+
+    settings: Settings
+    registry: Registry
+    metrics: Metrics
+    draining: bool = False
+
+
+@dataclass(slots=True)
+class Visit:
+    """One request: who it is, when it came, and what is to be said of it in headers, metrics and log."""
+
+    house: House
+    request_id: str
+    arrived: float  # monotonic seconds
+    model: str = ""
+    seed: int | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    status: int = 0
+    reason: str = ""
+    body_read: bool = False
+    gone: bool = False
+
+    @property
+    def deadline(self) -> float:
+        """Monotonic seconds; counted from arrival."""
+        return self.arrived + self.house.settings.deadline_s
+
+    def spent(self, stage: str, seconds: float) -> None:
+        """Add to the time of a stage: queue, preprocess, model or encode."""
+        self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + seconds * 1000
+
+
+def visit_of(request: Request) -> Visit:
+    visit: Visit = request.scope["visit"]
+    return visit
+
+
+class Connected:
+    """`with Connected(request):` cancels the handler when its client leaves, so that its rows leave the queue too.
+
+    The body must have been read: this consumes what the client still sends.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def __enter__(self) -> None:
+        self._watcher = asyncio.create_task(self._watch(asyncio.current_task()))
+
+    def __exit__(self, *_: object) -> None:
+        self._watcher.cancel()
+
+    async def _watch(self, handler: asyncio.Task[object] | None) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        visit_of(self._request).gone = True
+        if handler is not None:
+            handler.cancel()
+
+
+class Gate:
+    """ASGI middleware. `refuse(error, request_id, path)` makes the answer of whatever was raised behind it."""
+
+    def __init__(self, app: ASGIApp, house: House, refuse: Callable[[Exception, str, str], Response]) -> None:
+        self.app = app
+        self.house = house
+        self.refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        offered = headers.get("x-request-id", "")
+        known = offered if REQUEST_ID.fullmatch(offered) else secrets.token_hex(8)
+        visit = scope["visit"] = Visit(self.house, known, time.monotonic())
+        body = Body(visit, headers, receive)
+        answer = Answer(visit, send, body)
+        try:
+            self._check_caps(scope)
+            await self.app(scope, body.receive, answer.send)
+        except asyncio.CancelledError:
+            if not visit.gone:
+                raise
+            visit.status = visit.status or GONE
+        except Exception as error:
+            if visit.status:
+                raise  # half an answer is out: the server must cut the connection
+            if not isinstance(error, TwofoldError) or error.code == "internal":
+                log.exception("request failed", extra={"request_id": visit.request_id})
+            visit.reason = error.code if isinstance(error, TwofoldError) else "internal"
+            await self.refuse(error, visit.request_id, scope["path"])(scope, body.receive, answer.send)
+        finally:
+            self._record(scope, visit)
+
+    def _check_caps(self, scope: Scope) -> None:
+        settings = self.house.settings
+        url = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"]) + bool(scope["query_string"])
+        if url > settings.max_url_bytes:
+            raise UriTooLong(f"The URL may have {settings.max_url_bytes} bytes; send the fields in a JSON body.")
+        if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > settings.max_header_bytes:
+            raise HeadersTooLarge(f"The headers may have {settings.max_header_bytes} bytes; send fewer.")
+
+    def _record(self, scope: Scope, visit: Visit) -> None:
+        metrics = self.house.metrics
+        route = getattr(scope.get("route"), "path", "unmatched")
+        metrics.requests.labels(route, str(visit.status)).inc()
+        if visit.reason:
+            metrics.rejected.labels(visit.reason).inc()
+        for stage, spent_ms in visit.timings_ms.items():
+            metrics.stage.labels(stage).observe(spent_ms / 1000)
+        level = logging.DEBUG if route in QUIET else logging.INFO
+        if log.isEnabledFor(level):
+            said = {"request_id": visit.request_id, "method": scope["method"], "route": route, "status": visit.status}
+            said |= {"ms": round((time.monotonic() - visit.arrived) * 1000, 3)} | ({"reason": visit.reason} if visit.reason else {})
+            log.log(level, "request", extra=said)
+
+
+class Body:
+    """Watches `receive`: whether the body was read whole, and throws the rest away when it was not."""
+
+    def __init__(self, visit: Visit, headers: Headers, receive: Receive) -> None:
+        self.visit = visit
+        self._receive = receive
+        visit.body_read = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self.visit.body_read = True
+        return message
+
+    async def discard(self) -> None:
+        """Read on until the end, four body caps or LINGER_S: a connection closed on unread data would lose the answer."""
+        left = 4 * self.visit.house.settings.max_body_bytes
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while not self.visit.body_read and left > 0:
+                    left -= len((await self.receive()).get("body", b""))
+
+
+class Answer:
+    """Decorates `send`: the headers that every answer has."""
+
+    def __init__(self, visit: Visit, send: Send, body: Body) -> None:
+        self.visit = visit
+        self._send = send
+        self.body = body
+        self._unread = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.visit.status = message["status"]
+            self._unread = not self.visit.body_read
+            self._add_headers(message)
+        elif self._unread and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            if self.visit.reason != SlowSender.code:
+                await self.body.discard()
+            message = {"type": "http.response.body", "body": b""}
+        await self._send(message)
+
+    def _add_headers(self, message: Message) -> None:
+        visit = self.visit
+        model = visit.model or visit.house.registry.get().card.id
+        added = [(b"x-request-id", visit.request_id.encode()), (b"x-model", model.encode()), *_SECURITY]
+        if visit.seed is not None:
+            added.append((b"x-seed", str(visit.seed).encode()))
+        stages = ", ".join(f"{stage};dur={spent:.3f}" for stage, spent in visit.timings_ms.items())
+        total = f"total;dur={(time.monotonic() - visit.arrived) * 1000:.3f}"
+        added.append((b"server-timing", f"{stages}, {total}".encode() if stages else total.encode()))
+        if self._unread or visit.house.draining:
+            added.append((b"connection", b"close"))
+        message["headers"] = [*message.get("headers", ()), *added]

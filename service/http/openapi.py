@@ -1,0 +1,184 @@
+"""What /openapi.json says of the routes. Requests are parsed by hand (`reading`), so their shapes are declared by hand, here.
+
+It does not know status codes: it lists the codes of refusals, and `app` writes them out from its one table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from twofold.service.http import schemas
+from twofold.service.http.schemas import Request, Strict
+from twofold.service.runtime.image_io import JPEG, PNG, WEBP
+
+EVERYWHERE = ("uri_too_long", "headers_too_large", "internal")
+QUERIED = ("malformed", "invalid", "not_found", "not_acceptable", "queue_full", "draining", "not_ready", "deadline_passed", *EVERYWHERE)
+SENT = ("slow_sender", "too_large", "unsupported_media_type", *QUERIED)
+PICTURED = ("undecodable_picture", *SENT)
+
+OCTETS = "application/octet-stream"
+_BINARY = {"type": "string", "format": "binary"}
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "the ETag of a picture that is at hand: 304 if it is still the same",
+    "schema": {"type": "string"},
+}
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "Generate": {"class": 7, "n": 4, "seed": 1},
+    "Encode": {"images": ["iVBORw0KGgo..."]},
+    "Decode": {"items": [{"code": "c1...."}, {"class": 7, "seed": 1}, {"class_weights": {"7": 0.5, "9": 0.5}, "seed": 1}]},
+    "Interpolate": {"keys": ["iVBORw0KGgo...", "c1....", {"class": "sneaker", "seed": 1}], "frames": 16, "vary": "both"},
+    "Edit": {"image": "iVBORw0KGgo...", "class": "ankle boot", "strength": 0.5, "style_spread": 0.5, "n": 4, "seed": 1},
+    "Inpaint": {"image": "iVBORw0KGgo...", "box": [7, 7, 14, 14]},
+    "Swap": {"class_from": ["iVBORw0KGgo..."], "style_from": ["iVBORw0KGgo...", "c1...."], "verdict": True},
+    "Infer": {
+        "inputs": [
+            {"name": "z_s", "datatype": "FP32", "shape": [1, 16], "data": [0.5] * 16},
+            {"name": "z_u", "datatype": "FP32", "shape": [1, 16], "data": [0.0] * 16},
+        ]
+    },
+    "Inspect": {"image": "iVBORw0KGgo...", "verify": True},
+}
+
+
+def reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+_CONTENT: dict[str, dict[str, Any]] = {  # of answers with pictures; what is not here is a picture
+    "application/json": {"schema": reference(schemas.ImagesAnswer)},
+    "application/zip": {
+        "schema": _BINARY
+        | {"description": "0000.png (or .webp, as `format` says) and on, and manifest.json: the JSON but for the pictures"}
+    },
+    "application/x-npz": {
+        "schema": _BINARY
+        | {"description": "for numpy.load: pixels uint8 [n,H,W,C], z_s, z_u float32, labels, seeds, indices int64 if all have one"}
+    },
+}
+
+
+def picture_route(
+    name: str,
+    kind: type[Request],
+    *,
+    in_query: bool = False,
+    in_body: bool = False,
+    parts: Mapping[str, str] | None = None,
+    raw: bool = False,
+    accepts: Sequence[str] = (PNG, WEBP, "application/json", "application/zip", "application/x-npz"),
+) -> dict[str, Any]:
+    """Keyword arguments of a route decorator for a route that answers with pictures."""
+    content: dict[str, Any] = {media: _CONTENT.get(media, {"schema": _BINARY}) for media in accepts}
+    headers = {"X-Sheet": "rows, columns and cell size, when several pictures are one image"}
+    if in_body:
+        return _route(name, kind, content, headers, in_query=in_query, in_body=True, parts=parts, raw=raw)
+    kept = {"ETag": "of a picture with a seed: it changes when the picture would"}
+    described = _route(name, kind, content, headers | kept, in_query=in_query)
+    described["openapi_extra"]["parameters"].append(_IF_NONE_MATCH)
+    described["responses"][304] = {"description": "If-None-Match names the picture; the model was not run.", "headers": _told(kept)}
+    return described
+
+
+def json_route(name: str, kind: type[Request], answer: type[BaseModel], *, parts: Mapping[str, str], raw: bool = False) -> dict[str, Any]:
+    """Keyword arguments of a route decorator for a route that takes pictures and answers with JSON."""
+    return _route(name, kind, {"application/json": {"schema": reference(answer)}}, {}, in_body=True, parts=parts, raw=raw)
+
+
+def plain_route(
+    name: str,
+    media: str = "application/json",
+    refusals: Sequence[str] = EVERYWHERE,
+    example: Any = None,
+    answer: type[BaseModel] | None = None,
+) -> dict[str, Any]:
+    """Keyword arguments of a route decorator for a GET without parameters of its own."""
+    content: dict[str, Any] = {media: {} if example is None else {"example": example}}
+    if answer is not None:
+        content[media]["schema"] = reference(answer)
+    return {
+        "operation_id": name,
+        "response_class": Response,
+        "responses": {200: {"description": "The answer.", "content": content}},
+        "openapi_extra": {"x-refusals": list(refusals)},
+    }
+
+
+def infer_route(name: str, parameters: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Keyword arguments of a route decorator for an inference of the Open Inference Protocol: JSON, or JSON and bytes behind it."""
+    length = "Inference-Header-Content-Length"
+    content = {"application/json": {"schema": reference(schemas.InferAnswer)}, OCTETS: {"schema": _BINARY}}
+    described = _route(name, schemas.Infer, content, {length: "bytes of the JSON, when bytes of tensors follow it"}, in_body=True)
+    header = {"name": length, "in": "header", "required": False, "schema": {"type": "integer", "minimum": 1}}
+    extra = described["openapi_extra"]
+    extra["parameters"] = [*parameters, header | {"description": "bytes of the JSON, when bytes of tensors follow it"}]
+    extra["requestBody"]["content"][OCTETS] = {"schema": _BINARY}
+    return described
+
+
+def _route(
+    name: str,
+    kind: type[Strict],
+    content: dict[str, Any],
+    headers: dict[str, str],
+    *,
+    in_query: bool = False,
+    in_body: bool = False,
+    parts: Mapping[str, str] | None = None,
+    raw: bool = False,
+) -> dict[str, Any]:
+    extra: dict[str, Any] = {"x-refusals": list(PICTURED if parts else SENT if in_body else QUERIED)}
+    extra["parameters"] = _parameters(kind, required=in_query and not in_body) if in_query else _parameters(kind, only=kind.in_query)
+    if in_body:
+        extra["requestBody"] = {"required": not in_query, "content": _bodies(kind, parts or {}, raw)}
+    headers = {
+        "X-Request-Id": "the client's, if it is 1 to 64 of A-Z a-z 0-9 . _ -, else made here",
+        "X-Model": "name and hash of the model that answered",
+        "X-Seed": "the seed, where one was used",
+        "Server-Timing": "milliseconds of queue, preprocess, model and encode",
+        **headers,
+    }
+    return {
+        "operation_id": name,
+        "response_class": Response,
+        "responses": {200: {"description": "The answer; Accept decides its form.", "content": content, "headers": _told(headers)}},
+        "openapi_extra": extra,
+    }
+
+
+def _told(headers: Mapping[str, str]) -> dict[str, Any]:
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
+
+
+def _parameters(kind: type[Strict], *, required: bool = False, only: Mapping[str, type] | None = None) -> list[dict[str, Any]]:
+    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+    found = []
+    for name, spec in schema["properties"].items():
+        if name not in (kind.in_query if only is None else only):
+            continue
+        text = spec.get("description", "")
+        listed = kind.in_query[name] not in (int, float, bool, str)  # written as one text
+        shape = {"type": "string"} if listed else {key: value for key, value in spec.items() if key not in ("title", "description")}
+        found.append(
+            {"name": name, "in": "query", "required": required and name in schema["required"], "description": text, "schema": shape}
+        )
+    return found
+
+
+def _bodies(kind: type[Strict], parts: Mapping[str, str], raw: bool) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": reference(kind), "example": _EXAMPLES[kind.__name__]}}
+    if parts:
+        one = _BINARY | {"description": "PNG, JPEG or WebP"}
+        several = {"type": "array", "items": _BINARY, "description": "PNG, JPEG or WebP; repeatable"}
+        files = {part: several if field in kind.lists else one for part, field in parts.items()}
+        required = [part for part, field in parts.items() if kind.model_fields[field].is_required()]
+        content["multipart/form-data"] = {"schema": {"type": "object", "properties": files, "required": required}}
+    if raw:
+        content |= {media: {"schema": _BINARY} for media in (PNG, JPEG, WEBP)}
+    return content

@@ -1,0 +1,66 @@
+"""POST /encode: pictures to codes, class posterior, density and a token for each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from twofold.service.http import responses
+from twofold.service.http.middleware import Connected, visit_of
+from twofold.service.http.openapi import json_route
+from twofold.service.http.request_body import read
+from twofold.service.http.schemas import Encode, EncodeAnswer
+from twofold.service.runtime import latents
+from twofold.service.runtime.engine import Encoded
+from twofold.service.runtime.registry import Model
+from twofold.service.telemetry import Metrics
+
+router = APIRouter(tags=["pictures"])
+
+
+@router.post("/encode", **json_route("encode", Encode, EncodeAnswer, parts={"image": "images"}, raw=True))
+async def encode(request: HttpRequest) -> Response:
+    """Take pictures apart."""
+    visit = visit_of(request)
+    responses.negotiate(request, responses.ONLY_JSON)
+    asked = await read(request, Encode, pictures={"image": "images"})
+    model = responses.chosen_model(visit, asked.model)
+    responses.at_most(len(asked.images), visit, "images")
+    with Connected(request):
+        pixels, notes = await responses.to_pixels(visit, model, [(f"images.{k}", sent) for k, sent in enumerate(asked.images)])
+        encoded, timings = await model.encode(pixels, visit.deadline)
+    responses.clocked(visit, timings)
+    items = [describe(model, encoded, k, visit.house.metrics) | {"notes": notes[k]} for k in range(len(notes))]
+    response = responses.answer_json(visit, model, {"items": items})
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
+def describe(model: Model, encoded: Encoded, k: int, metrics: Metrics) -> dict[str, Any]:
+    """What JSON says of row k, which is counted."""
+    probs = np.exp(encoded.class_log_prob[k].astype(np.float64))
+    label = int(encoded.class_log_prob[k].argmax())
+    return {
+        "z_s": encoded.z_s[k].tolist(),
+        "z_u": encoded.z_u_mean[k].tolist(),
+        "z_u_log_var": encoded.z_u_log_var[k].tolist(),
+        "class": responses.class_entry(model, label) | {"prob": float(probs[label])},
+        "class_probs": probs.tolist(),
+        "log_density": float(encoded.log_density[k]),
+        "typicality": count(model, encoded, k, metrics),
+        "code": latents.pack_token(encoded.z_s[k], encoded.z_u_mean[k], model.card),
+    }
+
+
+def count(model: Model, encoded: Encoded, k: int, metrics: Metrics) -> float | None:
+    """Count the typicality of row k and the entropy of its class posterior; the former is returned, None without calibration."""
+    typicality = latents.typicality(float(encoded.log_density[k]), model.calibration)
+    if typicality is not None:
+        metrics.typicality.observe(typicality)
+    log_prob = encoded.class_log_prob[k].astype(np.float64)
+    metrics.entropy.observe(float(-(np.exp(log_prob) * np.maximum(log_prob, -745)).sum()))
+    return typicality

@@ -1,0 +1,191 @@
+"""/v2: the Open Inference Protocol, so that KServe's and Triton's clients find both graphs of every bundle and run them as they are.
+
+A bundle is two models here, `<bundle>.encoder` and `<bundle>.decoder`, each of version 1. What tensors look like on the wire is
+known to `tensors` alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from numpy.typing import NDArray
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from twofold import __version__
+from twofold.model import contract
+from twofold.model.contract import TensorSpec
+from twofold.service.http import oip_tensors, responses
+from twofold.service.http.middleware import REQUEST_ID, Connected, Visit, visit_of
+from twofold.service.http.openapi import EVERYWHERE, OCTETS, infer_route, plain_route
+from twofold.service.http.request_body import declared_media, parse_json, read_body
+from twofold.service.http.routes import encode, probes
+from twofold.service.http.routes.models import take_nothing
+from twofold.service.http.schemas import Infer, Live, ModelMetadata, Ready, ServerMetadata
+from twofold.service.runtime.errors import Malformed, NotFound, UnsupportedMedia
+from twofold.service.runtime.registry import Model, Registry
+
+router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+
+VERSION = "1"
+GRAPHS = ("encoder", "decoder")
+MAX_FIELDS = 256  # values of a request's JSON beside its tensors' own
+MEDIA = (b"", b"application/json", b"application/octet-stream")  # Triton's own client names none
+MODEL = "/models/{model}"
+VERSIONED = f"{MODEL}/versions/{{version}}"
+
+_MODEL = {
+    "name": "model",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "a name from /models, with .encoder or .decoder behind it",
+    "example": "fashion-mnist.decoder",
+}
+_VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}, "description": "1", "example": VERSION}
+_NOTHING = ("malformed", "not_acceptable", *EVERYWHERE)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One graph of a bundle, as a model of the protocol."""
+
+    name: str
+    model: Model
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    async def run(self, arrays: tuple[NDArray[Any], ...], visit: Visit) -> Mapping[str, NDArray[Any]]:
+        """The inputs in order -> outputs by name, through the model's queue. Raises what Model.encode and Model.decode raise."""
+        if self.name.endswith(".encoder"):
+            encoded, timings = await self.model.encode(arrays[0], visit.deadline)
+            responses.clocked(visit, timings)
+            for k in range(len(encoded.z_s)):
+                encode.count(self.model, encoded, k, visit.house.metrics)
+            return vars(encoded)
+        return {"pixels": await responses.decode(visit, self.model, arrays[0], arrays[1])}
+
+
+def _described(name: str, answer: Any, refusals: Sequence[str], *parameters: dict[str, Any]) -> dict[str, Any]:
+    described = plain_route(name, refusals=refusals, answer=answer)
+    described["openapi_extra"]["parameters"] = list(parameters)
+    return described
+
+
+@router.get("", **_described("v2_server", ServerMetadata, _NOTHING))
+async def server(request: HttpRequest) -> Response:
+    """What serves here."""
+    await take_nothing(request)
+    return responses.plain_json({"name": "twofold", "version": __version__, "extensions": ["binary_tensor_data"]}, {"vary": "Accept"})
+
+
+@router.get("/health/live", **_described("v2_live", Live, EVERYWHERE))
+async def live(request: HttpRequest) -> Response:
+    """Whether the process answers, whatever the model and the load."""
+    return responses.plain_json({"live": True}, {"cache-control": "no-store"})
+
+
+@router.get("/health/ready", **_described("v2_ready", Ready, ("draining", "not_ready", *EVERYWHERE)))
+async def ready(request: HttpRequest) -> Response:
+    """Whether to send requests here: models loaded, queues moving, not shutting down."""
+    house = visit_of(request).house
+    probes.check_ready(house, house.registry)
+    return responses.plain_json({"ready": True}, {"cache-control": "no-store"})
+
+
+@router.get(
+    f"{VERSIONED}/ready", **_described("v2_version_ready", Ready, ("not_found", "draining", "not_ready", *EVERYWHERE), _MODEL, _VERSION)
+)
+@router.get(f"{MODEL}/ready", **_described("v2_model_ready", Ready, ("not_found", "draining", "not_ready", *EVERYWHERE), _MODEL))
+async def model_ready(request: HttpRequest) -> Response:
+    """Whether a model takes requests."""
+    visit = visit_of(request)
+    graph = _graph(request, visit)
+    probes.check_ready(visit.house, graph.model)
+    return responses.plain_json({"name": graph.name, "ready": True}, {"cache-control": "no-store"})
+
+
+@router.get(VERSIONED, **_described("v2_version", ModelMetadata, ("not_found", *_NOTHING), _MODEL, _VERSION))
+@router.get(MODEL, **_described("v2_model", ModelMetadata, ("not_found", *_NOTHING), _MODEL))
+async def metadata(request: HttpRequest) -> Response:
+    """What a model takes and gives."""
+    await take_nothing(request)
+    graph = _graph(request, visit_of(request))
+    sides = {
+        side: [{"name": spec.name, "datatype": oip_tensors.DATATYPES[spec.dtype], "shape": [-1, *spec.shape]} for spec in specs]
+        for side, specs in (("inputs", graph.inputs), ("outputs", graph.outputs))
+    }
+    said = {"name": graph.name, "versions": [VERSION], "platform": "onnxruntime_onnx", **sides}
+    return responses.plain_json(said, {"vary": "Accept"})
+
+
+@router.post(f"{VERSIONED}/infer", **infer_route("v2_version_infer", [_MODEL, _VERSION]))
+@router.post(f"{MODEL}/infer", **infer_route("v2_infer", [_MODEL]))
+async def infer(request: HttpRequest) -> Response:
+    """Run a graph on rows."""
+    visit = visit_of(request)
+    graph = _graph(request, visit)
+    asked, tail = await _read(request, graph)
+    wanted = oip_tensors.wanted(asked, graph.outputs)
+    media = OCTETS if any(binary for _, binary in wanted) else responses.JSON
+    responses.negotiate(request, (media,))
+    started = time.perf_counter()
+    arrays = oip_tensors.arrays(asked, tail, graph.inputs, visit.house.settings.max_items)
+    visit.spent("preprocess", time.perf_counter() - started)
+    with Connected(request):
+        outputs = await graph.run(arrays, visit)
+    head = {"model_name": graph.name, "model_version": VERSION}
+    if asked.id is not None and REQUEST_ID.fullmatch(asked.id):
+        head["id"] = asked.id
+    return await _respond(visit, media, head, [oip_tensors.Given(spec, outputs[spec.name], binary) for spec, binary in wanted])
+
+
+def _graph(request: HttpRequest, visit: Visit) -> Graph:
+    """The graph that the path names; from here on the answer names its bundle. Raises NotFound."""
+    name, version = request.path_params["model"], request.path_params.get("version", VERSION)
+    names = _names(visit.house.registry)
+    if name not in names:
+        raise NotFound(
+            "There is no such model; every bundle is two, NAME.encoder and NAME.decoder.", field="model", allowed=", ".join(names)
+        )
+    if version != VERSION:
+        raise NotFound("There is no such version of the model.", field="version", allowed=VERSION)
+    bundle, _, kind = name.rpartition(".")
+    model = responses.chosen_model(visit, bundle)
+    signature = contract.encoder_signature if kind == "encoder" else contract.decoder_signature
+    return Graph(name, model, *signature(model.card.dims))
+
+
+def _names(registry: Registry) -> list[str]:
+    return [f"{bundle}.{kind}" for bundle in registry.models for kind in GRAPHS]
+
+
+async def _read(request: HttpRequest, graph: Graph) -> tuple[Infer, bytes]:
+    """The validated JSON, and the bytes behind it. Raises Malformed, Invalid, UnsupportedMedia, TooLarge, SlowSender."""
+    if request.scope["query_string"]:
+        raise Malformed("This route takes no parameters in the query.")
+    body = await read_body(request)
+    if declared_media(request)[0] not in MEDIA:
+        taken = "application/json, application/octet-stream"
+        raise UnsupportedMedia(f"The Content-Type must be one of {taken}.", allowed=taken)
+    text, tail = oip_tensors.split(body, request.headers.getlist(oip_tensors.HEADER_LENGTH))
+    row = sum(math.prod(spec.shape) for spec in graph.inputs)
+    most_values = visit_of(request).house.settings.max_items * row + MAX_FIELDS
+    return Infer.check(parse_json(text, most_values) if text else {}), tail
+
+
+async def _respond(visit: Visit, media: str, head: dict[str, str], outputs: list[oip_tensors.Given]) -> Response:
+    started = time.perf_counter()
+    large = sum(one.values.size for one in outputs) > responses.SMALL_ANSWER_PIXELS
+    body, length = await asyncio.to_thread(oip_tensors.write, head, outputs) if large else oip_tensors.write(head, outputs)
+    visit.spent("encode", time.perf_counter() - started)
+    headers = {"cache-control": "no-store", "vary": "Accept"}
+    if length is not None:
+        headers[oip_tensors.HEADER_LENGTH.lower()] = str(length)
+    return Response(body, media_type=media, headers=headers)

@@ -1,0 +1,92 @@
+"""GET /models, /models/{name}, its classes and its example pictures: what is served, and what its card says."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from twofold.service.http import responses
+from twofold.service.http.middleware import visit_of
+from twofold.service.http.openapi import EVERYWHERE, plain_route
+from twofold.service.http.request_body import read_body
+from twofold.service.runtime.errors import Malformed
+from twofold.service.runtime.registry import Model
+
+router = APIRouter(tags=["models"])
+
+_REFUSALS = ("malformed", "not_acceptable", *EVERYWHERE)
+_NAMED = ("not_found", *_REFUSALS)
+_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "a name from /models"}
+
+
+def _route(name: str, example: Any) -> dict[str, Any]:
+    described = plain_route(name, refusals=_NAMED, example=example)
+    described["openapi_extra"]["parameters"] = [_NAME]
+    return described
+
+
+@router.get("/models", **plain_route("models", refusals=_REFUSALS, example={"default": "fashion-mnist", "models": []}))
+async def models(request: HttpRequest) -> Response:
+    """Every model that is served."""
+    await take_nothing(request)
+    registry = visit_of(request).house.registry
+    return responses.plain_json(
+        {"default": registry.default, "models": [_summary(model) for model in registry.models.values()]}, {"vary": "Accept"}
+    )
+
+
+@router.get("/models/{name}", **_route("model", {"id": "fashion-mnist@3f2c9a10", "name": "fashion-mnist"}))
+async def model_card(request: HttpRequest) -> Response:
+    """The card of a model, and the effect of each direction of style, in grey levels of a step; null without directions."""
+    model = await _asked(request)
+    effects = None if model.directions is None else model.directions.effects.tolist()
+    said = {"id": model.card.id, "provider": model.provider, "directions": effects, **asdict(model.card)}
+    return responses.plain_json(said, {"vary": "Accept"})
+
+
+@router.get(
+    "/models/{name}/classes", **_route("classes", {"model": "fashion-mnist@3f2c9a10", "classes": [{"index": 7, "name": "Sneaker"}]})
+)
+async def classes(request: HttpRequest) -> Response:
+    """The classes of a model, with their share of the training pictures."""
+    model = await _asked(request)
+    weights = model.prior.class_weights.tolist()
+    listed = [responses.class_entry(model, label) | {"weight": weight} for label, weight in enumerate(weights)]
+    return responses.plain_json({"model": model.card.id, "classes": listed}, {"vary": "Accept"})
+
+
+@router.get("/models/{name}/examples", **_route("examples", [{"class": {"index": 7, "name": "Sneaker"}, "image": "iVBORw0KGgo..."}]))
+async def examples(request: HttpRequest) -> Response:
+    """Pictures that came with the bundle, as PNG in base64."""
+    model = await _asked(request)
+    listed = [{"class": responses.class_entry(model, one.label), "image": base64.b64encode(one.png).decode()} for one in model.examples]
+    return responses.plain_json(listed, {"vary": "Accept"})
+
+
+async def _asked(request: HttpRequest) -> Model:
+    await take_nothing(request)
+    return responses.chosen_model(visit_of(request), request.path_params["name"])
+
+
+async def take_nothing(request: HttpRequest) -> None:
+    """Raises NotAcceptable, and Malformed when there is a query or a body."""
+    responses.negotiate(request, responses.ONLY_JSON)
+    if request.scope["query_string"] or await read_body(request):
+        raise Malformed("This route takes no parameters and no body.")
+
+
+def _summary(model: Model) -> dict[str, Any]:
+    card = model.card
+    return {
+        "id": card.id,
+        "name": card.name,
+        "model_hash": card.model_hash,
+        "dims": asdict(card.dims),
+        "precision": card.precision,
+        "provider": model.provider,
+    }

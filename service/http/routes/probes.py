@@ -1,0 +1,56 @@
+"""GET /livez, /readyz, /metrics, /version: for machines that watch. Never queued, never shed, never dependent on the load."""
+
+from __future__ import annotations
+
+import platform
+
+from fastapi import APIRouter
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from twofold import __version__
+from twofold.service.http.middleware import House, visit_of
+from twofold.service.http.openapi import EVERYWHERE, plain_route
+from twofold.service.http.responses import plain_json
+from twofold.service.runtime.errors import Draining, NotReady
+from twofold.service.runtime.registry import Model, Registry
+from twofold.service.telemetry import CONTENT_TYPE
+
+router = APIRouter(tags=["operation"])
+
+_FRESH = {"cache-control": "no-store"}
+
+
+@router.get("/livez", **plain_route("livez", example={"status": "alive"}))
+async def livez(request: HttpRequest) -> Response:
+    """Whether the process answers, whatever the model and the load."""
+    return plain_json({"status": "alive"}, dict(_FRESH))
+
+
+@router.get("/readyz", **plain_route("readyz", refusals=("draining", "not_ready", *EVERYWHERE), example={"status": "ready"}))
+async def readyz(request: HttpRequest) -> Response:
+    """Whether to send requests here: models loaded, queues moving, not shutting down."""
+    house = visit_of(request).house
+    check_ready(house, house.registry)
+    served = {model.card.id: model.provider for model in house.registry.models.values()}
+    return plain_json({"status": "ready", "models": served}, dict(_FRESH))
+
+
+def check_ready(house: House, served: Registry | Model) -> None:
+    """Raises Draining or NotReady."""
+    if house.draining:
+        raise Draining("The server is shutting down; ask another one.")
+    if not served.healthy:
+        raise NotReady("A model's queue does not move; ask another server.")
+
+
+@router.get("/metrics", **plain_route("metrics", media="text/plain"))
+async def metrics(request: HttpRequest) -> Response:
+    """Prometheus' text format."""
+    return Response(visit_of(request).house.metrics.render(), headers={**_FRESH, "content-type": CONTENT_TYPE})
+
+
+@router.get("/version", **plain_route("version", example={"service": "0.1.0", "python": "3.11.4"}))
+async def version(request: HttpRequest) -> Response:
+    """Versions of the service and of Python."""
+    return plain_json({"service": __version__, "python": platform.python_version()}, dict(_FRESH))

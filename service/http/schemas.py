@@ -1,0 +1,499 @@
+"""Wire to noun: what each route takes, with types and static bounds, and what it answers.
+
+One strict validator for query and JSON. Refusals are our own sentences: the library's text would echo input. It does not know
+how the fields travelled, nor anything that needs a card (class names, code lengths).
+
+Longer than 250 lines because all nouns of the wire share the one validator above them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from twofold.service.runtime.errors import Invalid
+from twofold.service.runtime.inpainting import STEPS
+from twofold.service.runtime.latents import MAX_CODE, MAX_DIRECTION_WEIGHT, MAX_INDEX, MAX_SEED, MAX_TEMPERATURE
+
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_MAX_LISTED = 256  # characters of a list or mapping that is written as text
+
+ClassKey = Annotated[
+    Annotated[int, Field(ge=0, le=65535)] | Annotated[str, Field(min_length=1, max_length=200)],
+    Field(description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)", examples=[7, "sneaker"]),
+]
+Seed = Annotated[
+    int | None, Field(ge=0, le=MAX_SEED, description="an integer from 0 to 2^63-1 (without it the server draws one and says which)")
+]
+Index = Annotated[int, Field(ge=0, le=MAX_INDEX, description="an integer from 0 to 2^31-1 (which picture of the seed is the first)")]
+Temperature = Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False, description="a number from 0 to 4")]
+Coordinate = Annotated[float, Field(ge=-MAX_CODE, le=MAX_CODE, allow_inf_nan=False)]
+Code = Annotated[list[Coordinate], Field(min_length=1, max_length=65536, fail_fast=True)]
+Token = Annotated[str | None, Field(min_length=1, max_length=2**20, description="a code token (c1.…)")]
+Format = Annotated[Literal["png", "webp"], Field(description="png or webp (the encoding of pictures inside JSON and zip)")]
+ModelName = Annotated[str | None, Field(min_length=1, max_length=100, description="a name from /models (without it the default)")]
+Picture = Annotated[
+    str | bytes,
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}),
+]
+Source = Annotated[
+    str | bytes,
+    WithJsonSchema({"type": "string", "description": "a picture in base64, or a code token (c1.…)"}),
+]
+
+
+class Strict(BaseModel):
+    """Base of all that is asked: strict, nothing unknown, and the one road from loose fields to a validated noun."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
+
+    in_query: ClassVar[Mapping[str, type]] = {}
+    lists: ClassVar[frozenset[str]] = frozenset()  # fields that hold several
+    names: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        cls.names = frozenset(info.alias or name for name, info in cls.model_fields.items())
+        cls.lists = frozenset(info.alias or name for name, info in cls.model_fields.items() if typing.get_origin(info.annotation) is list)
+        cls.in_query = {info.alias or name: kind for name, info in cls.model_fields.items() if (kind := _kind(info.annotation)) is not None}
+
+    @classmethod
+    def value(cls, name: str, text: str) -> Any:
+        """The value of one textual field (query or multipart). Raises Invalid when it is unknown or not written as its type."""
+        kind = cls.in_query.get(name)
+        if kind is None:
+            raise Invalid(*_unknown(cls)) if name not in cls.names else Invalid(f"{name} goes into the body.", field=name)
+        if (value := _parse(kind, text)) is None:
+            raise _refusal(cls, (name,))
+        return value
+
+    @classmethod
+    def check(cls, fields: Mapping[str, Any]) -> Self:
+        """Validate. Raises Invalid naming the field and what is allowed, in our own words."""
+        if not fields.keys() <= cls.names:
+            raise Invalid(*_unknown(cls), allowed=", ".join(sorted(cls.names)))
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            raise _refusal(cls, first["loc"], first["type"]) from None
+
+
+def _kind(annotation: Any) -> Any:
+    """What can be written in a query: int, float, bool, str, list[int] or dict[str, float]; None for a field that cannot.
+
+    `int | str` is text; what may be the bytes of a picture cannot be written.
+    """
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _kind(parts[0])
+    if origin is Literal:
+        return str
+    if origin in (types.UnionType, typing.Union):
+        kinds = {_kind(part) for part in parts if part is not types.NoneType}
+        return None if None in kinds else str if str in kinds else kinds.pop()
+    if origin in (list, dict):
+        annotation = origin[tuple(_kind(part) for part in parts)]
+    return annotation if annotation in (int, float, bool, str, list[int], dict[str, float]) else None
+
+
+def _parse(kind: Any, text: str) -> Any:
+    """The value of `text` as what `_kind` said, lists as `1,2,3` and mappings as `a:1,b:2`; None where it is not written so."""
+    if kind is int:
+        return int(text) if _INTEGER.fullmatch(text) else None
+    if kind is float:
+        fits = len(text) <= 32 and _NUMBER.fullmatch(text)
+        return number if fits and math.isfinite(number := float(text)) else None
+    if kind is bool:
+        return text == "true" if text in ("true", "false") else None
+    if kind is str:
+        return text
+    parts = text.split(",") if len(text) <= _MAX_LISTED else []
+    names = [part.rpartition(":")[0] for part in parts] if kind == dict[str, float] else []
+    values = [_parse(typing.get_args(kind)[-1], part.rpartition(":")[2] if names else part) for part in parts]
+    if None in values or len(set(names)) < len(names) or not values:
+        return None
+    return dict(zip(names, values, strict=True)) if names else values
+
+
+def _unknown(cls: type[Strict]) -> tuple[str]:
+    return (f"There is an unknown field; this route takes {', '.join(sorted(cls.names))}.",)
+
+
+def _refusal(cls: type[BaseModel], loc: tuple[int | str, ...], kind: str = "") -> Invalid:
+    """Name the field by known names and positions only: a key of a free mapping is input, and is not repeated."""
+    path, allowed, owner = "", None, cls
+    for part in loc:
+        if isinstance(part, int):
+            path += f".{part}"
+            continue
+        if part == owner.__name__:  # which member of a union it was taken for
+            continue
+        info = next((f for name, f in owner.model_fields.items() if part == (f.alias or name)), None)
+        if info is None:
+            break
+        path += f".{part}" if path else part
+        allowed = info.description
+        owner = _items_of(info.annotation) or owner
+    path = path or "body"
+    if kind == "missing":
+        return Invalid(f"{path} is required{f': {allowed}' if allowed else ''}.", field=path, allowed=allowed)
+    if kind == "extra_forbidden":
+        return Invalid(
+            f"{path} holds an unknown field; it takes {', '.join(f.alias or n for n, f in owner.model_fields.items())}.", field=path
+        )
+    return Invalid(f"{path} is not acceptable{f'; it must be {allowed}' if allowed else ''}.", field=path, allowed=allowed)
+
+
+def _items_of(annotation: Any) -> type[BaseModel] | None:
+    """The noun inside an annotation, through lists and `| None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in typing.get_args(annotation) if (found := _items_of(part))), None)
+
+
+# ------------------------------------------------------------------------------------------------------------ requests
+
+
+class Request(Strict):
+    """Base of the requests that name their model in a field."""
+
+    model: ModelName = None
+
+
+class Generate(Request):
+    """Pictures of a class. Picture k uses index `index + k`; the style of a (seed, index) is the same in every class."""
+
+    class_: ClassKey = Field(alias="class")
+    n: Annotated[int, Field(ge=1, le=4096, description="an integer from 1 to 64 (how many pictures)")] = 1
+    seed: Seed = None
+    index: Index = 0
+    temperature: Temperature = Field(1.0, description="a number from 0 to 4 (spread of the styles)")
+    class_temperature: Temperature = Field(1.0, description="a number from 0 to 4 (spread within the class)")
+    sampler: Literal["fitted", "paper"] = Field("fitted", description="fitted or paper")
+    format: Format = "png"
+
+
+class Encode(Request):
+    """Pictures to take apart."""
+
+    images: Annotated[
+        list[Picture], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of 1 to 64 pictures in base64")
+    ]
+
+
+class Item(BaseModel):
+    """One picture to decode. The class comes from exactly one of code, z_s, class, class_weights; the style from z_u or seed."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    code: Token = None
+    z_s: Annotated[Code | None, Field(description="a list of numbers from -10000 to 10000, as long as dim_s")] = None
+    z_u: Annotated[Code | None, Field(description="a list of numbers from -10000 to 10000, as long as dim_u")] = None
+    class_: ClassKey | None = Field(
+        None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)"
+    )
+    class_weights: Annotated[
+        dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] | None,
+        Field(min_length=1, max_length=1024, description="an object of classes with weights from 0 to 1 that sum to 1"),
+    ] = None
+    seed: Seed = None
+    index: Index = 0
+
+
+class Decode(Request):
+    """Codes to put together."""
+
+    items: Annotated[list[Item], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of 1 to 64 items")]
+    format: Format = "png"
+
+
+class Swap(Request):
+    """The class of some, the style of others: `class_from` gives the rows, `style_from` the columns."""
+
+    class_from: Annotated[
+        list[Source], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of pictures in base64 or code tokens")
+    ]
+    style_from: Annotated[
+        list[Source], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of pictures in base64 or code tokens")
+    ]
+    verdict: bool = Field(
+        False, description="true or false (true: the encoder reads every result and says whether the class was kept; JSON and zip only)"
+    )
+    format: Format = "png"
+
+
+class Key(BaseModel):
+    """A point of an interpolation that is no picture: a code token, or a class. A class without a seed is its mean, with one a draw."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    code: Token = None
+    class_: ClassKey | None = Field(
+        None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)"
+    )
+    seed: Seed = None
+    index: Index = 0
+
+
+class Interpolate(Request):
+    """Pictures on the way from key to key, evenly from the first to the last."""
+
+    keys: Annotated[
+        list[Key | Source],
+        Field(min_length=2, max_length=8, fail_fast=True, description="a list of 2 to 8 pictures in base64, code tokens or classes"),
+    ]
+    frames: Annotated[int, Field(ge=2, le=64, description="an integer from 2 to 64 (how many pictures)")] = 16
+    vary: Literal["both", "class", "style"] = Field(
+        "both", description="both, class or style (class: all in the style of the first key; style: all in its class)"
+    )
+    path: Literal["linear", "slerp"] = Field(
+        "linear", description="linear or slerp (slerp: styles turn around the middle of all styles instead of crossing it)"
+    )
+    seed: Seed = Field(None, description="an integer from 0 to 2^63-1 (the style of classes without a seed; without it one is drawn)")
+    verdict: bool = Field(
+        False, description="true or false (true: the encoder reads every frame and gives its class_probs; JSON and zip only)"
+    )
+    animate: bool = Field(False, description="true or false (true: one moving WebP or GIF instead of a row of frames)")
+    fps: Annotated[int, Field(ge=1, le=60, description="an integer from 1 to 60 (frames a second of an animation)")] = 12
+    format: Format = "png"
+
+
+class Edit(Request):
+    """A picture with another class, in other styles, or moved along directions of style."""
+
+    image: Annotated[Source, Field(description="a picture in base64 or a code token")]
+    class_: ClassKey | None = Field(
+        None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)"
+    )
+    strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, description="a number from 0 to 1 (how far towards the class)")] = 1.0
+    directions: Annotated[
+        dict[str, Annotated[float, Field(ge=-MAX_DIRECTION_WEIGHT, le=MAX_DIRECTION_WEIGHT, allow_inf_nan=False)]] | None,
+        Field(min_length=1, max_length=8, description="directions of style by index, with weights from -4 to 4 (as text 0:1.5,2:-1)"),
+    ] = None
+    n: Annotated[int, Field(ge=1, le=4096, description="an integer from 1 to 64 (how many pictures)")] = 1
+    seed: Seed = None
+    index: Index = 0
+    style_spread: Annotated[
+        float,
+        Field(ge=0, le=1, allow_inf_nan=False, description="a number from 0 to 1 (0: the picture's own style, 1: entirely other styles)"),
+    ] = 0.0
+    temperature: Temperature = Field(1.0, description="a number from 0 to 4 (spread of the other styles)")
+    verdict: bool = Field(
+        False,
+        description="true or false (true: the encoder reads every result and says whether it has the class asked for; JSON and zip only)",
+    )
+    format: Format = "png"
+
+
+class Inpaint(Request):
+    """A picture with a hole, which exactly one of mask and box says, to be filled."""
+
+    image: Annotated[Picture, Field(description="a picture in base64")]
+    mask: Annotated[Picture | None, Field(description="a picture in base64 (white: fill)")] = None
+    box: Annotated[
+        list[Annotated[int, Field(ge=0, le=65536)]] | None,
+        Field(min_length=4, max_length=4, description="x, y, width and height in the model's pixels (as text 7,7,14,14)"),
+    ] = None
+    steps: Annotated[int, Field(ge=1, le=32, description="an integer from 1 to 32 (rounds of encoding and drawing)")] = STEPS
+    format: Format = "png"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class InputParameters(_Part):
+    binary_data_size: Annotated[
+        int | None, Field(ge=0, le=2**63 - 1, description="how many bytes of this tensor stand behind the JSON")
+    ] = None
+
+
+class InputTensor(_Part):
+    """One input of a graph, row-major. Its values stand in `data`, flat or nested, or as little-endian bytes behind the JSON."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100, description="a name of the model's metadata")]
+    datatype: Annotated[Literal["UINT8", "FP32"], Field(description="UINT8 or FP32, as the model's metadata says")]
+    shape: Annotated[
+        list[Annotated[int, Field(ge=0, le=2**63 - 1)]],
+        Field(min_length=1, max_length=8, description="a list of 1 to 8 whole numbers, the number of rows first"),
+    ]
+    data: Annotated[list[Any] | None, Field(description="a list of numbers, flat or nested as the shape")] = None
+    parameters: Annotated[InputParameters | None, Field(description="an object that may hold binary_data_size")] = None
+
+
+class OutputParameters(_Part):
+    binary_data: Annotated[bool | None, Field(description="true or false (true: this output comes as bytes behind the JSON)")] = None
+
+
+class WantedOutput(_Part):
+    name: Annotated[str, Field(min_length=1, max_length=100, description="a name of the model's metadata")]
+    parameters: Annotated[OutputParameters | None, Field(description="an object that may hold binary_data")] = None
+
+
+class InferParameters(_Part):
+    binary_data_output: Annotated[bool | None, Field(description="true or false (true: outputs come as bytes behind the JSON)")] = None
+
+
+class Infer(Strict):
+    """Rows for one graph, in the words of the Open Inference Protocol. Without `outputs` all of them are given."""
+
+    id: Annotated[str | None, Field(max_length=1000, description="a text (given back if it is 1 to 64 of A-Z a-z 0-9 . _ -)")] = None
+    inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=8, description="a list of the graph's inputs, each once")]
+    outputs: Annotated[list[WantedOutput] | None, Field(max_length=8, description="a list of outputs to give, each once")] = None
+    parameters: Annotated[InferParameters | None, Field(description="an object that may hold binary_data_output")] = None
+
+
+class Inspect(Request):
+    """A picture that was made here."""
+
+    image: Picture = Field(description="a picture in base64")
+    verify: bool = Field(False, description="true or false (true: the picture is made again from its recipe, and compared)")
+
+
+# ------------------------------------------------------------------------------------------------------------- answers
+# For the documentation alone: answers are built from checked parts, not validated again on their way out.
+
+
+class ClassName(BaseModel):
+    index: int = Field(examples=[7])
+    name: str = Field(examples=["Sneaker"])
+
+
+class ReadClass(ClassName):
+    prob: float = Field(ge=0, le=1, examples=[0.98])
+
+
+class Verdict(BaseModel):
+    """The model's own encoder on a result."""
+
+    class_: ReadClass = Field(alias="class")
+    kept: bool
+
+
+class TimingsMs(BaseModel):
+    queue: float = Field(examples=[0.1])
+    preprocess: float = Field(examples=[0.0])
+    model: float = Field(examples=[0.4])
+    encode: float = Field(examples=[0.1])
+
+
+class Image(BaseModel):
+    """One picture in base64; beside it what made it: class and seed, row and col of /swap, frame and t of /interpolate."""
+
+    image: str = Field(json_schema_extra={"contentEncoding": "base64"})
+    class_: ClassName | None = Field(None, alias="class")
+    seed: int | None = None
+    index: int | None = None
+    row: int | None = None
+    col: int | None = None
+    frame: int | None = None
+    t: float | None = Field(None, description="of /interpolate: the place on the whole way, 0 to 1", examples=[0.5])
+    class_probs: list[float] | None = None
+    verdict: Verdict | None = None
+    code: str = Field(examples=["c1.PyyaEAAAAAA"])
+
+
+class ImagesAnswer(BaseModel):
+    model: str = Field(examples=["fashion-mnist@3f2c9a10"])
+    images: list[Image]
+    rows: int | None = Field(None, description="of /swap: how many pictures gave their class")
+    cols: int | None = Field(None, description="of /swap: how many pictures gave their style")
+    notes: dict[str, list[list[str]]] | None = Field(None, description="by field: what was done to each picture that was sent")
+    timings_ms: TimingsMs
+
+
+class Encoding(BaseModel):
+    z_s: list[float] = Field(description="the class code")
+    z_u: list[float] = Field(description="the style code: the mean of its posterior")
+    z_u_log_var: list[float]
+    class_: ReadClass = Field(alias="class")
+    class_probs: list[float]
+    log_density: float
+    typicality: float | None = Field(description="share of held-out pictures that are less dense; null without calibration")
+    code: str
+    notes: list[str] = Field(examples=[["rotated by EXIF", "4032x3024 cropped to 28x28"]])
+
+
+class EncodeAnswer(BaseModel):
+    model: str = Field(examples=["fashion-mnist@3f2c9a10"])
+    items: list[Encoding]
+    timings_ms: TimingsMs
+
+
+class Live(BaseModel):
+    live: Literal[True]
+
+
+class Ready(BaseModel):
+    name: str | None = Field(None, description="of one model")
+    ready: Literal[True]
+
+
+class ServerMetadata(BaseModel):
+    name: str = Field(examples=["twofold"])
+    version: str = Field(examples=["0.1.0"])
+    extensions: list[str] = Field(examples=[["binary_tensor_data"]])
+
+
+class TensorMetadata(BaseModel):
+    name: str = Field(examples=["z_s"])
+    datatype: Literal["UINT8", "FP32"]
+    shape: list[int] = Field(description="-1 stands for the number of rows", examples=[[-1, 16]])
+
+
+class ModelMetadata(BaseModel):
+    name: str = Field(examples=["fashion-mnist.decoder"])
+    versions: list[str] = Field(examples=[["1"]])
+    platform: str = Field(examples=["onnxruntime_onnx"])
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class OutputTensor(BaseModel):
+    """Its values stand in `data`, flat and row-major, or as `parameters.binary_data_size` little-endian bytes behind the JSON."""
+
+    name: str
+    datatype: Literal["UINT8", "FP32"]
+    shape: list[int]
+    data: list[float] | None = None
+    parameters: InputParameters | None = None
+
+
+class InferAnswer(BaseModel):
+    """The outputs in the order in which they were asked for."""
+
+    model_name: str = Field(examples=["fashion-mnist.decoder"])
+    model_version: str = Field(examples=["1"])
+    id: str | None = None
+    outputs: list[OutputTensor]
+
+
+class InspectAnswer(BaseModel):
+    model: str = Field(examples=["fashion-mnist@3f2c9a10"])
+    recipe: dict[str, Any] | None = Field(description="what the picture says of its making; null when it says nothing")
+    verified: bool | None = Field(description="whether the recipe makes this picture; null when it was not asked, or cannot be told here")
+    max_difference: int | None = Field(description="how far apart they are, in grey levels; null when they were not compared")
+    notes: list[str]
+    timings_ms: TimingsMs
+
+
+class Problem(BaseModel):
+    """RFC 9457. `code` is from a closed list; nothing of the input is repeated."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    code: str
+    detail: str
+    field: str | None = None
+    allowed: str | None = None
+    error: str | None = Field(None, description="below /v2: the detail again, where the protocol's clients look for it")
+    request_id: str

@@ -1,0 +1,189 @@
+"""The process around the app: sockets, signals, and the limits that must hold before a request exists.
+
+uvicorn does the HTTP; what it lacks is added here: a cap and a clock on the bytes of a request's head, refusals in our form,
+and a shutdown that says so first. It does not know routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from twofold.service.http.app import refuse
+from twofold.service.http.middleware import LINGER_S, House
+from twofold.service.runtime import errors
+from twofold.service.settings import Settings
+
+log = logging.getLogger("twofold.server")
+
+KEEP_ALIVE_S = 5
+_POLL_S = 0.05
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with a cap and a clock on request heads, and on what surrounds a body (chunk sizes, trailers)."""
+
+    in_head = True
+    url = b""
+    cut = False  # refused: what still comes is thrown away
+    received = 0  # bytes since the request began
+    head_clock: asyncio.TimerHandle | None = None
+
+    @property
+    def settings(self) -> Settings:
+        house: House = self.config.app.state.house  # type: ignore[union-attr]
+        return house.settings
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wind_clock()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.cut:
+            return
+        self.received += len(data)
+        super().data_received(data)
+        if self.cut or self.transport.is_closing():
+            return
+        settings = self.settings
+        if self.in_head:
+            if self.received > settings.max_url_bytes + settings.max_header_bytes:
+                self._cut(
+                    self._too_long() or errors.HeadersTooLarge(f"The headers may have {settings.max_header_bytes} bytes; send fewer.")
+                )
+            elif self.received and self.head_clock is None:
+                self._wind_clock()
+        elif self.received > 8 * settings.max_body_bytes:
+            self._cut(errors.TooLarge(f"A body may have {settings.max_body_bytes} bytes, and less around it."))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.in_head:  # trailers, which come after the body, are dropped
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        self._stop_clock()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.in_head, self.received = True, 0
+
+    def send_400_response(self, msg: str) -> None:
+        self._cut(self._too_long() or errors.Malformed("This is not HTTP/1.1."))
+
+    def _too_long(self) -> errors.UriTooLong | None:
+        cap = self.settings.max_url_bytes
+        return errors.UriTooLong(f"The URL may have {cap} bytes; send the fields in a body.") if len(self.url) > cap else None
+
+    def _wind_clock(self) -> None:
+        late = errors.SlowSender("The request's head did not arrive in time.")
+        self.head_clock = self.loop.call_later(self.settings.body_timeout_s, self._cut, late)
+
+    def _stop_clock(self) -> None:
+        if self.head_clock is not None:
+            self.head_clock.cancel()
+            self.head_clock = None
+
+    def _cut(self, error: errors.TwofoldError) -> None:
+        """Refuse and close. While another answer of this connection is on its way, or nothing was asked, only close."""
+        self._stop_clock()
+        if self.cut or self.transport.is_closing():
+            return
+        self.cut = True
+        if not self.received or not (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        self.transport.write(_raw(refuse(error, secrets.token_hex(8))))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)  # closed on unread data, a socket would lose the answer
+
+
+def _raw(response: Response) -> bytes:
+    head = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
+    return b"HTTP/1.1 %d \r\n%sconnection: close\r\n\r\n%s" % (response.status_code, head, bytes(response.body))
+
+
+class Server(uvicorn.Server):
+    """On the first signal: unready, `Connection: close` on every answer, until no connection is left or the drain time is over.
+
+    Then uvicorn's graceful end: what was accepted is finished. The second signal skips the drain time. The exit status is 0.
+    """
+
+    def __init__(self, config: uvicorn.Config, house: House) -> None:
+        super().__init__(config)
+        self.house = house
+        self._drain_until = 0.0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.house.draining:
+            self.should_exit = True
+            return
+        self.house.draining = True
+        self._drain_until = time.monotonic() + self.house.settings.drain_s
+
+    async def on_tick(self, counter: int) -> bool:
+        if self.house.draining and (not self.server_state.connections or time.monotonic() >= self._drain_until):
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def serve(app: FastAPI, settings: Settings) -> None:
+    """Run until a signal. Prints one line with the address once it listens."""
+    logging_to_stderr(settings.log_level)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=GuardedProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(settings.deadline_s)) + 1,
+    )
+    Server(config, app.state.house).run()
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per record, with what was passed as `extra`."""
+
+    _plain = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {"time": f"{record.created:.3f}", "level": record.levelname.lower(), "logger": record.name}
+        line["message"] = record.getMessage()
+        line |= {key: value for key, value in record.__dict__.items() if key not in self._plain}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def logging_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)

@@ -1,0 +1,1 @@
+"""Bundles to codes and pixels: numpy and onnxruntime, no HTTP."""

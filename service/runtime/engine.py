@@ -1,0 +1,160 @@
+"""Rows in, rows out: the only file that touches onnxruntime.
+
+It runs the two graphs of one bundle on the CPU, never more than `batch_rows` rows at once. It does not know requests, queues,
+classes or where the graphs came from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from twofold.model import contract
+from twofold.model.contract import ContractError, Dims, Floats, Pixels, TensorSpec
+
+Arrays = tuple[NDArray[Any], ...]
+PROVIDER = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder says about n pictures, all float32."""
+
+    z_s: Floats  # [n, D_s]
+    z_u_mean: Floats  # [n, D_u]
+    z_u_log_var: Floats  # [n, D_u]
+    class_log_prob: Floats  # [n, K]  nats
+    log_density: Floats  # [n]  nats
+
+
+class Engine:
+    """Both graphs of a bundle. Thread-safe: a graph may be run from any thread.
+
+    Raises ContractError when a graph cannot be loaded, has the wrong opset, refers to other files, or has other tensors than
+    the contract says.
+    """
+
+    def __init__(self, encoder: bytes, decoder: bytes, dims: Dims, *, threads: int = 0, batch_rows: int = 8) -> None:
+        threads = threads or cpu_quota()
+        self._batch_rows = batch_rows
+        self._encoder = _session(contract.ENCODER, encoder, contract.encoder_signature(dims), threads)
+        self._decoder = _session(contract.DECODER, decoder, contract.decoder_signature(dims), threads)
+        self.provider = PROVIDER
+
+    def encode(self, pixels: Pixels) -> Encoded:
+        """pixels uint8 [n,H,W,C], n >= 1 -> Encoded of n rows."""
+        return Encoded(*self.run_encoder((pixels,)))
+
+    def decode(self, z_s: Floats, z_u: Floats) -> Pixels:
+        """z_s float32 [n,D_s], z_u float32 [n,D_u], n >= 1 -> pixels uint8 [n,H,W,C]."""
+        return self.run_decoder((z_s, z_u))[0]
+
+    def run_encoder(self, inputs: Arrays) -> Arrays:
+        """The encoder as rows -> rows: (pixels,) -> the fields of Encoded."""
+        return self._run(self._encoder, inputs)
+
+    def run_decoder(self, inputs: Arrays) -> Arrays:
+        """The decoder as rows -> rows: (z_s, z_u) -> (pixels,)."""
+        return self._run(self._decoder, inputs)
+
+    def _run(self, session: ort.InferenceSession, inputs: Arrays) -> Arrays:
+        names = [tensor.name for tensor in session.get_inputs()]
+        parts = []
+        for start in range(0, len(inputs[0]), self._batch_rows):
+            rows = (array[start : start + self._batch_rows] for array in inputs)
+            parts.append(session.run(None, dict(zip(names, rows, strict=True))))
+        return tuple(parts[0]) if len(parts) == 1 else tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def _session(file: str, graph: bytes, signature: tuple[tuple[TensorSpec, ...], ...], threads: int) -> ort.InferenceSession:
+    _check_header(file, graph)
+    options = ort.SessionOptions()
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # memory goes back after each run: a rare large batch does not stay in the process
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(graph, options, providers=[PROVIDER])
+    except Exception as error:  # onnxruntime raises many kinds
+        raise ContractError(f"{file}: cannot be loaded") from error
+    if session.get_providers() != [PROVIDER]:
+        raise ContractError(f"{file}: does not run on {PROVIDER}")
+    for specs, tensors in zip(signature, (session.get_inputs(), session.get_outputs()), strict=True):
+        found = [(t.name, t.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32"), t.shape) for t in tensors]
+        contract.check_tensors(file, specs, found)
+    return session
+
+
+def _check_header(file: str, graph: bytes) -> None:
+    """Refuse another opset and data outside the file; onnxruntime says nothing of the first and would read the second."""
+    try:
+        model = list(_protobuf(graph))
+        opsets = [dict(_protobuf(value)) for number, value in model if number == 8]
+        versions = [opset.get(2) for opset in opsets if opset.get(1, b"") in (b"", b"ai.onnx")]
+        tensors = [tensor for number, value in model if number == 7 for kind, tensor in _protobuf(value) if kind == 5]
+        external = any(number in (13, 14) and value not in (0, b"") for tensor in tensors for number, value in _protobuf(tensor))
+    except (IndexError, ValueError, TypeError) as error:
+        raise ContractError(f"{file}: not an ONNX graph") from error
+    if versions != [contract.OPSET]:
+        raise ContractError(f"{file}: must use opset {contract.OPSET}")
+    if external:
+        raise ContractError(f"{file}: must hold its weights itself, not refer to other files")
+
+
+def _protobuf(data: bytes) -> Iterator[tuple[int, Any]]:
+    """(field number, value) of one protobuf message: int for numbers, bytes for everything with a length.
+
+    Enough of the format to read ModelProto (7 graph, 8 opset_import), GraphProto (5 initializer), OperatorSetIdProto (1 domain,
+    2 version) and TensorProto (13 external_data, 14 data_location) without the onnx package.
+    """
+    position = 0
+
+    def varint() -> int:
+        nonlocal position
+        value = shift = 0
+        while True:
+            byte = data[position]
+            position += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    view = memoryview(data)
+    while position < len(data):
+        number, wire = divmod(varint(), 8)
+        if wire == 0:
+            yield number, varint()
+            continue
+        size = {1: 8, 5: 4}.get(wire) or varint()
+        if wire not in (1, 2, 5) or position + size > len(data):
+            raise ValueError
+        yield number, bytes(view[position : position + size])
+        position += size
+
+
+def runtime() -> tuple[str, list[str]]:
+    """The version of onnxruntime, and the providers it comes with."""
+    return ort.__version__, list(ort.get_available_providers())
+
+
+def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Whole CPUs this process may use: the smaller of its affinity and its cgroup's quota (version 2 or 1), at least 1."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((root / file).read_text(encoding="ascii") for file in files).split()
+            if quota != "max" and int(quota) > 0:
+                cpus = min(cpus, int(quota) // int(period))
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return max(1, cpus)

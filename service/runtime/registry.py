@@ -1,0 +1,248 @@
+"""Bundle folders become models that answer, or are refused with one clear line.
+
+It knows how to verify a bundle (sums, contract, golden outputs, class consistency) and how its two graphs are queued. It does not
+know HTTP, pictures' formats or what the codes mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twofold.model import contract
+from twofold.model.contract import BundleFiles, Card, ContractError, Dims, Floats, Golden, Pixels, Prior, TensorSpec
+from twofold.service.runtime import hub, inpainting, latents
+from twofold.service.runtime.batcher import Batcher, Timings
+from twofold.service.runtime.engine import Encoded, Engine
+from twofold.service.runtime.errors import Invalid, NotFound
+from twofold.service.runtime.hub import HubError
+from twofold.service.settings import Settings
+
+DEFAULT_BUNDLE = Path(contract.__file__).parent / "pretrained" / "fashion-mnist"
+_GATE_ROWS = 128  # pictures generated for the consistency gate
+_GATE_SLACK = 0.1
+
+OnBatch = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture that came with the bundle."""
+
+    label: int
+    png: bytes
+
+
+class Model:
+    """One verified bundle with a queue before each graph. `start` before the first call, `aclose` after the last."""
+
+    def __init__(self, files: BundleFiles, engine: Engine, folder: Path, settings: Settings, on_batch: OnBatch) -> None:
+        self.card: Card = files.card
+        self.prior: Prior = files.prior
+        self.engine = engine
+        self.provider = engine.provider
+        self.calibration = _read_calibration(folder)
+        self.directions = contract.read_directions(folder, files.card.dims)
+        self.mean_look = mean_look(engine, files.prior)
+        self.examples = _read_examples(folder, files.card)
+        self._encoder, self._decoder = (
+            Batcher(run, batch_rows=settings.batch_rows, queue_rows=settings.queue_rows, stuck_s=3 * settings.deadline_s, on_batch=on_batch)
+            for run in (engine.run_encoder, engine.run_decoder)
+        )
+        self._drain_s = settings.drain_s
+
+    async def encode(self, pixels: Pixels, deadline: float) -> tuple[Encoded, Timings]:
+        """pixels uint8 [n,H,W,C] -> what the encoder says. `deadline` in monotonic seconds; raises what Batcher.submit raises."""
+        outputs, timings = await self._encoder.submit((checked_pixels(self.card.dims, pixels),), deadline)
+        return Encoded(*outputs), timings
+
+    async def decode(self, z_s: Floats, z_u: Floats, deadline: float) -> tuple[Pixels, Timings]:
+        """z_s [n,D_s], z_u [n,D_u] -> pixels uint8 [n,H,W,C]. Raises Invalid unless the codes are finite, else as `encode`."""
+        outputs, timings = await self._decoder.submit(checked_codes(self.card.dims, z_s, z_u), deadline)
+        return outputs[0], timings
+
+    @property
+    def healthy(self) -> bool:
+        """Whether both queues move."""
+        return self._encoder.healthy and self._decoder.healthy
+
+    @property
+    def queued(self) -> int:
+        """Rows that wait before both graphs."""
+        return self._encoder.queued + self._decoder.queued
+
+    def start(self) -> None:
+        self._encoder.start()
+        self._decoder.start()
+
+    async def aclose(self) -> None:
+        """Finish what was accepted, within the drain time."""
+        await asyncio.gather(*(queue.aclose(self._drain_s) for queue in (self._encoder, self._decoder)))
+
+
+def checked_pixels(dims: Dims, pixels: NDArray[Any]) -> Pixels:
+    """Pixels as the encoder takes them. Raises Invalid on another shape or type: a bad row never reaches the queue."""
+    (spec,) = contract.encoder_signature(dims)[0]
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != spec.shape or not len(pixels):
+        raise Invalid(f"pixels must be uint8 of shape {_shape(spec)}, n at least 1", field=spec.name)
+    return pixels
+
+
+def checked_codes(dims: Dims, z_s: ArrayLike, z_u: ArrayLike) -> tuple[Floats, Floats]:
+    """Codes as the decoder takes them, float32. Raises Invalid on another shape, other row counts or a value that is not finite."""
+    with np.errstate(over="ignore"):
+        arrays = np.asarray(z_s, np.float32), np.asarray(z_u, np.float32)
+    for spec, array in zip(contract.decoder_signature(dims)[0], arrays, strict=True):
+        if array.shape != (len(arrays[0]), *spec.shape) or not len(array):
+            raise Invalid(f"{spec.name} must have shape {_shape(spec)}, n at least 1", field=spec.name)
+        if not np.isfinite(array).all():
+            raise Invalid(f"{spec.name} must be finite numbers that fit into 32 bits", field=spec.name)
+    return arrays
+
+
+def _shape(spec: TensorSpec) -> str:
+    return f"[n,{','.join(map(str, spec.shape))}]"
+
+
+# ---------------------------------------------------------------------------------------------------------------- loading
+
+
+def load(folder: Path, settings: Settings, on_batch: OnBatch = lambda rows: None) -> Model:
+    """Verify a bundle and make it ready to start. Raises ContractError with one line that names the file at fault."""
+    files, engine = load_engine(folder, settings)
+    return Model(files, engine, folder, settings, on_batch)
+
+
+def load_engine(folder: Path, settings: Settings) -> tuple[BundleFiles, Engine]:
+    """The verified files and the engine that runs their graphs, without queues. Raises ContractError."""
+    files = contract.open_bundle(folder)
+    engine = Engine(files.encoder, files.decoder, files.card.dims, threads=settings.threads, batch_rows=settings.batch_rows)
+    try:
+        _check_golden(engine, files.golden)
+        _check_consistency(engine, files.card, files.prior)
+    except ContractError:
+        raise
+    except Exception as error:  # onnxruntime raises many kinds
+        raise ContractError(f"{contract.ENCODER} or {contract.DECODER}: fails on its golden inputs") from error
+    return files, engine
+
+
+def mean_look(engine: Engine, prior: Prior) -> Pixels:
+    """What a hole in a picture is filled with at first: the middles of all classes, drawn in the mean style and averaged -> [H,W,C]."""
+    styles = np.tile(prior.fit_z_u_mean, (len(prior.fit_means), 1))
+    return inpainting.mean_look(engine.decode(prior.fit_means, styles), prior.class_weights)
+
+
+def _check_golden(engine: Engine, golden: Golden) -> None:
+    """The golden inputs give the golden outputs, all at once and (this warms the engine up too) the first one alone."""
+    for rows in (slice(None), slice(1)):
+        found = engine.encode(golden.pixels[rows])
+        for spec in fields(Encoded):
+            want, got = getattr(golden, spec.name)[rows], getattr(found, spec.name)
+            if got.shape != want.shape or not np.allclose(got, want, atol=contract.GOLDEN_ATOL, rtol=contract.GOLDEN_RTOL):
+                raise ContractError(f"{contract.ENCODER}: {spec.name} is not what {contract.GOLDEN} says")
+        want, got = golden.decoder_pixels[rows], engine.decode(golden.decoder_z_s[rows], golden.decoder_z_u[rows])
+        if got.shape != want.shape or np.abs(got.astype(int) - want).max() > 1:
+            raise ContractError(f"{contract.DECODER}: pixels are not what {contract.GOLDEN} says")
+
+
+def _check_consistency(engine: Engine, card: Card, prior: Prior) -> None:
+    """Generated pictures are read as their class, not less often than the card's figure - 0.1; without a figure nothing is checked."""
+    values = card.metrics.get("values", {})
+    figure = values.get("class_consistency") if isinstance(values, Mapping) else None
+    if not isinstance(figure, int | float):
+        return
+    labels = np.arange(max(_GATE_ROWS, card.dims.classes)) % card.dims.classes
+    z_s = np.stack([latents.sample_z_s(prior, int(label), 0, k) for k, label in enumerate(labels)])
+    z_u = np.stack([latents.sample_z_u(prior, 0, k) for k in range(len(labels))])
+    share = float((engine.encode(engine.decode(z_s, z_u)).class_log_prob.argmax(1) == labels).mean())
+    if share < figure - _GATE_SLACK:
+        raise ContractError(f"{contract.CARD}: claims class_consistency {figure:.2f}, the graphs reach {share:.2f}")
+
+
+def _read_calibration(folder: Path) -> Floats | None:
+    """The quantiles of the log-density of held-out pictures, or None when the bundle has none. Raises ContractError."""
+    path = folder / contract.CALIBRATION
+    if not path.exists():
+        return None
+    try:
+        quantiles = np.asarray(json.loads(path.read_text(encoding="utf-8"))["log_density_quantiles"], np.float32)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ContractError(f"{contract.CALIBRATION}: must hold log_density_quantiles") from error
+    if quantiles.shape != (101,) or not np.isfinite(quantiles).all() or (np.diff(quantiles) < 0).any():
+        raise ContractError(f"{contract.CALIBRATION}: log_density_quantiles must be 101 ascending numbers")
+    return quantiles
+
+
+def _read_examples(folder: Path, card: Card) -> tuple[Example, ...]:
+    """examples/ORDER-LABEL-N.png in their order. Raises ContractError on another name."""
+    examples = []
+    for path in sorted((folder / contract.EXAMPLES).glob("*")):
+        match = re.fullmatch(r"[0-9]+-([0-9]{1,5})-[0-9]+\.png", path.name)
+        if not match or int(match[1]) >= card.dims.classes:
+            raise ContractError(f"{contract.EXAMPLES}: a file must be named order-label-n.png, with a label of the card")
+        examples.append(Example(int(match[1]), path.read_bytes()))
+    return tuple(examples)
+
+
+# --------------------------------------------------------------------------------------------------------------- registry
+
+
+class Registry:
+    """The models that are served, by name; the first is the default."""
+
+    def __init__(self, models: Iterable[Model]) -> None:
+        self.models: dict[str, Model] = {}
+        for one in models:
+            if one.card.name in self.models:
+                raise ContractError(f"{contract.CARD}: two bundles are named {one.card.name}")
+            self.models[one.card.name] = one
+        self.default = next(iter(self.models))
+
+    @classmethod
+    def open(cls, settings: Settings, on_batch: OnBatch = lambda rows: None) -> Registry:
+        """Load every bundle of the settings, or the embedded one. Raises ContractError that begins with the bundle's name."""
+        models = []
+        for bundle in settings.bundle or (DEFAULT_BUNDLE,):
+            on_hub = hub.is_on_hub(bundle)
+            try:
+                models.append(load(hub.fetch(bundle) if on_hub else bundle, settings, on_batch))
+            except (ContractError, HubError) as error:
+                raise ContractError(f"bundle {bundle if on_hub else bundle.name}: {error}") from error
+        return cls(models)
+
+    def get(self, name: str | None = None) -> Model:
+        """A model by name, None for the default. Raises NotFound."""
+        try:
+            return self.models[self.default if name is None else name]
+        except KeyError:
+            allowed = ", ".join(self.models)
+            raise NotFound("there is no model of this name", field="model", allowed=allowed) from None
+
+    def made_with(self, model_hash: object) -> Model | None:
+        """The model of this hash, or None when it is not served."""
+        return next((one for one in self.models.values() if one.card.model_hash == model_hash), None)
+
+    @property
+    def healthy(self) -> bool:
+        return all(one.healthy for one in self.models.values())
+
+    @property
+    def queued(self) -> int:
+        """Rows that wait before all graphs."""
+        return sum(one.queued for one in self.models.values())
+
+    def start(self) -> None:
+        for one in self.models.values():
+            one.start()
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(one.aclose() for one in self.models.values()))

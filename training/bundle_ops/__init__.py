@@ -1,0 +1,1 @@
+"""What is done to a bundle after export: figures recorded, extras refreshed, pushed to a hub."""

@@ -1,0 +1,56 @@
+"""Extras of a bundle that is there: made again, from what is served. The model, its card and its figures stay as they are.
+
+For bundles from before an extra was known. Knows the served model; needs no checkpoint.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from twofold.files import taking_the_place_of
+from twofold.model import contract
+from twofold.training.data.dataset import DataError, Pictures, load, split_validation
+from twofold.training.evaluation.evaluate import open_model
+from twofold.training.export.extras import NUDGE_OF_PIXELS, write_extras
+from twofold.training.trainer.run_dir import digest
+
+EXTRAS = (contract.CALIBRATION, contract.DIRECTIONS, contract.MAP, contract.EXAMPLES)
+
+
+def renew_extras(bundle: Path, data: Path) -> Path:
+    """Write calibration, style directions, map and examples of `bundle` again, from the validation rows of `data`; renamed into place.
+
+    Raises ContractError, and DataError when these are not the pictures that the model was trained on.
+    """
+    bundle = bundle.resolve()
+    files = contract.open_bundle(bundle)
+    held = _held_out(files.card, data)
+    model = open_model(bundle)
+    read = model.encode(held.pixels)
+    encoded = {name: getattr(read, name) for name in ("z_s", "z_u_mean", "log_density")}
+
+    def decode(z_s: Tensor, z_u: Tensor) -> Tensor:
+        return torch.from_numpy(model.decode(z_s.numpy(), z_u.numpy())).float() / 255
+
+    scale_tril = torch.from_numpy(files.prior.fit_z_u_scale_tril)
+    with taking_the_place_of(bundle) as beside:
+        shutil.copytree(bundle, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*EXTRAS))
+        write_extras(beside, decode, scale_tril, held, encoded, NUDGE_OF_PIXELS)
+        contract.write_sums(beside)
+        contract.open_bundle(beside)
+    return bundle
+
+
+def _held_out(card: contract.Card, data: Path) -> Pictures:
+    """The rows that the training of this card held back."""
+    pictures = load(data, "train", card.dims, card.preprocessing)
+    said: Mapping[str, object] = card.data.get("sha256", {})
+    _, held = split_validation(pictures, int(card.data.get("validation_rows", 0)))
+    if digest(held) != said.get("validation"):
+        raise DataError("these are not the pictures that the model was trained on: give the data set it was made from")
+    return held

@@ -1,0 +1,1 @@
+"""Data sets to labelled pixels: folders, Parquet, .npz and the hub."""

@@ -1,0 +1,228 @@
+"""Data set -> pictures. Pixels uint8 NHWC and labels int64 in memory; the steps scale them to [0, 1] NCHW.
+
+One door for every kind of source (folders.py, tables.py, arrays.py know how each lies on disk); knows nothing of models.
+The test split is read only by whoever asks for it by name; training asks for "train" and cuts its validation rows from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.model.contract import Dims, Pixels, Preprocessing
+from twofold.model.preprocessing import to_pixels
+from twofold.training.config.schema import DataConfig
+from twofold.training.data.image_folder import is_folder_of_pictures, open_folder
+from twofold.training.data.npz import open_arrays
+from twofold.training.data.parquet import has_parquet, open_hub, open_parquet
+from twofold.training.data.source import DataError as DataError
+from twofold.training.data.source import Rows, Unreadable
+
+VALIDATION_SEED = 20190616
+SMALLEST, LARGEST = 28, 128  # pixels a side
+SIDES = (28, 32, 40, 48, 56, 64, 80, 96, 112, 128)  # 4 to 7 times a power of two: what the model can halve
+LOOKED_AT = 200  # pictures, evenly spread, that decide the size when nobody says it
+GREY = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the files of a split looked like before they became pixels."""
+
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # (width, height)
+    modes: Counter[str] = field(default_factory=Counter)  # Pillow's names
+    skipped: tuple[tuple[str, str], ...] = ()  # (file, reason)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures of one split."""
+
+    pixels: Pixels  # [N, H, W, C]
+    labels: NDArray[np.int64]  # [N]
+    class_names: tuple[str, ...]
+    source: dict[str, Any]  # name, split, rows and the SHA-256 of the files read
+    seen: Seen = field(default_factory=Seen)
+    own_validation: int = 0  # the last so many rows are the data set's own validation split
+    attributes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # [N] by name; only what measures is told of them
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: NDArray[np.int64]) -> Pictures:
+        """The pictures of the given rows, in their order."""
+        attributes = {name: values[rows] for name, values in self.attributes.items()}
+        return replace(self, pixels=self.pixels[rows], labels=self.labels[rows], own_validation=0, attributes=attributes)
+
+    @property
+    def class_weights(self) -> NDArray[np.float32]:
+        """Class frequencies [K], sum 1."""
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        return (counts / counts.sum()).astype(np.float32)
+
+    @property
+    def most_validation_rows(self) -> int:
+        """A tenth of the pictures, counting those that were cut off as the test split: 80/10/10 where there was no split."""
+        return (len(self) + int(self.source.get("held_back", 0))) // 10
+
+
+def load(path: Path, split: str = "train", dims: Dims | None = None, preprocessing: Preprocessing | None = None) -> Pictures:
+    """Read one split, "train" or "test", of a data set.
+
+    `path` is a folder of pictures with a sub-folder for each class, a folder of Parquet files in the Hugging Face layout, an
+    .npz file, or the id of a data set on the hub (`owner/name`). Every picture goes through `twofold.model.preprocessing.to_pixels`, as
+    in the service; without `dims` the size and mode that most pictures have, or the nearest that the model takes; without
+    `preprocessing` a white background. In a folder of pictures the unreadable ones are skipped and named in `seen`; elsewhere
+    they refuse the data set. Raises DataError.
+    """
+    rows = _open(path, split)
+    dims = dims or _dims(rows)
+    preprocessing = preprocessing or Preprocessing(background=(255,) * dims.channels)
+    pixels = np.empty((len(rows), dims.height, dims.width, dims.channels), np.uint8)
+    seen, skipped = Seen(), list(rows.skipped)
+    kept: list[int] = []
+    for i in range(len(rows)):
+        try:
+            image = rows.read(i)
+        except Unreadable as error:
+            skipped.append((rows.row_name(i), _refuse(rows, error)))
+            continue
+        seen.sizes[image.size] += 1
+        seen.modes[image.mode] += 1
+        pixels[len(kept)] = to_pixels(image, dims, preprocessing)[0]
+        kept.append(i)
+    if not kept:
+        raise DataError(f"no readable picture in the {split} split: give PNG, JPEG or WebP pictures")
+    source: dict[str, Any] = {"name": rows.name, "split": split, "rows": len(kept), "files": rows.files()}
+    if rows.held_back:
+        source["held_back"] = rows.held_back
+    if skipped:
+        source["skipped"] = len(skipped)
+    own = sum(i >= len(rows) - rows.own_validation for i in kept)
+    taken = np.array(kept, np.int64)
+    attributes = {name: values[taken] for name, values in rows.attributes.items()}
+    seen = replace(seen, skipped=tuple(skipped))
+    return Pictures(pixels[: len(kept)], rows.labels[taken], rows.class_names, source, seen, own, attributes)
+
+
+def load_for(config: DataConfig, path: Path) -> tuple[Pictures, Pictures]:
+    """(train, validation) of the training split, at the size and with the preprocessing that a configuration asks for.
+
+    Raises DataError, also for a single class or a class without a readable picture.
+    """
+    dims, preprocessing = shape_for(config, path)
+    pictures = load(path, "train", dims, preprocessing)
+    if len(pictures.class_names) < 2:
+        raise DataError("there is one class: a class/style model needs pictures of at least two")
+    counts = np.bincount(pictures.labels, minlength=len(pictures.class_names))
+    if not counts.all():
+        raise DataError(f"the class {pictures.class_names[int(counts.argmin())]!r} has no readable picture: fill it or remove it")
+    return split_validation(pictures, min(config.validation_rows, pictures.most_validation_rows))
+
+
+def shape_for(config: DataConfig, path: Path) -> tuple[Dims, Preprocessing]:
+    """Size and preprocessing that a configuration asks for; what it leaves open is read from the pictures. Raises DataError."""
+    first = _dims(_open(path, "train"))
+    dims = replace(
+        first, height=config.height or first.height, width=config.width or first.width, channels=config.channels or first.channels
+    )
+    return dims, preprocessing_of(config, dims.channels)
+
+
+def preprocessing_of(config: DataConfig, channels: int) -> Preprocessing:
+    """The preprocessing of a configuration, its background level repeated for every channel if there is but one."""
+    background = config.background * channels if len(config.background) == 1 else config.background
+    return Preprocessing(background, config.filter, config.crop)
+
+
+def nearest_size(width: int, height: int) -> tuple[int, int]:
+    """The (width, height) nearest to a picture's that the model takes: itself, a square, or a rectangle of about its aspect."""
+    short, long = sorted((width, height))
+    if long <= LARGEST and _halves(short, long):
+        return width, height
+    scale = min(1.0, LARGEST / long)
+    side = min(SIDES, key=lambda s: (abs(s - short * scale), s))
+    if long / short < 1.25:
+        return side, side
+    unit = next(side // s for s in (4, 5, 6, 7) if side % s == 0 and (side // s) & (side // s - 1) == 0)
+    other = min(LARGEST // unit, max(side // unit, round(side * long / short / unit))) * unit
+    return (side, other) if width <= height else (other, side)
+
+
+def _halves(short: int, long: int) -> bool:
+    times = max(0, short.bit_length() - 3)  # until 4..7 pixels are left
+    return short >= 4 and short % 2**times == 0 and long % 2**times == 0
+
+
+def _open(path: Path, split: str) -> Rows:
+    name = path.as_posix()
+    if path.is_file():
+        if path.suffix != ".npz":
+            raise DataError("a data file must be .npz; Parquet files are given by their folder")
+        return open_arrays(path, split)
+    if path.is_dir():
+        return open_folder(path, split) if not has_parquet(path) and is_folder_of_pictures(path) else open_parquet(path, split)
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII):
+        return open_hub(name, split)
+    raise DataError(f"{path.name}: no such folder or file, and no id of a data set on the hub (owner/name)")
+
+
+def _dims(rows: Rows) -> Dims:
+    """The median size of some pictures, or the nearest that the model takes; grey if all of them are."""
+    sizes, modes = [], set()
+    for i in np.unique(np.linspace(0, max(0, len(rows) - 1), LOOKED_AT).astype(int)) if len(rows) else ():
+        try:
+            image = rows.read(int(i))
+        except Unreadable as error:
+            _refuse(rows, error)
+            continue
+        sizes.append(image.size)
+        modes.add(image.mode)
+    if not sizes:
+        raise DataError("no readable picture: give PNG, JPEG or WebP pictures")
+    width, height = nearest_size(*(int(side) for side in np.median(sizes, axis=0)))
+    return Dims(1, 1, max(1, len(rows.class_names)), height, width, 1 if modes <= set(GREY) else 3)
+
+
+def _refuse(rows: Rows, error: Unreadable) -> str:
+    """The reason of an unreadable picture; raises DataError where none is tolerated."""
+    if not rows.tolerant:
+        raise DataError(f"a picture of the data set cannot be decoded: {error}") from error
+    return str(error)
+
+
+def split_validation(pictures: Pictures, rows: int = 5000, seed: int = VALIDATION_SEED) -> tuple[Pictures, Pictures]:
+    """Cut stratified validation rows off the training split: (train, validation), the same rows for the same seed.
+
+    The data set's own validation split is taken as it is, whatever `rows` says. Else every class gives in proportion to its
+    size (largest remainders); raises DataError if a class would be left empty.
+    """
+    if pictures.own_validation:
+        cut = len(pictures) - pictures.own_validation
+        return pictures.take(np.arange(cut)), pictures.take(np.arange(cut, len(pictures)))
+    counts = np.bincount(pictures.labels, minlength=len(pictures.class_names))
+    share = counts * rows / len(pictures)
+    take = np.floor(share).astype(int)
+    take[np.argsort(take - share, kind="stable")[: rows - take.sum()]] += 1
+    if (take >= counts).any():
+        raise DataError("too few pictures per class for a validation split: use fewer validation rows")
+    order = np.random.default_rng(seed).permutation(len(pictures))
+    by_class = [order[pictures.labels[order] == k] for k in range(len(counts))]
+    held = np.sort(np.concatenate([rows_k[:n] for rows_k, n in zip(by_class, take, strict=True)]))
+    kept = np.setdiff1d(np.arange(len(pictures)), held)
+    return pictures.take(kept), pictures.take(held)
+
+
+def shuffled_rows(labels: NDArray[np.int64], batch: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Endless shuffled row batches [B], reshuffled each epoch; the last short batch of an epoch is dropped."""
+    while True:
+        order = rng.permutation(len(labels))
+        for start in range(0, len(order) - batch + 1, batch):
+            yield order[start : start + batch]

@@ -1,0 +1,247 @@
+"""Measures an exported bundle with the service's runtime: what is measured is what is served.
+
+Knows the runtime, and nothing of networks, checkpoints or stages. Choices are made on the validation
+split; the test split is for figures. Definitions and bars stand in `measures.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from twofold.model import contract
+from twofold.model.contract import Floats
+from twofold.service.runtime.array_api import Arrays, load_bundle
+from twofold.service.runtime.engine import Encoded
+from twofold.training.data.dataset import DataError, Pictures, load
+from twofold.training.evaluation import ground_truth_swaps
+from twofold.training.evaluation.eval_classifier import Judge, load_judge, split_validation_rows
+from twofold.training.metrics import image_metrics
+from twofold.training.metrics import inpainting as inpaint
+from twofold.training.metrics.compute_cost import file_bytes, multiply_adds
+from twofold.training.metrics.probes import chance, leak
+
+SPLITS = ("test", "validation")
+PAIRS, EXACT_PAIRS, HOLES = 10_000, 5_000, 2_000
+SAMPLERS: tuple[tuple[Literal["fitted", "paper"], str], ...] = (("fitted", ""), ("paper", "_paper"))  # with the suffix of its measures
+QUICK_FIT_ROWS, QUICK_HELD_ROWS = 1_000, 300
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that the stages read. `fit` is what probes and tables learn from, `held` is what is measured."""
+
+    model: Arrays
+    judge: Judge
+    prior: contract.Prior
+    fit: Pictures
+    held: Pictures
+    fit_codes: Encoded
+    held_codes: Encoded
+    pairs: int
+    seed: int
+
+    def rng(self, purpose: int) -> np.random.Generator:
+        """Its own stream for every purpose, so that one stage's draws do not move another's."""
+        return np.random.default_rng([self.seed, purpose])
+
+
+def evaluate(
+    bundle: Path,
+    data: Path,
+    judge: Path,
+    out: Path,
+    split: str = "test",
+    quick: bool = False,
+    seed: int = 0,
+    log: Callable[[str], object] = print,
+    stages: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Measure `bundle` on a split of `data`, write the result to the file `out` as JSON and return it.
+
+    On "test" the probes learn from the whole training split; on "validation" from its other rows. `quick` takes a sample of
+    the rows and says so in the result: for tests, not for figures. `stages` are names of STAGES (None: all), for a model that
+    some of them say nothing of. Raises DataError, ContractError, ValueError.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}")
+    started = time.monotonic()
+    files, seer = contract.open_bundle(bundle), load_judge(judge)
+    fit, held = pictures(data, split, files.card, seer, seed, quick)
+    local = open_model(bundle)
+    pairs = len(held) if quick else PAIRS
+    material = Material(local, seer, files.prior, fit, held, local.encode(fit.pixels), local.encode(held.pixels), pairs, seed)
+    seconds = {"load_and_encode": round(time.monotonic() - started, 1)}
+    values = _cost(files.decoder, bundle)
+    for name in stages or STAGES:
+        since = time.monotonic()
+        found = STAGES[name](material)
+        values |= found
+        seconds[name] = round(time.monotonic() - since, 1)
+        if found:
+            log(f"{name} ({seconds[name]} s): " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
+    result = {
+        "bundle": {"name": files.card.name, "model_hash": files.card.model_hash},
+        "data": {"name": held.source["name"], "fit": fit.source, "held": held.source},
+        "split": split,
+        "quick": quick,
+        "seed": seed,
+        "rows": {"fit": len(fit), "held": len(held), "pairs": pairs, "generated": len(held)},
+        "judge": {"hash": seer.hash, "accuracy": values["judge_accuracy"]},
+        "values": values,
+        "bytes": file_bytes(bundle),
+        "seconds": {**seconds, "total": round(time.monotonic() - started, 1)},
+    }
+    _write(out, result)
+    return result
+
+
+def open_model(bundle: Path) -> Arrays:
+    """The bundle as it is served. Raises ContractError."""
+    return load_bundle(bundle)
+
+
+def pictures(data: Path, split: str, card: contract.Card, judge: Judge, seed: int = 0, quick: bool = False) -> tuple[Pictures, Pictures]:
+    """(what probes learn from, what is measured); DataError for a bundle, a data set and a judge that do not belong together."""
+    fit = load(data, "train", card.dims, card.preprocessing)
+    if judge.card["data"]["train"]["files"] != fit.source["files"] or list(card.class_names) != list(fit.class_names):
+        raise DataError("bundle, data and judge must have the same classes, and the judge must come from these training pictures")
+    if tuple(judge.card["shape"]) != fit.pixels.shape[1:]:
+        raise DataError("the judge was trained on pictures of another size than the bundle's")
+    if split == "test":
+        held = load(data, "test", card.dims, card.preprocessing)
+    else:
+        # the rows that both the judge and the model held back: a smaller cut lies inside a larger one
+        held_back = judge.card["config"]["validation_rows"]
+        fit, held = split_validation_rows(fit, min(held_back, card.data.get("validation_rows", held_back)))
+    if quick:
+        rng = np.random.default_rng(seed)
+        fit, held = (p.take(rng.permutation(len(p))[:n]) for p, n in ((fit, QUICK_FIT_ROWS), (held, QUICK_HELD_ROWS)))
+    return fit, held
+
+
+# ------------------------------------------------------------------------------------------------------------ stages
+
+
+def reading(m: Material) -> dict[str, float]:
+    """What the encoders read in held-out pictures, and how well the decoder gives them back."""
+    right = m.held_codes.class_log_prob.argmax(1) == m.held.labels
+    drawn = m.model.decode(m.held_codes.z_s, m.held_codes.z_u_mean)
+    error = float(image_metrics.mean_square_error(m.held.pixels, drawn).mean())
+    gap = image_metrics.mahalanobis_gap(m.held_codes.z_s.astype(np.float64), m.held.labels, m.prior.fit_means, m.prior.fit_scale_tril)
+    return {
+        "class_accuracy": float(right.mean()),
+        "judge_accuracy": float((m.judge.look(m.held.pixels)[0] == m.held.labels).mean()),
+        "reconstruction_psnr": float(image_metrics.psnr(error)),
+        "reconstruction_ssim": float(image_metrics.ssim(m.held.pixels, drawn).mean()),
+        "reconstruction_mse": error,
+        "typicality_gap": float(gap.mean()),
+        **({"typicality_gap_read": float(gap[right].mean())} if right.any() else {}),
+    }
+
+
+def swaps(m: Material) -> dict[str, float]:
+    """Swaps of random pairs: is the class of a kept, does the style of b move into them, is it read back."""
+    rng = m.rng(1)
+    a, b = rng.integers(0, len(m.held), (2, m.pairs))
+    swapped = m.model.swap(m.held.pixels[a], m.held.pixels[b])
+    seen, label_a, label_b = m.judge.look(swapped)[0], m.held.labels[a], m.held.labels[b]
+    kept, different = seen == label_a, label_a != label_b
+    values = {
+        "class_kept": float(kept.mean()),
+        "class_kept_read": float((seen == m.held_codes.class_log_prob[a].argmax(1)).mean()),
+        "class_kept_different": float(kept[different].mean()),
+    }
+    for name, statistic in image_metrics.STATISTICS.items():
+        table = image_metrics.class_table(statistic(m.fit.pixels), m.fit.labels, len(m.fit.class_names))
+        real, moved = statistic(m.held.pixels), image_metrics.standardise(statistic(swapped), label_a, table)
+        values[f"{name}_moved"] = image_metrics.pearson(image_metrics.standardise(real[b], label_b, table), moved)
+        values[f"{name}_from_class"] = image_metrics.pearson(image_metrics.standardise(real[a], label_a, table), moved)
+    again, codes = m.model.encode(swapped).z_u_mean, m.held_codes.z_u_mean
+    used = image_metrics.active(codes)
+    values["style_kept_retrieval"] = image_metrics.retrieval(again, codes, b, rng)
+    values["style_kept_r"] = image_metrics.dimension_r(again, codes[b], used)
+    return values | {"active_dims": float(used.sum())}
+
+
+def generation(m: Material) -> dict[str, float]:
+    """As many pictures as are held out, of the same class mix, by both samplers, beside real ones."""
+    labels, (_, features) = m.held.labels, m.judge.look(m.held.pixels)
+    pixel_variance = image_metrics.within_class_variance(m.held.pixels, labels)
+    feature_variance = image_metrics.within_class_variance(features, labels)
+    others = m.rng(2).permutation(len(m.fit))[: len(m.held)]
+    values = {
+        "frechet_real": image_metrics.frechet(m.judge.look(m.fit.pixels[others])[1], features),
+        "intra_class_ssim_real": image_metrics.intra_class_ssim(m.held.pixels, labels, m.rng(3)),
+    }
+    for sampler, suffix in SAMPLERS:
+        drawn = m.model.decode(*m.model.sample(labels, seed=m.seed, sampler=sampler))
+        seen, drawn_features = m.judge.look(drawn)
+        values |= {
+            f"class_consistency{suffix}": float((seen == labels).mean()),
+            f"frechet{suffix}": image_metrics.frechet(drawn_features, features),
+            f"pixel_variance_ratio{suffix}": image_metrics.within_class_variance(drawn, labels) / pixel_variance,
+            f"feature_variance_ratio{suffix}": image_metrics.within_class_variance(drawn_features, labels) / feature_variance,
+            f"intra_class_ssim{suffix}": image_metrics.intra_class_ssim(drawn, labels, m.rng(3)),
+        }
+    return values
+
+
+def inpainting(m: Material) -> dict[str, float]:
+    """A random quarter of some held-out pictures is cut out and filled by the service, beside the mean training picture in its place."""
+    rng = m.rng(5)
+    real = m.held.pixels[rng.permutation(len(m.held))[:HOLES]]
+    holes = inpaint.quarter_holes(len(real), real.shape[1], real.shape[2], rng)
+    mean = m.fit.pixels.mean(0).round().astype(np.uint8)
+    return {
+        "inpainting_psnr": inpaint.hole_psnr(real, m.model.inpaint(real, holes), holes),
+        "inpainting_psnr_mean": inpaint.hole_psnr(real, np.broadcast_to(mean, real.shape), holes),
+    }
+
+
+def leak_of_means(m: Material) -> dict[str, float]:
+    """Can a fresh probe read the class from the style code's means."""
+    fit, held = m.fit_codes.z_u_mean, m.held_codes.z_u_mean
+    found = {f"leak_{kind}": leak(kind, fit, m.fit.labels, held, m.held.labels, m.seed) for kind in ("linear", "mlp", "mlp_512")}
+    return {"chance": chance(m.held.labels), **found}
+
+
+def leak_of_samples(m: Material) -> dict[str, float]:
+    """The same from one draw of the style code per picture."""
+    rng = m.rng(4)
+
+    def draw(codes: Encoded) -> Floats:
+        noise = rng.standard_normal(codes.z_u_mean.shape, dtype=np.float32)
+        return np.asarray(codes.z_u_mean + np.exp(codes.z_u_log_var / 2) * noise, np.float32)
+
+    return {"leak_mlp_sampled": leak("mlp", draw(m.fit_codes), m.fit.labels, draw(m.held_codes), m.held.labels, m.seed)}
+
+
+def exact_swaps(m: Material) -> dict[str, float]:
+    """Swaps beside the true picture, where the data set has it; else nothing."""
+    if not ground_truth_swaps.is_known(m.held):
+        return {}
+    found = ground_truth_swaps.exact_swaps(m.model, m.fit, m.held, m.held_codes, min(m.pairs, EXACT_PAIRS), m.rng(6))
+    return found | ground_truth_swaps.probes(m.fit, m.held, m.fit_codes, m.held_codes, m.seed)
+
+
+STAGES: dict[str, Callable[[Material], dict[str, float]]] = {
+    stage.__name__: stage for stage in (reading, swaps, generation, inpainting, leak_of_means, leak_of_samples, exact_swaps)
+}
+
+
+def _cost(decoder: bytes, bundle: Path) -> dict[str, float]:
+    return {"decoder_multiply_adds_m": multiply_adds(decoder)["total"] / 1e6, "bundle_mb": file_bytes(bundle)["total"] / 1e6}
+
+
+def _write(out: Path, result: dict[str, Any]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(out.name + ".new")
+    beside.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    beside.replace(out)

@@ -1,0 +1,1 @@
+"""Commands around a training run: automatic configuration, profiling, ablations, the three moons."""

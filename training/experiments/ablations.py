@@ -1,0 +1,208 @@
+"""`twofold-train reproduce`: trains, exports and measures every row of ablations.toml, and lays them side by side in one table.
+
+What is there already is kept: a run that was cut goes on, a bundle is not exported twice, and a row is measured once. Puts loop.py,
+export.py, evaluate.py and judge.py together; what a row is stands in variants.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twofold.model.contract import CARD, read_card
+from twofold.training.config.schema import Config
+from twofold.training.data.dataset import Pictures, load_for
+from twofold.training.evaluation import eval_classifier
+from twofold.training.evaluation.evaluate import evaluate
+from twofold.training.evaluation.metric_table import MEASURES
+from twofold.training.experiments.ablation_plan import Plan, Variant, configure, decoder_updates
+from twofold.training.export.bundle import export_run
+from twofold.training.trainer.console import ProgressLine
+from twofold.training.trainer.trainer import Trainer, shared_stages, stage_file
+
+TABLE, FIGURES = "table.md", "table.json"
+CLASS_COLUMNS = ("class_accuracy",)
+STYLE_COLUMNS = (
+    "leak_linear",
+    "leak_mlp",
+    "leak_mlp_sampled",
+    "class_kept",
+    "class_kept_read",
+    "brightness_moved",
+    "brightness_from_class",
+    "style_kept_retrieval",
+)
+SAMPLE_COLUMNS = ("class_consistency", "frechet", "pixel_variance_ratio")
+PICTURE_COLUMNS = ("reconstruction_psnr", "reconstruction_ssim")
+COLUMNS = (*CLASS_COLUMNS, *STYLE_COLUMNS, *SAMPLE_COLUMNS, *PICTURE_COLUMNS)
+WITHOUT_E_U = ("reading", "generation")  # the stages of a measurement that do not ask E_u
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a person asks of the table."""
+
+    data: Path
+    out: Path
+    judge: Path
+    base: Config
+    plan: Plan
+    rows: tuple[str, ...] = ()  # none: all
+    split: str = "validation"
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """A row with a run of its own: steps that G took, core seconds of the training (those of shared stages too), and its evaluation.
+
+    `style` says whether there is an E_u that some stage trained.
+    """
+
+    config: Config
+    steps: int
+    core_seconds: float
+    style: bool
+    evaluation: Mapping[str, Any]
+
+
+def reproduce(order: Order, say: Callable[[str], object]) -> str:
+    """Make every row that is missing, write table.md and table.json into `order.out` after each, and return the table.
+
+    Raises what training, export and evaluation do; CheckpointError where the folder holds rows of another configuration or scale.
+    """
+    variants = order.plan.chosen(order.rows)
+    configs = {v.name: configure(v, order.base, order.plan.scale, order.plan.whole) for v in order.plan.variant if not v.like}
+    if not (order.judge / eval_classifier.CARD).exists():
+        say("judge")
+        eval_classifier.train_judge(order.data, order.judge, log=say, like=order.base.data)
+    pictures = load_for(order.base.data, order.data)  # the same for all rows
+    made: dict[str, Made] = {}
+    text = ""
+    for variant in variants:
+        if not variant.like:
+            say(f"row {variant.name!r}: {variant.note}")
+            made[variant.name] = _make(order, configs[variant.name], pictures, list(configs.values()), say)
+        rows = [_row(v, made[v.like or v.name]) for v in variants if (v.like or v.name) in made]
+        text = _write(order, rows, [row.evaluation for row in made.values()])
+    return text
+
+
+# --------------------------------------------------------------------------------------------------------------- one row
+
+
+def _make(order: Order, config: Config, pictures: tuple[Pictures, Pictures], others: list[Config], say: Callable[[str], object]) -> Made:
+    """Train, export and measure, as far as it has not been done; `others` are the configurations of all rows, made or not."""
+    run = order.out / config.name
+    progress = ProgressLine()
+    trainer = Trainer(config, *pictures, run, progress, progress.warn, start=start_of(order.out, config, others))
+    try:
+        trainer.run()
+    finally:
+        progress.end()
+    bundle = run / "bundle"
+    if not (bundle / CARD).exists():
+        export_run(run, order.data, bundle)
+    style = any("encoder_u" in stage.moved for stage in config.stage)
+    steps = sum(trainer.steps(stage) * decoder_updates(stage) for stage in config.stage)
+    return Made(config, steps, trainer.core_seconds, style, _measure(order, run, bundle, style, say))
+
+
+def start_of(out: Path, config: Config, others: list[Config]) -> Path | None:
+    """The run folder of the row that has trained most of the stages of this one, if any has."""
+    shared = {out / other.name: shared_stages(config, other) for other in others if other.name != config.name}
+    trained = [run for run, stages in shared.items() if stages and (run / stage_file(stages)).exists()]
+    return max(trained, key=shared.__getitem__, default=None)
+
+
+def _measure(order: Order, run: Path, bundle: Path, style: bool, say: Callable[[str], object]) -> dict[str, Any]:
+    """The evaluation of a bundle: that of an earlier call, if it is of the same model, judge and pictures."""
+    out = run / f"{order.split}.json"
+    wanted = (read_card(bundle).model_hash, eval_classifier.load_judge(order.judge).hash, order.quick)
+    if out.exists():
+        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        if (found["bundle"]["model_hash"], found["judge"]["hash"], found["quick"]) == wanted:
+            return found
+    stages = None if style else WITHOUT_E_U
+    return evaluate(bundle, order.data, order.judge, out, order.split, order.quick, log=say, stages=stages)
+
+
+def _row(variant: Variant, made: Made) -> dict[str, Any]:
+    """What the table says of a variant, as plain JSON; None for what it has no figure of."""
+    values: dict[str, float | None] = {}
+    for key in COLUMNS:
+        sampled = key + "_paper" if key in SAMPLE_COLUMNS and variant.sampler == "paper" else key
+        values[key] = None if not made.style and key in (*STYLE_COLUMNS, *PICTURE_COLUMNS) else made.evaluation["values"][sampled]
+    return {
+        "name": variant.name,
+        "note": variant.note,
+        "sampler": variant.sampler,
+        "run": made.config.name,
+        "model_hash": made.evaluation["bundle"]["model_hash"],
+        "values": values,
+        "decoder_steps": made.steps,
+        "core_minutes": round(made.core_seconds / 60, 2),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- the table
+
+
+def _write(order: Order, rows: list[dict[str, Any]], evaluations: list[Mapping[str, Any]]) -> str:
+    """Both files; what real pictures get is the same in every evaluation that has it. Returns the table."""
+    known = {"one": 1.0} | {key: value for one in evaluations for key, value in one["values"].items()}
+    real = {m.key: known.get(m.real or "") for m in MEASURES if m.key in COLUMNS}
+    evaluation = evaluations[0]
+    facts = {
+        "base": order.base.name,
+        "scale": order.plan.scale,
+        "whole": [stage.name for stage in order.base.stage if stage.name in order.plan.whole],
+        "split": order.split,
+        "quick": order.quick,
+        "rows_held": evaluation["rows"]["held"],
+        "data": evaluation["data"],
+        "judge": evaluation["judge"],
+        "real": real,
+        "rows": rows,
+    }
+    text = table(facts)
+    (order.out / FIGURES).write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    (order.out / TABLE).write_text(text, encoding="utf-8")
+    return text
+
+
+def table(facts: Mapping[str, Any]) -> str:
+    """Markdown of what table.json holds: a line per row, a column per measure, then what each row is."""
+    measures = {m.key: m for m in MEASURES}
+
+    def cells(values: Mapping[str, float | None], none: str) -> list[str]:
+        return [none if (value := values[key]) is None else f"{value:.{measures[key].decimals}f}" for key in COLUMNS]
+
+    lines = [
+        ["row", *(_title(measures[key].title) for key in COLUMNS), "steps of G", "core minutes"],
+        ["---", *["---:"] * (len(COLUMNS) + 2)],
+        ["real pictures", *cells(facts["real"], ""), "", ""],
+        *([r["name"], *cells(r["values"], "n/a"), str(r["decoder_steps"]), f"{r['core_minutes']:.1f}"] for r in facts["rows"]),
+    ]
+    rows = ("| " + " | ".join(line) + " |" for line in lines)
+    notes = (f"* **{row['name']}**: {row['note']}." for row in facts["rows"])
+    return "\n".join([*rows, "", _foot(facts), "", *notes, ""])
+
+
+def _foot(facts: Mapping[str, Any]) -> str:
+    split, scale, judged = facts["split"], facts["scale"], facts["judge"]
+    quick = " (a sample: no figures)" if facts["quick"] else ""
+    whole = f" (all of them in the stage {' and '.join(facts['whole'])})" if facts["whole"] and scale != 1 else ""
+    return (
+        f"{split} split, {facts['rows_held']} pictures{quick}; judge {judged['hash'][:8]} is right in {judged['accuracy']:.3f} of them. "
+        f"One seed; {scale:g} of the epochs of {facts['base']}{whole}, and as many steps of G in every row. Core minutes are those of the "
+        "training, shared stages included. n/a: the row trains no E_u. "
+        f"Made by `twofold-train reproduce --scale {scale:g} --split {split}`."
+    )
+
+
+def _title(title: str) -> str:
+    return "style moved, r with the class source" if title.startswith("...") else title

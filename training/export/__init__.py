@@ -1,0 +1,1 @@
+"""A trained model to a bundle: graphs, verification, quantisation, extras, model card."""

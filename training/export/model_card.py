@@ -1,0 +1,46 @@
+"""The model card: README.md of a bundle, for people and for a hub. Pure: a card and a table in, Markdown out; makes no figure."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from twofold.model.contract import Card
+
+UNMEASURED = "Not measured yet: `twofold-train evaluate BUNDLE --data DATA --judge JUDGE --record` puts the figures here.\n"
+
+
+def model_card(card: Card, figures: str = "") -> str:
+    """Markdown with Hugging Face front matter; `figures` is the table of measures, empty for a bundle that was not measured."""
+    data, dims = card.data, card.dims
+    licence = str(data.get("licence", "unknown"))
+    shape = f"{dims.height}x{dims.width} {'grey' if dims.channels == 1 else 'RGB'}"
+    has_flow = card.training.get("model", {}).get("flow_layers", 0) > 0
+    method = "Zheng & Sun, CVPR 2019" + (", with a conditional flow\nthat makes z_u independent of the class" if has_flow else "")
+    measured = f"Measured on the exported bundle, through the code that serves it (`x` marks a missed bar):\n\n{figures}"
+    origin = str(data.get("origin") or data.get("name", "unknown"))
+    on_hub = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", origin, re.ASCII)  # a hub links these, and refuses what is no id
+    return f"""---
+library_name: twofold
+pipeline_tag: image-to-image
+tags: [disentanglement, vae-gan, onnx]
+{f"datasets: [{json.dumps(origin)}]{chr(10)}" if on_hub else ""}---
+
+# {card.name}
+
+A class/style model for {shape} pictures of {dims.classes} classes. An encoder takes a picture apart into a class code z_s
+({dims.dim_s} numbers) and a style code z_u ({dims.dim_u} numbers); a decoder draws a picture from any pair of codes. Method: {method}.
+
+* Classes: {", ".join(card.class_names)}
+* Model hash: `{card.model_hash}` ({card.precision}, contract version {card.contract_version}, trained at revision {card.revision})
+* Data: {origin}, licence {licence}; {data.get("train_rows", "?")} training pictures,
+  {data.get("validation_rows", "?")} of the training split held back for choosing
+
+## Figures
+
+{measured if figures else UNMEASURED}
+## Limits
+
+It knows {shape} pictures like those it was trained on; anything else is encoded as the nearest thing it knows (`typicality` in the
+answer of `/encode` tells how usual a picture is). A style code holds what varies *within* classes of this data set, nothing more.
+"""

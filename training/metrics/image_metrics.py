@@ -1,0 +1,185 @@
+"""Measures as pure functions on numpy arrays: what each number means, and nothing about where the arrays came from.
+
+Knows no model, no files, no torch. Pictures are uint8 [N, H, W, C] (0..255), codes float [N, D], labels int [N].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import correlate1d
+
+from twofold.model.contract import Pixels
+
+Array = NDArray[np.floating]
+Labels = NDArray[np.int64]
+
+FOREGROUND = 25  # a pixel brighter than this, of 255, is foreground
+ACTIVE_VARIANCE = 0.01  # a code dimension whose means vary less than this over the data is not in use
+
+# ------------------------------------------------------------------------------------------------- style statistics
+
+
+def brightness(pixels: Pixels) -> Array:
+    """Foreground brightness [N]: mean of the pixels > 25 of 255 in grey levels, 0 for a picture without any."""
+    grey = _grey(pixels)
+    inside = grey > FOREGROUND
+    count = inside.sum((1, 2))
+    return np.where(count > 0, (grey * inside).sum((1, 2)) / np.maximum(count, 1), 0.0)
+
+
+def slant(pixels: Pixels) -> Array:
+    """Slant [N] by second moments of ink: -mu11 / mu02, columns to the right per row upwards; 0 for an empty or flat picture."""
+    grey = _grey(pixels)
+    y, x = np.mgrid[: grey.shape[1], : grey.shape[2]].astype(float)
+    mass = np.maximum(grey.sum((1, 2)), 1e-9)[:, None, None]
+    dx = x - (grey * x).sum((1, 2), keepdims=True) / mass
+    dy = y - (grey * y).sum((1, 2), keepdims=True) / mass
+    mu11, mu02 = (grey * dx * dy).sum((1, 2)), (grey * dy * dy).sum((1, 2))
+    return np.where(mu02 > 1e-9, -mu11 / np.maximum(mu02, 1e-9), 0.0)
+
+
+def stroke_width(pixels: Pixels) -> Array:
+    """Stroke width [N] in pixels: 2 * ink / outline, the outline being the total variation; 0 for an empty picture.
+
+    A bar of width w and length L holds w * L of ink inside an outline of about 2 * L.
+    """
+    grey = np.pad(_grey(pixels), ((0, 0), (1, 1), (1, 1)))
+    dy, dx = np.diff(grey, axis=1)[:, :, :-1], np.diff(grey, axis=2)[:, :-1]
+    outline = np.sqrt(dy * dy + dx * dx).sum((1, 2))
+    return np.where(outline > 1e-9, 2 * grey.sum((1, 2)) / np.maximum(outline, 1e-9), 0.0)
+
+
+STATISTICS: dict[str, Callable[[Pixels], Array]] = {"brightness": brightness, "slant": slant, "stroke_width": stroke_width}
+
+
+def _grey(pixels: Pixels) -> Array:
+    return pixels.mean(-1, dtype=np.float64)
+
+
+def class_table(values: Array, labels: Labels, classes: int) -> tuple[Array, Array]:
+    """Mean and standard deviation of a statistic within every class: ([K], [K]). A constant class gets deviation 1."""
+    groups = [values[labels == k] for k in range(classes)]
+    deviation = np.array([group.std() for group in groups])
+    return np.array([group.mean() for group in groups]), np.where(deviation > 0, deviation, 1.0)
+
+
+def standardise(values: Array, labels: Labels, table: tuple[Array, Array]) -> Array:
+    """values [N] in deviations from the mean of their class, by a `class_table` of real pictures."""
+    return (values - table[0][labels]) / table[1][labels]
+
+
+def pearson(a: Array, b: Array) -> float:
+    """Pearson's r of two samples [N]; 0 where one is constant (what does not move follows nothing)."""
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / scale if scale > 1e-12 else 0.0
+
+
+# -------------------------------------------------------------------------------------------------------- style kept
+
+
+def retrieval(queries: Array, codes: Array, targets: Labels, rng: np.random.Generator, candidates: int = 100) -> float:
+    """Share of queries [N, D] whose most similar code, by cosine, is their target's among `candidates` random rows of `codes`.
+
+    `targets` [N] are rows of codes [M, D], M > 1; the other candidates are drawn from the remaining rows. A tie is a miss.
+    """
+    unit = codes / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-12)
+    hits = 0
+    for start in range(0, len(queries), 1000):  # [1000, candidates, D] at a time
+        query, target = queries[start : start + 1000], targets[start : start + 1000]
+        others = (target[:, None] + rng.integers(1, len(codes), (len(target), candidates - 1))) % len(codes)
+        rival = np.einsum("nd,ncd->nc", query, unit[others]).max(1)
+        hits += int((np.einsum("nd,nd->n", query, unit[target]) > rival).sum())
+    return hits / len(queries)
+
+
+def active(codes: Array) -> NDArray[np.bool_]:
+    """Which dimensions of codes [N, D] are in use: variance of the means over the data above ACTIVE_VARIANCE."""
+    return codes.var(0) > ACTIVE_VARIANCE
+
+
+def dimension_r(a: Array, b: Array, used: NDArray[np.bool_]) -> float:
+    """Mean Pearson r between the same dimensions of two code sets [N, D], over the dimensions `used` [D]; 0 if none is."""
+    return float(np.mean([pearson(a[:, d], b[:, d]) for d in np.flatnonzero(used)])) if used.any() else 0.0
+
+
+# ------------------------------------------------------------------------------------------ distributions and spread
+
+
+def frechet(a: Array, b: Array) -> float:
+    """Fréchet distance of the Gaussians fitted to two feature sets [N, D], [M, D]: |m - n|^2 + tr(S + T - 2 (S T)^1/2)."""
+    first, second = a.astype(np.float64), b.astype(np.float64)
+    s, t = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
+    values, vectors = np.linalg.eigh(s)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ t @ root), 0)).sum()
+    gap = first.mean(0) - second.mean(0)
+    return float(gap @ gap + np.trace(s) + np.trace(t) - 2 * cross)
+
+
+def within_class_variance(values: NDArray[np.generic], labels: Labels) -> float:
+    """Variance within a class, summed over the dimensions of values [N, ...] and averaged over rows."""
+    flat = values.reshape(len(values), -1).astype(np.float64)
+    total = sum(np.square(flat[labels == k] - flat[labels == k].mean(0)).sum() for k in np.unique(labels))
+    return float(total) / len(flat)
+
+
+def mahalanobis_gap(codes: Array, labels: Labels, means: Array, scale_tril: Array) -> Array:
+    """Mahalanobis^2 / D [N] of codes [N, D] under their class Gaussian, means [K, D] and Cholesky [K, D, D]; mean of 1 = as sampled."""
+    gap = np.empty(len(codes))
+    for k in np.unique(labels):
+        rows = labels == k
+        gap[rows] = np.square(np.linalg.solve(scale_tril[k], (codes[rows] - means[k]).T)).mean(0)
+    return gap
+
+
+# ------------------------------------------------------------------------------------------------ picture against picture
+
+
+def mean_square_error(a: Pixels, b: Pixels) -> Array:
+    """Mean square error per picture [N], pixels scaled to [0, 1]."""
+    return np.square((a.astype(np.float64) - b) / 255).reshape(len(a), -1).mean(1)
+
+
+def psnr(error: Array | float) -> Array:
+    """Decibels of a mean square error on [0, 1]; an exact match counts as 100 dB."""
+    return -10 * np.log10(np.maximum(error, 1e-10))
+
+
+def ssim(a: Pixels, b: Pixels) -> Array:
+    """Structural similarity per picture [N], mean over channels (Wang et al. 2004).
+
+    Gaussian window of 11 pixels, sigma 1.5, only where it lies inside; K1 0.01, K2 0.03, range 255. Pictures smaller than
+    the window get the largest odd window that fits.
+    """
+    size = min(11, *(side - 1 + side % 2 for side in a.shape[1:3]))
+    offsets = np.arange(size) - size // 2
+    window = np.exp(-0.5 * (offsets / 1.5) ** 2)
+    window /= window.sum()
+    inner = slice(size // 2, -(size // 2) or None)
+
+    def blur(values: Array) -> Array:
+        return correlate1d(correlate1d(values, window, 1), window, 2)[:, inner, inner]
+
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    mx, my = blur(x), blur(y)
+    vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    values = (2 * mx * my + c1) * (2 * cov + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return values.reshape(len(a), -1).mean(1)
+
+
+def intra_class_ssim(pixels: Pixels, labels: Labels, rng: np.random.Generator, pairs: int = 200) -> float:
+    """Mean SSIM of `pairs` random pairs of different pictures within each class that has two; the mean over classes."""
+    means = []
+    for k in np.unique(labels):
+        rows = np.flatnonzero(labels == k)
+        if len(rows) < 2:
+            continue
+        first = rng.integers(0, len(rows), pairs)
+        second = (first + rng.integers(1, len(rows), pairs)) % len(rows)
+        means.append(ssim(pixels[rows[first]], pixels[rows[second]]).mean())
+    return float(np.mean(means)) if means else 1.0

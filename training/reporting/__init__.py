@@ -1,0 +1,1 @@
+"""Runs and bundles to pages, charts and figures for people."""

@@ -1,0 +1,236 @@
+"""Exhibits to one self-contained HTML page: no script, no request, pictures as data: URIs. Its words stand here and in templates/.
+
+Knows what a report shows (gallery.py) and what the measures are called; computes no figure.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from twofold.model.contract import Pixels
+from twofold.training.evaluation.metric_table import Line
+from twofold.training.reporting import charts, sections
+from twofold.training.reporting.sections import Grid
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+# (heading, what it means in plain words, the measures that tell it); a measure that nobody names comes last
+GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Does it see what is in a picture?", "Closer to 1 is better. A class that is misread cannot be kept in a swap.", ("class_accuracy",)),
+    (
+        "Is the style free of the class?",
+        "A fresh classifier tries to guess the class from the style numbers alone. Lower is better; chance is the least possible.",
+        ("leak_linear", "leak_mlp", "leak_mlp_512", "leak_mlp_sampled"),
+    ),
+    (
+        "Does a swap keep the class?",
+        "Closer to 1 is better, but only together with the next question: a swap that changes nothing keeps the class too.",
+        ("class_kept", "class_kept_read", "class_kept_different"),
+    ),
+    (
+        "Does a swap carry the style over?",
+        "1: what the swap looks like follows the style source. 0: it does not. With the class source it should be near 0.",
+        (
+            *(f"{name}_{way}" for name in ("brightness", "slant", "stroke_width") for way in ("moved", "from_class")),
+            "style_kept_retrieval",
+            "style_kept_r",
+        ),
+    ),
+    (
+        "Can it draw new pictures?",
+        "Are they of the class that was asked for, as varied as real ones, and alike to them? A smaller Fréchet distance is better.",
+        (
+            *(f"{name}{sampler}" for name in ("class_consistency", "frechet") for sampler in ("", "_paper")),
+            "pixel_variance_ratio",
+            "feature_variance_ratio",
+            "intra_class_ssim",
+            "typicality_gap",
+            "typicality_gap_read",
+        ),
+    ),
+    (
+        "Can it give a picture back?",
+        "A picture is taken apart and put together again. More decibels (dB) and an SSIM closer to 1 are better.",
+        ("reconstruction_psnr", "reconstruction_ssim", "reconstruction_mse", "inpainting_psnr"),
+    ),
+    ("What does it cost to serve?", "Less is better.", ("decoder_multiply_adds_m", "bundle_mb")),
+)
+
+# (measure, what it means as the end of a sentence that begins with its value)
+HEADLINES = (
+    ("class_accuracy", "of real pictures are read as the class they are"),
+    ("class_kept", "of swaps still show the class that was asked for"),
+    ("style_kept_retrieval", "of swaps lead back to their style source among 100 pictures (chance: 1%)"),
+    ("leak_mlp", "of classes can be guessed from the style alone; it should be near chance"),
+    ("class_consistency", "of newly drawn pictures show the class that was asked for"),
+)
+
+# what the column "compare with" holds, by the name of its value
+REAL_WORDS = {"chance": "chance", "judge_accuracy": "judge on real", "inpainting_psnr_mean": "mean fill", "one": "ideal"}
+
+PARTS = {
+    "encoder_s": "class encoder",
+    "encoder_u": "style encoder",
+    "decoder": "decoder",
+    "prior": "middle and spread of the classes",
+    "flow": "flow, which frees the style of the class",
+    "critic": "critic, which tells drawn from real",
+    "classifier": "classifier that looks for the class in the style",
+}
+
+TERMS = {
+    "class": "reading the class right",
+    "likelihood": "class codes lie close to the middle of their class",
+    "anchor": "classes neither shrink nor grow without end",
+    "recon_sse": "difference between a picture and its reconstruction",
+    "recon_mse": "difference between a picture and its reconstruction",
+    "kl_sum": "how much the style code tells, in nats",
+    "kl_mean": "how much the style code tells, in nats per number",
+    "dependence": "how much the style code depends on the class",
+    "leak": "what the latent classifier still reads in the style",
+    "leak_classifier": "error of the classifier that looks for the class in the style",
+    "flow_nll": "how far the style code is from plain noise",
+    "flow_transport": "how far the flow carries a style code",
+    "cycle_class": "the class is read again from what was drawn",
+    "cycle_class_code": "the class code is read again from what was drawn",
+    "cycle_style": "the style is read again from what was drawn",
+    "cycle_recon": "difference between a picture and what is left of it after its style was lent to another class and given back",
+    "critic_real": "the critic takes real pictures for drawn ones",
+    "critic_rec": "the critic takes reconstructions for real",
+    "critic_swap": "the critic takes swaps for real",
+    "critic_smp": "the critic takes new pictures for real",
+    "gen_rec": "reconstructions that the critic finds out",
+    "gen_swap": "swaps that the critic finds out",
+    "gen_smp": "new pictures that the critic finds out",
+}
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One model on the page. `facts` is what report.json says of it; `log` are the lines of log.jsonl ([] where there is none)."""
+
+    facts: Mapping[str, Any]
+    scene: sections.Scene
+    samples: Grid
+    swaps: Grid
+    reconstructions: Grid
+    paths: Sequence[sections.Path]
+    holes: Grid
+    lost: Grid
+    strangest: Grid
+    log: Sequence[Mapping[str, Any]]
+
+
+def render(exhibits: Sequence[Exhibit], lines: Sequence[Line], baselines: Sequence[Mapping[str, Any]]) -> str:
+    """The page. `lines` hold a value per exhibit and then one per baseline, whose evaluation.json `baselines` are."""
+    room = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    room.filters |= {"uri": uri, "pretty": _pretty, "bar": lambda bar: str(bar).replace(">=", "≥").replace("<=", "≤")}
+    return room.get_template("report.html").render(
+        exhibits=exhibits,
+        baselines=[_title(baseline["bundle"]) for baseline in baselines],
+        groups=list(_groups(lines)),
+        headlines=_headlines(lines, len(exhibits)),
+        value=_value,
+        parts=PARTS,
+        real_word=lambda line: REAL_WORDS.get(line.measure.real, "real pictures"),
+        clouds=_clouds,
+        confused=_confused,
+        bars=any(line.bar for line in lines),
+        shown_rows=min(sections.ROWS, len(exhibits[0].scene.held)),
+        swap_rows=sections.ROWS,
+        heat=lambda e: charts.heat(np.array(e.facts["confusion"]), e.scene.names),
+        bands=lambda path, names: charts.bands(path.posterior, names),
+        hue=charts.hue,
+        progress=_progress,
+        losses=_losses,
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+    )
+
+
+def uri(pixels: Pixels) -> str:
+    """Pixels uint8 [H, W, C] as the data: URI of a lossless WebP."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(stream, "WEBP", lossless=True, method=6)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _pretty(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _title(bundle: Mapping[str, Any]) -> str:
+    return f"{bundle['name']}@{bundle['model_hash'][:8]}"
+
+
+def _value(value: float | None, line: Line) -> str:
+    return "" if value is None else f"{value:.{line.measure.decimals}f}"
+
+
+def _groups(lines: Sequence[Line]) -> Iterator[tuple[str, str, list[Line]]]:
+    named = {key for _, _, keys in GROUPS for key in keys}
+    rest = tuple(line.measure.key for line in lines if line.measure.key not in named)
+    for title, text, keys in (*GROUPS, ("Further measures", "", rest)):
+        if found := [line for line in lines if line.measure.key in keys]:
+            yield title, text, found
+
+
+def _headlines(lines: Sequence[Line], models: int) -> list[tuple[Line, str]]:
+    """The headlines that every model was measured for."""
+    by_key = {line.measure.key: line for line in lines if None not in line.values[:models]}
+    return [(by_key[key], text) for key, text in HEADLINES if key in by_key]
+
+
+def _clouds(e: Exhibit) -> list[tuple[str, float, str]]:
+    """(which code, share of its variance shown, the dots) for the class code and the style code."""
+    rows = e.scene.some(7)
+    labels, names = e.scene.held.labels[rows], e.scene.names
+    found = []
+    for which, codes in (("class", e.scene.codes.z_s), ("style", e.scene.codes.z_u_mean)):
+        points, share = sections.projection(codes[rows])
+        found.append((which, share, charts.dots(points, labels, names, marked=which == "class")))
+    return found
+
+
+def _confused(e: Exhibit, count: int = 5) -> list[tuple[str, str, int, float]]:
+    """The commonest mistakes: (real class, read as, how often, share of the real class)."""
+    counts: NDArray[np.int64] = np.array(e.facts["confusion"])
+    wrong = Counter({(i, j): int(counts[i, j]) for i, j in np.argwhere(counts) if i != j})
+    return [(e.scene.names[i], e.scene.names[j], n, n / counts[i].sum()) for (i, j), n in wrong.most_common(count)]
+
+
+def _progress(log: Sequence[Mapping[str, Any]]) -> str:
+    """The looks at the validation pictures over the whole run, every stage as wide as the others."""
+    looks = {"class_accuracy": "var(--class)", "style_moved": "var(--style)", "leak": "var(--bad)"}
+    series = {
+        key: (colour, points)
+        for key, colour in looks.items()
+        if (points := [(f["stage_number"] - 1 + f["step"] / max(f["steps"], 1), f[key]) for f in log if key in f])
+    }
+    ticks = {f["stage_number"] - 1.0: str(f["stage"]) for f in log}
+    return charts.lines(series, width=720, height=220, ticks=ticks) if series else ""
+
+
+def _losses(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """(stage, [(loss, what it tells, its curve)]) in the order of the run."""
+    found = []
+    for stage in dict.fromkeys(f["stage"] for f in log):
+        mine = [f for f in log if f["stage"] == stage]
+        curves = []
+        for key in sorted({key for f in mine for key in f if key.startswith("loss_")}):
+            name = key.removeprefix("loss_")
+            points = [(f["step"], f[key]) for f in mine if key in f]
+            curves.append((name, TERMS.get(name, ""), charts.lines({name: ("var(--ink)", points)})))
+        found.append((stage, curves))
+    return found

@@ -1,0 +1,240 @@
+"""What a report shows of a model: pictures with a caption each, drawn and judged; nothing of how a page looks.
+
+Every room of the gallery is a pure function of a `Scene` with its own stream of random numbers, so that two models that are shown
+the same data set are shown the same pictures. Knows the served model and the judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.model.contract import Floats, Pixels
+from twofold.training.data.dataset import Pictures
+from twofold.training.evaluation.eval_classifier import Judge
+from twofold.training.metrics import image_metrics, inpainting
+
+if TYPE_CHECKING:
+    from twofold.service.runtime.array_api import Arrays
+    from twofold.service.runtime.engine import Encoded
+
+Labels = NDArray[np.int64]
+
+STYLES, CLASSES = 10, 26  # at most, in the grid of samples
+SWAPS = 8  # rows and columns of the swap matrix, at most
+ROWS = 2000  # held-out pictures that are drawn again and swapped, at most
+SHOWN = 8  # pictures of a strip
+FRAMES = 9
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the page. `bad` marks that the judge sees another class than was asked for."""
+
+    pixels: Pixels  # [H, W, C]
+    alt: str
+    caption: str = ""
+    bad: bool = False
+
+
+Strip = tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A titled row of pictures."""
+
+    title: str
+    pictures: Strip
+    head: Picture | None = None  # the picture that the whole row is about
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows under a head of pictures (none: no head), and the share of pictures whose class the judge confirms (None: not asked)."""
+
+    rows: tuple[Row, ...]
+    head: Strip = ()
+    kept: float | None = None
+
+
+@dataclass(frozen=True)
+class Path:
+    """Frames between two pictures, and the class posterior [frames, K] that the encoder reads in each of them."""
+
+    title: str
+    frames: Strip
+    posterior: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that the rooms read: a model, a judge, held-out pictures and their codes, and the mean training picture [H, W, C]."""
+
+    model: Arrays
+    judge: Judge
+    held: Pictures
+    codes: Encoded
+    mean: Pixels
+    seed: int = 0
+
+    def rng(self, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, 100 + purpose])
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.held.class_names
+
+    def some(self, purpose: int) -> Labels:
+        """At most ROWS rows of the held-out pictures, at random."""
+        return self.rng(purpose).permutation(len(self.held))[:ROWS]
+
+    def real(self, row: int) -> Picture:
+        name = self.names[self.held.labels[row]]
+        return Picture(self.held.pixels[row], f"a real picture of {name}", name)
+
+
+def samples(scene: Scene) -> Grid:
+    """Drawn from nothing but a class and a style: a row per class, a column per style."""
+    shown = np.unique(np.linspace(0, len(scene.names) - 1, min(CLASSES, len(scene.names))).round().astype(int))
+    rows, kept = [], []
+    for label in shown:
+        drawn = scene.model.decode(*scene.model.sample(np.full(STYLES, label), seed=scene.seed))
+        seen = scene.judge.look(drawn)[0]
+        strip = tuple(
+            _verdict(scene, picture, int(label), int(s), f"style {i + 1}") for i, (picture, s) in enumerate(zip(drawn, seen, strict=True))
+        )
+        rows.append(Row(scene.names[label], strip))
+        kept.append(seen == label)
+    return Grid(tuple(rows), kept=float(np.mean(kept)))
+
+
+def swap_matrix(scene: Scene) -> Grid:
+    """Real pictures against each other: the class of the row's, the style of the column's. The diagonal is the reconstruction."""
+    rng, labels = scene.rng(1), scene.held.labels
+    classes = rng.permutation(np.unique(labels))[:SWAPS]
+    chosen = np.array([rng.choice(np.flatnonzero(labels == k)) for k in np.sort(classes)])
+    count = len(chosen)
+    a, b = np.repeat(chosen, count), np.tile(chosen, count)
+    drawn = scene.model.swap(scene.held.pixels[a], scene.held.pixels[b])
+    seen = scene.judge.look(drawn)[0]
+    cells = [_verdict(scene, drawn[i], int(labels[a[i]]), int(seen[i]), f"the style of column {i % count + 1}") for i in range(len(drawn))]
+    heads = tuple(scene.real(int(row)) for row in chosen)
+    rows = tuple(Row(head.caption, tuple(cells[i * count : (i + 1) * count]), head) for i, head in enumerate(heads))
+    return Grid(rows, heads, float((seen == labels[a]).mean()))
+
+
+def _verdict(scene: Scene, picture: Pixels, asked: int, seen: int, what: str) -> Picture:
+    """A drawn picture; where the judge sees another class than was asked for, its name is the caption."""
+    good, name = asked == seen, scene.names[seen]
+    alt = f"{scene.names[asked]} in {what}; the judge sees {'the same' if good else name}"
+    return Picture(picture, alt, "" if good else name, not good)
+
+
+def reconstructions(scene: Scene) -> Grid:
+    """Held-out pictures above what is drawn from their codes: the best, the middle and the worst by mean square error."""
+    rows = scene.some(2)
+    drawn = scene.model.decode(scene.codes.z_s[rows], scene.codes.z_u_mean[rows])
+    decibels = image_metrics.psnr(image_metrics.mean_square_error(scene.held.pixels[rows], drawn))
+    order = np.argsort(-decibels)
+    count = min(SHOWN, len(rows))
+    middle = (len(rows) - count) // 2
+    found = []
+    for title, at in (("best", order[:count]), ("middle", order[middle : middle + count]), ("worst", order[len(order) - count :])):
+        found.append(Row(f"{title}: real", tuple(scene.real(int(row)) for row in rows[at])))
+        again = (Picture(drawn[i], f"drawn again, {decibels[i]:.1f} dB", f"{decibels[i]:.1f} dB") for i in at)
+        found.append(Row(f"{title}: drawn again", tuple(again)))
+    return Grid(tuple(found))
+
+
+def paths(scene: Scene, pairs: int = 2) -> list[Path]:
+    """From one held-out picture to another of a different class: class and style together, then each of them alone."""
+    rng, labels, found = scene.rng(3), scene.held.labels, []
+    share = np.linspace(0, 1, FRAMES, dtype=np.float32)[:, None]
+    for _ in range(pairs):
+        a = int(rng.integers(len(labels)))
+        b = int(rng.choice(np.flatnonzero(labels != labels[a])))
+        start, end = scene.names[labels[a]], scene.names[labels[b]]
+        z_s, z_u = ((1 - share) * code[a] + share * code[b] for code in (scene.codes.z_s, scene.codes.z_u_mean))
+        still_s, still_u = (np.repeat(code[a : a + 1], FRAMES, 0) for code in (scene.codes.z_s, scene.codes.z_u_mean))
+        for what, codes in (("class and style", (z_s, z_u)), ("class only", (z_s, still_u)), ("style only", (still_s, z_u))):
+            drawn = scene.model.decode(*codes)
+            posterior = np.exp(scene.model.encode(drawn).class_log_prob.astype(np.float64))
+            read = [scene.names[k] for k in posterior.argmax(1)]
+            frames = tuple(
+                Picture(d, f"frame {i + 1} of {FRAMES}, read as {name}", name) for i, (d, name) in enumerate(zip(drawn, read, strict=True))
+            )
+            found.append(Path(f"{start} to {end}: {what}", frames, posterior))
+    return found
+
+
+def projection(codes: Floats) -> tuple[NDArray[np.float64], float]:
+    """The two directions in which codes [N, D] vary most: points [N, 2], and the share (0..1) of the variance that they show."""
+    centred = codes.astype(np.float64) - codes.mean(0, dtype=np.float64)
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    points = centred @ vectors[:, -2:][:, ::-1]
+    points = np.concatenate([points, np.zeros((len(points), 2 - points.shape[1]))], 1)
+    return points, float(values[-2:].sum() / max(values.sum(), 1e-12))
+
+
+def confusion(scene: Scene) -> NDArray[np.int64]:
+    """How often a held-out picture of class i was read as class j: counts [K, K]."""
+    size = len(scene.names)
+    pairs = scene.held.labels * size + scene.codes.class_log_prob.argmax(1)
+    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+
+
+def holes(scene: Scene) -> Grid:
+    """A quarter of the picture is cut out and drawn again from what is left."""
+    rows = scene.some(4)[:SHOWN]
+    real = scene.held.pixels[rows]
+    hole = inpainting.quarter_holes(len(real), real.shape[1], real.shape[2], scene.rng(5))
+    cut = np.where(hole[..., None], scene.mean, real)
+    filled = scene.model.inpaint(real, hole)
+    strips = {"real": real, "mean in the hole": cut, "drawn again": filled}
+    captions = [scene.names[label] for label in scene.held.labels[rows]]
+    return Grid(
+        tuple(
+            Row(title, tuple(Picture(p, f"{name}, {title}", name) for p, name in zip(pixels, captions, strict=True)))
+            for title, pixels in strips.items()
+        )
+    )
+
+
+def lost_swaps(scene: Scene) -> tuple[Grid, float]:
+    """Swaps of random pairs that the judge gives another class than the class source, and how many of all (0..1) they are."""
+    rng, labels = scene.rng(6), scene.held.labels
+    a, b = rng.integers(0, len(labels), (2, ROWS))
+    drawn = scene.model.decode(scene.codes.z_s[a], scene.codes.z_u_mean[b])
+    seen = scene.judge.look(drawn)[0]
+    lost = np.flatnonzero(seen != labels[a])
+    shown = lost[:SHOWN]
+    rows = (
+        Row("class from", tuple(scene.real(int(a[i])) for i in shown)),
+        Row("style from", tuple(scene.real(int(b[i])) for i in shown)),
+        Row("the swap", tuple(_verdict(scene, drawn[i], int(labels[a[i]]), int(seen[i]), "another style") for i in shown)),
+    )
+    return Grid(rows if len(shown) else ()), len(lost) / len(drawn)
+
+
+def strangest(scene: Scene) -> Grid:
+    """The held-out pictures that the model finds least typical, above what is drawn from their codes."""
+    rows = np.argsort(scene.codes.log_density)[:SHOWN]
+    drawn = scene.model.decode(scene.codes.z_s[rows], scene.codes.z_u_mean[rows])
+    read = scene.codes.class_log_prob[rows].argmax(1)
+    return Grid(
+        (
+            Row("real", tuple(scene.real(int(row)) for row in rows)),
+            Row(
+                "drawn again",
+                tuple(
+                    _verdict(scene, p, int(scene.held.labels[r]), int(k), "its own style")
+                    for p, r, k in zip(drawn, rows, read, strict=True)
+                ),
+            ),
+        )
+    )

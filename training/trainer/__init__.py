@@ -1,0 +1,1 @@
+"""The training loop: stages to steps, steps to losses, checkpoints, validation."""

@@ -1,0 +1,83 @@
+"""Which pictures make a batch, and how they are augmented: pure functions of (seed, stage, draw).
+
+Knows pictures in memory and the codes of frozen encoders; knows nothing of losses, time or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twofold.model.posterior import DiagonalGaussian
+from twofold.training.config.schema import Stage
+from twofold.training.data.augment import corners, cut_out, mirrored, moved
+from twofold.training.data.dataset import Pictures
+from twofold.training.trainer.calibration import Codes, to_tensor
+from twofold.training.trainer.distributed import ALONE, Team
+from twofold.training.trainer.step import Batch
+
+AUGMENTATION, NOISE, DROPOUT = 2, 3, 4  # purposes of a draw
+
+
+def seed_of(*entropy: int) -> int:
+    """A seed that is a function of (seed, stage, step, purpose, ...)."""
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+def batches(train: Pictures, stage: Stage, place: tuple[int, int], step: int, codes: Codes | None, team: Team = ALONE) -> Iterator[Batch]:
+    """This process's share of every batch from a step on, endlessly. `place` is (seed, number of the stage)."""
+    draw, epoch, order = step * stage.batches_per_step, -1, np.empty((0, stage.batch), np.int64)
+    while True:
+        if not len(order) or draw // len(order) != epoch:
+            epoch = draw // max(1, len(train) // stage.batch)
+            order = epoch_rows(train, stage, (*place, epoch))
+        rows = team.share(order[draw % len(order)])
+        rng = np.random.default_rng(seed_of(*place, draw // stage.batches_per_step, AUGMENTATION))
+        draw += 1
+        yield _batch(train, stage, rows, rng, codes, team)
+
+
+def epoch_rows(train: Pictures, stage: Stage, seed: tuple[int, ...]) -> np.ndarray:
+    """Row indices of all batches of an epoch: [batches, B]."""
+    rng = np.random.default_rng(seed)
+    labels, per_epoch = train.labels, max(1, len(train) // stage.batch)
+    if not stage.pictures_per_class:
+        return np.resize(rng.permutation(len(labels)), (per_epoch, stage.batch))
+    by_class = [np.flatnonzero(labels == k) for k in range(len(train.class_names))]
+    groups = max(1, stage.batch // stage.pictures_per_class)
+    chosen = np.stack([rng.permutation(np.resize(rng.permutation(len(by_class)), groups)) for _ in range(per_epoch)])
+    return np.stack([np.concatenate([rng.choice(by_class[k], stage.pictures_per_class) for k in row]) for row in chosen])
+
+
+def _batch(train: Pictures, stage: Stage, rows: np.ndarray, rng: np.random.Generator, codes: Codes | None, team: Team) -> Batch:
+    x = to_tensor(train.pixels[rows], team.device)
+    if stage.augments:
+        x = augment(x, stage, rng, team)
+    label = torch.from_numpy(train.labels[rows]).to(team.device)
+    if codes is None:
+        return Batch(x, label)
+    index = torch.from_numpy(rows).to(team.device)
+    z_s = None if "encoder_s" in stage.moved else codes.z_s[index]
+    q = None if "encoder_u" in stage.moved else DiagonalGaussian(codes.q.mean[index], codes.q.log_var[index])
+    return Batch(x, label, z_s, q)
+
+
+def augment(x: Tensor, stage: Stage, rng: np.random.Generator, team: Team = ALONE) -> Tensor:
+    """Mirror half of the pictures, move each by up to `shift` pixels (borders repeat), cut a square out of each. x [B, C, H, W]."""
+    whole, sides = len(x) * team.size, (x.shape[2], x.shape[3])
+
+    def mine(drawn: np.ndarray) -> Tensor:
+        return torch.from_numpy(team.share(drawn)).to(x.device)
+
+    if stage.flip:
+        x = mirrored(x, mine(rng.random(whole) < 0.5))
+    if stage.shift:
+        down, right = (mine(rng.integers(0, 2 * stage.shift + 1, whole)) for _ in range(2))
+        x = moved(x, down, right, (stage.shift, stage.shift))
+    if stage.cutout:
+        hole = (stage.cutout, stage.cutout)
+        x = cut_out(x, *corners(mine(rng.random((whole, 2))), sides, hole), hole)
+    return x

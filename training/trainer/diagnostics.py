@@ -1,0 +1,54 @@
+"""What a look at a training model warns of, and which line of the configuration to try. Pure; knows no model and no files."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.training.config.schema import Config, Stage
+
+MIN_VARIETY = 0.3  # pixel variance of samples within their class, ratio to real
+MIN_STYLE_VARIANCE = 0.05  # of a dimension of E_u's mean; below it the style code carries nothing there
+
+# Which of its figures a stage is judged by, for best.pt: by what it moves; the first that fits. (parts, figure, more is better)
+CRITERIA = (
+    (frozenset({"decoder"}), "psnr_db", True),
+    (frozenset({"flow", "encoder_u"}), "leak", False),
+    (frozenset({"encoder_s", "prior"}), "class_accuracy", True),
+)
+
+
+def criterion(stage: Stage) -> tuple[str, bool] | None:
+    """The figure that decides a stage's best checkpoint, and whether more of it is better; None: the latest is the best."""
+    return next(((figure, more) for parts, figure, more in CRITERIA if parts & stage.moved), None)
+
+
+def warnings(config: Config, stage_index: int, variety: float, style_variance: NDArray[np.float32]) -> dict[str, str]:
+    """Sentences by what they warn of, for what the configuration has trained up to this stage (from 0)."""
+    found: dict[str, str] = {}
+    moved = frozenset().union(*(stage.moved for stage in config.stage[: stage_index + 1]))
+    dead = np.flatnonzero(style_variance < MIN_STYLE_VARIANCE)
+    if "decoder" in moved and variety < MIN_VARIETY:
+        key = _key(config, stage_index, "decoder", ("gen_smp", "gen_swap", "gen_rec"))
+        found["variety"] = (
+            f"samples of a class hardly differ (pixel variance {variety:.2f} of real, below {MIN_VARIETY}): "
+            f"the decoder may have collapsed; try a smaller {key}"
+        )
+    if "encoder_u" in moved and len(dead):
+        key = _key(config, stage_index, "encoder_u", ("kl_sum", "kl_mean", "dependence", "leak"))
+        found["style"] = (
+            f"style dimensions {', '.join(map(str, dead))} are dead (variance of the mean below {MIN_STYLE_VARIANCE}): "
+            f"try a smaller {key}, or a smaller model.dim_u (now {config.model.dim_u})"
+        )
+    return found
+
+
+def _key(config: Config, stage_index: int, part: str, terms: tuple[str, ...]) -> str:
+    """The dotted key, as `--set` takes it, of the first of the terms that the latest stage moves the part on; else its rate."""
+    latest = max(i for i, stage in enumerate(config.stage[: stage_index + 1]) if part in stage.moved)
+    stage = config.stage[latest]
+    for term in terms:
+        for number, update in enumerate(stage.update):
+            if term in update.move.get(part, {}):
+                return f"stage.{latest}.update.{number}.move.{part}.{term} (now {update.move[part][term]:g})"
+    return f"stage.{latest}.lr.{part} (now {stage.lr[part]:g})"

@@ -1,0 +1,37 @@
+"""How fast the parts move, and how their average follows. Knows optimisers and tensors; knows no losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from twofold.training.config.schema import Stage
+
+
+def rate_factor(schedule: str, done: float) -> float:
+    """What a learning rate is multiplied by when a share `done` in [0, 1) of the stage is over."""
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    if schedule == "one-cycle":
+        return 0.04 + 0.96 * done / 0.25 if done < 0.25 else 0.5 * (1 + math.cos(math.pi * (done - 0.25) / 0.75))
+    return 1.0
+
+
+def set_rates(optimizers: Mapping[str, torch.optim.Optimizer], stage: Stage, done: float) -> None:
+    """Set every part's learning rate for a step of the stage."""
+    for part, optimizer in optimizers.items():
+        for group in optimizer.param_groups:
+            group["lr"] = stage.lr[part] * rate_factor(stage.schedule, done)
+
+
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Exponential average of parameters and BatchNorm buffers, quicker in the first steps; without a decay a plain copy."""
+    for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if decay and mean.is_floating_point():
+            mean.lerp_(value, 1 - min(decay, (step + 1) / (step + 10)))
+        else:
+            mean.copy_(value)

@@ -1,0 +1,148 @@
+"""A quick look at a model in training, on validation pictures: figures for the progress line and warnings, and one picture.
+
+The figures that are published come from evaluate.py, on the exported bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twofold.model.contract import Pixels
+from twofold.model.vae_gan import VaeGan
+from twofold.training.data.dataset import Pictures
+from twofold.training.metrics.image_metrics import brightness, class_table, pearson, psnr, standardise, within_class_variance
+from twofold.training.trainer.calibration import PIECE, encode, to_tensor
+
+ROWS = 2000
+CLASSES, STYLES, SHOWN = 16, 8, 8  # of the picture, at most
+GAP = 2  # pixels between cells
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look found. `style_variance` [D_u] is the variance of E_u's mean over the pictures, before the flow."""
+
+    figures: dict[str, float]
+    style_variance: NDArray[np.float32]
+
+
+@torch.no_grad()
+def look(model: VaeGan, validation: Pictures) -> Seen:
+    """Figures of the model, in evaluation mode:
+
+    class accuracy, leak (a ridge probe on random features of z_u, half against half), style moved (brightness r of swaps),
+    PSNR of reconstructions in dB, variety (pixel variance of samples within their class, ratio to real).
+    """
+    rows = np.random.default_rng(0).permutation(len(validation))[:ROWS]
+    pictures = validation.take(rows)
+    x, label = to_tensor(pictures.pixels, _device(model)), pictures.labels
+    model.eval()
+    codes = encode(model, pictures.pixels, label)
+    z_s, q, read = codes.z_s, codes.q, codes.read
+    z_u = model.style_from_code(q, read, z_s).mean
+    swapped = _pixels(_in_pieces(model.decode, z_s, z_u.roll(1, 0)))
+    error = (_in_pieces(model.draw, z_s, q.mean) - x).square().mean((1, 2, 3))
+    drawn = _pixels(_in_pieces(model.decode, *_samples(model, codes.label)))
+    real = within_class_variance(pictures.pixels, label)
+    figures = {
+        "class_accuracy": float((read.cpu().numpy() == label).mean()),
+        "leak": _leak(z_u.cpu().numpy(), label, len(validation.class_names)),
+        "style_moved": _style_moved(pictures.pixels, swapped, label),
+        "psnr_db": float(psnr(error.cpu().numpy()).mean()),
+        "variety": within_class_variance(drawn, label) / max(real, 1e-12),
+    }
+    return Seen({name: round(value, 4) for name, value in figures.items()}, q.mean.var(0).cpu().numpy())
+
+
+@torch.no_grad()
+def picture(model: VaeGan, validation: Pictures) -> Pixels:
+    """One sheet [H, W, C], always of the same size and the same codes, so that sheets make a film. From left to right:
+
+    samples, a class per row and one style per column; swaps, the row gives the class and the column the style, originals at the
+    edges; reconstructions, each original beside its own.
+    """
+    model.eval()
+    classes = np.linspace(0, len(validation.class_names) - 1, min(CLASSES, len(validation.class_names))).round().astype(int)
+    label = torch.from_numpy(np.repeat(classes, STYLES)).to(_device(model))
+    z_s, z_u = _samples(model, label)
+    one_style = z_u[:STYLES].repeat(len(classes), 1)
+    samples = _pixels(model.decode(z_s, one_style)).reshape(len(classes), STYLES, *validation.pixels.shape[1:])
+    shown = _spread(validation, SHOWN)
+    x = to_tensor(shown, _device(model))
+    z_s, q, read = model.codes(x)
+    styles = model.style_from_code(q, read, z_s).mean
+    n = len(shown)
+    swaps = _pixels(model.decode(z_s.repeat_interleave(n, 0), styles.repeat(n, 1))).reshape(n, n, *shown.shape[1:])
+    corner = np.full_like(shown[:1], 255)
+    matrix = np.concatenate([np.concatenate([corner, shown])[None], np.concatenate([shown[:, None], swaps], 1)])
+    pairs = np.stack([shown, _pixels(model.draw(z_s, q.mean))], 1)
+    return _beside([_sheet(block) for block in (samples, matrix, pairs)])
+
+
+def _in_pieces(network: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """The network over rows, a few at a time: all at once would not fit a processor's cache."""
+    return torch.cat([network(*piece) for piece in zip(*(rows.split(PIECE) for rows in inputs), strict=True)])
+
+
+def _device(model: VaeGan) -> torch.device:
+    return model.fitted.means.device
+
+
+def _samples(model: VaeGan, label: Tensor) -> tuple[Tensor, Tensor]:
+    """z_s, z_u for labels [B]: z_s from the refitted class Gaussians once they have been fitted, z_u ~ N(0, I)."""
+    generator = torch.Generator(label.device).manual_seed(SEED)
+    z_u = torch.randn(len(label), len(model.fitted.z_u_mean), generator=generator, device=label.device)
+    if model.fitted.means.any():
+        return model.fitted.sample(label, generator)[0], z_u
+    return model.prior.sample(label, generator), z_u
+
+
+def _pixels(x: Tensor) -> Pixels:
+    return (x * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _spread(pictures: Pictures, count: int) -> Pixels:
+    """Pictures of as many different classes as there are, up to `count`: the first of each class, then the second, ..."""
+    rank = np.empty(len(pictures), np.int64)
+    for k in np.unique(pictures.labels):
+        rows = np.flatnonzero(pictures.labels == k)
+        rank[rows] = np.arange(len(rows))
+    return pictures.pixels[np.lexsort((pictures.labels, rank))[:count]]
+
+
+def _sheet(cells: Pixels) -> Pixels:
+    """Cells [rows, columns, H, W, C] -> one picture, white between them."""
+    padded = np.pad(cells, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
+    rows, columns, height, width, channels = padded.shape
+    return padded.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
+
+
+def _beside(sheets: list[Pixels]) -> Pixels:
+    height = max(len(sheet) for sheet in sheets)
+    filled = [np.pad(s, ((0, height - len(s)), (0, 4 * GAP), (0, 0)), constant_values=255) for s in sheets]
+    return np.concatenate(filled, 1)
+
+
+def _leak(z_u: np.ndarray, label: np.ndarray, classes: int) -> float:
+    rng = np.random.default_rng(1)
+    half = len(label) // 2
+    z = (z_u - z_u[:half].mean(0)) / (z_u[:half].std(0) + 1e-6)
+    features = np.maximum(z @ rng.normal(size=(z.shape[1], 512)) + rng.normal(size=512), 0)
+    features = np.concatenate([features, z, np.ones((len(z), 1))], 1)
+    gram = features[:half].T @ features[:half] + 10.0 * np.eye(features.shape[1])
+    weights = np.linalg.solve(gram, features[:half].T @ np.eye(classes)[label[:half]])
+    return float(((features[half:] @ weights).argmax(1) == label[half:]).mean())
+
+
+def _style_moved(pixels: Pixels, swapped: Pixels, label: np.ndarray) -> float:
+    """Row i of `swapped` has the class of i and the style of i - 1."""
+    real = brightness(pixels)
+    table = class_table(real, label, int(label.max()) + 1)
+    return pearson(np.roll(standardise(real, label, table), 1), standardise(brightness(swapped), label, table))
