@@ -14,7 +14,7 @@ from twofold.service.runtime.registry import DEFAULT_BUNDLE
 README = Path("README.md")
 BEGIN, END = "<!-- figures:begin -->\n", "<!-- figures:end -->"
 COMMAND = (
-    "twofold-train evaluate model/pretrained/fashion-mnist --data data/fashion_mnist --judge runs/judge "
+    "twofold-train evaluate model/pretrained/fashion-mnist --data data/fashion_mnist --eval-classifier runs/judge "
     "--beside runs/paper.json --seeds runs/seed-1.json --seeds runs/seed-2.json --record"
 )
 HEADLINES = (
@@ -45,7 +45,7 @@ def block(card: str) -> str:
     first: dict[str, str] = {}
     for line in body:
         first.setdefault(line.split(" | ")[0].removeprefix("| "), line)
-    footnote = next(line for line in lines[head:] if "judge" in line and "pictures" in line and not line.startswith("|"))
+    footnote = next(line for line in lines[head:] if "eval_classifier" in line and "pictures" in line and not line.startswith("|"))
     chosen = [*lines[head : head + 2], *(first[title] for title in HEADLINES)]
     return "\n".join([*chosen, "", f"{footnote} `x` marks a missed bar. Made by `{COMMAND}`."]) + "\n"
 

@@ -1,6 +1,6 @@
 """Convolution blocks without a meaning: they know channels and strides, not codes or classes.
 
-BatchNorm everywhere but in the critic: in evaluation it is an affine map of fixed numbers (an output never depends on its
+BatchNorm everywhere but in the discriminator: in evaluation it is an affine map of fixed numbers (an output never depends on its
 batch) and export folds it into the convolution before it.
 
 Two kinds of everything: plain, a convolution per step, and residual (He et al. 2016), two of them beside a short way, for 32x32 and
@@ -89,7 +89,7 @@ def level(kind: str, channels_in: int, channels_out: int) -> list[nn.Module]:
     return [block(channels_in, channels_out, stride=2), block(channels_out, channels_out)]
 
 
-def critic_level(kind: str, channels_in: int, channels_out: int, halves: bool) -> list[nn.Module]:
+def discriminator_level(kind: str, channels_in: int, channels_out: int, halves: bool) -> list[nn.Module]:
     """A step of D, halving height and width or not: spectral normalisation on every convolution, leaky ReLU, no BatchNorm."""
     last = (4, 2, 1) if halves else (3, 1, 1)
     if kind == "plain":

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from twofold.model.blocks import critic_level
+from twofold.model.blocks import discriminator_level
 
 
-class Critic(nn.Module):
+class Discriminator(nn.Module):
     """D(x, y): projection discriminator with spectral normalisation on the convolutions. Miyato & Koyama 2018.
 
     pictures [B, C, H, W] in [0, 1], label [B] -> score [B]. Each width but the last halves the picture: as deep as there are widths.
@@ -19,8 +19,8 @@ class Critic(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((channels, *widths[:-2]), widths[:-1], strict=True):
-            layers += critic_level(blocks, before, after, halves=True)
-        layers += critic_level(blocks, widths[-2], widths[-1], halves=False)
+            layers += discriminator_level(blocks, before, after, halves=True)
+        layers += discriminator_level(blocks, widths[-2], widths[-1], halves=False)
         self.trunk = nn.Sequential(*layers)
         self.score = nn.Linear(widths[-1], 1)
         self.embedding = nn.Embedding(classes, widths[-1])

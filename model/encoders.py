@@ -48,25 +48,25 @@ class StyleEncoder(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.head = nn.Linear(trunk.features, 2 * dim_u)
-        self.grain: Tensor | None
-        self.register_buffer("grain", torch.zeros(dim_u) if rounds else None)  # 0: not measured yet, means as they are
+        self.style_step: Tensor | None
+        self.register_buffer("style_step", torch.zeros(dim_u) if rounds else None)  # 0: not measured yet, means as they are
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
         fine = self.fine(x)
-        return fine if self.training else DiagonalGaussian(self.coarse(fine.mean), fine.log_var)
+        return fine if self.training else DiagonalGaussian(self.quantized(fine.mean), fine.log_var)
 
     def fine(self, x: Tensor) -> DiagonalGaussian:
         """q(z_u | x) before any rounding."""
         mean, log_var = self.head(self.trunk(x)).float().chunk(2, dim=1)
         return DiagonalGaussian(mean, log_var.clamp(*LOG_VAR_LIMITS))
 
-    def coarse(self, mean: Tensor) -> Tensor:
+    def quantized(self, mean: Tensor) -> Tensor:
         """The mean [B, D_u] in whole grains; the gradient passes as if it had not been rounded.
 
         What is finer than the posterior's own noise G never sees, so no reconstruction asks for it and no sample carries it; but a
         fresh probe reads the class in it (decisions in DESIGN.md).
         """
-        if self.grain is None:
+        if self.style_step is None:
             return mean
-        rounded = torch.where(self.grain > 0, (mean / self.grain.clamp_min(1e-12)).round() * self.grain, mean)
+        rounded = torch.where(self.style_step > 0, (mean / self.style_step.clamp_min(1e-12)).round() * self.style_step, mean)
         return mean + (rounded - mean).detach() if torch.is_grad_enabled() else rounded

@@ -51,12 +51,12 @@ def mixture_loss(logits: Tensor, log_prob: Tensor, label: Tensor, weight: float 
     return class_loss(logits, label) + weight * likelihood_loss(log_prob)
 
 
-def anchor_loss(log_vars: Tensor) -> Tensor:
+def log_var_regularizer(log_vars: Tensor) -> Tensor:
     """e^s - s - 1 >= 0, zero at s = 0: keeps z_s and Sigma from shrinking together. [K, D_s] -> scalar, mean over both."""
     return (log_vars.exp() - log_vars - 1).mean()
 
 
-def leak_loss(logits: Tensor, class_weights: Tensor) -> Tensor:
+def latent_adversary_loss(logits: Tensor, class_weights: Tensor) -> Tensor:
     """CE(C(z_u), pi) - H(pi) = mean over B of KL(pi || C(z_u)) >= 0: logits [B, K], pi [K] -> scalar, nats.
 
     Zero exactly when the classifier says no more than the class frequencies. Zheng & Sun 2019, L_adv for E_u.
@@ -66,17 +66,17 @@ def leak_loss(logits: Tensor, class_weights: Tensor) -> Tensor:
     return -(class_weights * log_probs).sum(1).mean() - entropy
 
 
-def leak_classifier_loss(logits: Tensor, label: Tensor) -> Tensor:
+def latent_classifier_loss(logits: Tensor, label: Tensor) -> Tensor:
     """CE(C(z_u), y): what the latent classifier itself learns. logits [B, K], label [B] -> scalar, nats."""
     return F.cross_entropy(logits, label)
 
 
-def critic_real_loss(score: Tensor) -> Tensor:
+def discriminator_real_loss(score: Tensor) -> Tensor:
     """Hinge on real pictures, relu(1 - D(x, y)): [B] -> scalar, mean over B. Miyato & Koyama 2018."""
     return F.relu(1 - score).mean()
 
 
-def critic_fake_loss(score: Tensor) -> Tensor:
+def discriminator_fake_loss(score: Tensor) -> Tensor:
     """Hinge on generated pictures, relu(1 + D(x', y)): [B] -> scalar, mean over B."""
     return F.relu(1 + score).mean()
 
@@ -100,7 +100,7 @@ def flow_transport(z_u: Tensor, whitened: Tensor) -> Tensor:
     return (z_u - whitened).square().sum(1).mean()
 
 
-def dependence(codes: Tensor, label: Tensor) -> Tensor:
+def cka_penalty(codes: Tensor, label: Tensor) -> Tensor:
     """Centred kernel alignment between codes [B, D] and label [B] -> scalar in [0, 1]; 0 for independence.
 
     Gaussian kernel on the codes with the median squared distance as bandwidth, "same class" kernel on the labels.
@@ -114,6 +114,6 @@ def dependence(codes: Tensor, label: Tensor) -> Tensor:
     return (k * m).sum() / (k.square().sum() * m.square().sum()).clamp_min(1e-24).sqrt()
 
 
-def code_regression(found: Tensor, wanted: Tensor) -> Tensor:
+def latent_regression(found: Tensor, wanted: Tensor) -> Tensor:
     """Squared error between re-encoded and intended codes [B, D] -> scalar, mean over D and B."""
     return (found - wanted).square().mean()

@@ -18,8 +18,8 @@ class ClassPrior(nn.Module):
     """One diagonal Gaussian per class: c ~ Cat(pi), z_s | c ~ N(mu_c, diag exp s_c). Zheng & Sun 2019, section 3.
 
     Args: class_weights [K] (training frequencies), dim_s, radius (norm of the initial means: they start apart, orthogonal
-    while K <= D_s), log_var_bounds (hard limits of s; keep a point z_s from collapsing Sigma), settles (whether `settled` ever does
-    anything: `spread`, which is 1 until the action `settle` sets it, is then part of the state).
+    while K <= D_s), log_var_bounds (hard limits of s; keep a point z_s from collapsing Sigma), shrinks (whether `shrunk` ever does
+    anything: `shrinkage`, which is 0 until the action `shrink_to_class_mean` sets it, is then part of the state).
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class ClassPrior(nn.Module):
         dim_s: int,
         radius: float = 4.0,
         log_var_bounds: tuple[float, float] = (-8.0, 8.0),
-        settles: bool = False,
+        shrinks: bool = False,
     ) -> None:
         super().__init__()
         classes = len(class_weights)
@@ -40,8 +40,8 @@ class ClassPrior(nn.Module):
         self.log_var_bounds = log_var_bounds
         self.log_weights: Tensor
         self.register_buffer("log_weights", class_weights.log())
-        self.spread: Tensor | None
-        self.register_buffer("spread", torch.ones(()) if settles else None)
+        self.shrinkage: Tensor | None
+        self.register_buffer("shrinkage", torch.zeros(()) if shrinks else None)
 
     @property
     def log_vars(self) -> Tensor:
@@ -56,15 +56,15 @@ class ClassPrior(nn.Module):
         squares = (z_s[:, None, :] - self.means).square() * (-self.log_vars).exp()
         return self.log_weights - 0.5 * (squares + self.log_vars).sum(-1)
 
-    def settled(self, z_s: Tensor) -> Tensor:
-        """z_s [B, D_s] with `spread` of its way from E[mu_c | z_s]: the mean of the class it is read as, of several where it lies between.
+    def shrunk(self, z_s: Tensor) -> Tensor:
+        """z_s [B, D_s] shrunk towards E[mu_c | z_s]: the mean of the class it is read as, of several where it lies between.
 
         What z_s varies by within a class is what is left of the style in it; the class stays (decisions in DESIGN.md).
         """
-        if self.spread is None:
+        if self.shrinkage is None:
             return z_s
         means = self.logits(z_s).softmax(1) @ self.means
-        return means + self.spread * (z_s - means)
+        return means + (1 - self.shrinkage) * (z_s - means)
 
     def log_prob(self, z_s: Tensor, label: Tensor) -> Tensor:
         """log N(z_s; mu_y, Sigma_y), summed over dimensions: [B], nats."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from twofold.model.blocks import BLOCKS
 from twofold.model.decoder import Decoder
-from twofold.model.discriminators import Critic, LatentClassifier
+from twofold.model.discriminators import Discriminator, LatentClassifier
 from twofold.model.encoders import ClassEncoder, StyleEncoder, Trunk
 from twofold.model.flow import FLOW_KINDS, ClassFlow
 from twofold.model.posterior import DiagonalGaussian
@@ -25,16 +25,16 @@ class Sizes:
 
     dim_s: int = 16
     dim_u: int = 16
-    blocks: str = "plain"  # plain | residual: what encoders, decoder and critic are built of
+    blocks: str = "plain"  # plain | residual: what encoders, decoder and discriminator are built of
     encoder_s_widths: tuple[int, ...] = (24, 48, 96)  # channels at each resolution, largest picture first
     encoder_u_widths: tuple[int, ...] = (16, 32, 64)
-    style_grain: float = 0.0  # E_u's means are rounded to so many posterior deviations, once `coarsen` has measured them; 0: never
-    class_spread: float = 1.0  # z_s keeps this share of its way from the mean of the class it is read as, after `settle`; 1: all, always
+    style_step: float = 0.0  # E_u's means are rounded to so many posterior deviations, once `quantize_style` has measured them; 0: never
+    shrinkage: float = 0.0  # how far `shrink_to_class_mean` takes z_s to the mean of the class it is read as; 0: never, 1: all the way
     decoder_takes: str = "z_s"  # z_s | mean: of the class that z_s is read as, as conditional models without a z_s have it
     decoder_hidden: int = 128
     decoder_widths: tuple[int, ...] = (56, 32, 16)  # smallest grid first
     decoder_modulated: bool = False  # the codes scale and shift the channels of every grid
-    critic_widths: tuple[int, ...] = (32, 64, 96)
+    discriminator_widths: tuple[int, ...] = (32, 64, 96)
     classifier_hidden: int = 256
     flow_layers: int = 8  # 0: no flow, z_u is E_u's code
     flow_hidden: int = 128
@@ -48,12 +48,12 @@ class Sizes:
     def __post_init__(self) -> None:
         if len(self.log_var_bounds) != 2 or self.log_var_bounds[0] >= self.log_var_bounds[1]:
             raise ValueError("log_var_bounds must be two numbers, the lower one first")
-        if not 0 <= self.class_spread <= 1:
-            raise ValueError("class_spread must be 0 to 1")
-        if not self.style_grain >= 0:
-            raise ValueError("style_grain must be 0 or more")
-        if len(self.critic_widths) < 2:
-            raise ValueError("critic_widths must be two numbers or more")
+        if not 0 <= self.shrinkage <= 1:
+            raise ValueError("shrinkage must be 0 to 1")
+        if not self.style_step >= 0:
+            raise ValueError("style_step must be 0 or more")
+        if len(self.discriminator_widths) < 2:
+            raise ValueError("discriminator_widths must be two numbers or more")
         for key, allowed in (
             ("blocks", BLOCKS),
             ("decoder_takes", ("z_s", "mean")),
@@ -69,11 +69,11 @@ class Sizes:
 # The parts, and the sizes that decide the shape of each, or what it is given.
 SIZES_OF = {
     "encoder_s": ("dim_s", "blocks", "encoder_s_widths", "dropout"),
-    "prior": ("dim_s", "prior_radius", "log_var_bounds", "class_spread"),
-    "encoder_u": ("dim_u", "blocks", "encoder_u_widths", "style_grain"),
+    "prior": ("dim_s", "prior_radius", "log_var_bounds", "shrinkage"),
+    "encoder_u": ("dim_u", "blocks", "encoder_u_widths", "style_step"),
     "decoder": ("dim_s", "dim_u", "blocks", "decoder_takes", "decoder_hidden", "decoder_widths", "decoder_modulated"),
     "flow": ("dim_s", "dim_u", "flow_layers", "flow_hidden", "flow_kind", "flow_bins", "flow_condition"),
-    "critic": ("blocks", "critic_widths"),
+    "discriminator": ("blocks", "discriminator_widths"),
     "classifier": ("dim_u", "classifier_hidden"),
 }
 PARTS = tuple(SIZES_OF)
@@ -89,20 +89,20 @@ class VaeGan(nn.Module):
         classes = len(class_weights)
         self.encoder_s = ClassEncoder(Trunk(*picture, sizes.encoder_s_widths, sizes.dropout, sizes.blocks), sizes.dim_s)
         bounds = (sizes.log_var_bounds[0], sizes.log_var_bounds[1])
-        self.prior = ClassPrior(class_weights, sizes.dim_s, sizes.prior_radius, bounds, sizes.class_spread < 1)
-        self.encoder_u = StyleEncoder(Trunk(*picture, sizes.encoder_u_widths, blocks=sizes.blocks), sizes.dim_u, sizes.style_grain > 0)
+        self.prior = ClassPrior(class_weights, sizes.dim_s, sizes.prior_radius, bounds, sizes.shrinkage > 0)
+        self.encoder_u = StyleEncoder(Trunk(*picture, sizes.encoder_u_widths, blocks=sizes.blocks), sizes.dim_u, sizes.style_step > 0)
         drawn = (sizes.decoder_hidden, sizes.decoder_widths, *picture, sizes.blocks, sizes.decoder_modulated)
         self.decoder = Decoder(sizes.dim_s, sizes.dim_u, *drawn)
         read_s = sizes.dim_s if sizes.flow_condition == "code" else 0
         bent = (sizes.flow_layers, sizes.flow_hidden, sizes.flow_kind, sizes.flow_bins, read_s)
         self.flow = ClassFlow(sizes.dim_u, classes, *bent) if sizes.flow_layers else None
-        self.critic = Critic(channels, sizes.critic_widths, classes, sizes.blocks)
+        self.discriminator = Discriminator(channels, sizes.discriminator_widths, classes, sizes.blocks)
         self.classifier = LatentClassifier(sizes.dim_u, classes, sizes.classifier_hidden)
         self.fitted = FittedPrior(classes, sizes.dim_s, sizes.dim_u)
 
     def class_point(self, x: Tensor) -> Tensor:
         """Pictures [B, C, H, W] -> z_s [B, D_s] as it is served: what E_s says, settled where the prior has been told to."""
-        return self.prior.settled(self.encoder_s(x))
+        return self.prior.shrunk(self.encoder_s(x))
 
     def read_class(self, z_s: Tensor) -> Tensor:
         """The class that z_s [B, D_s] is read as: argmax of the mixture posterior, [B].

@@ -14,7 +14,7 @@ from twofold.model.vae_gan import Sizes, VaeGan
 from twofold.training.config.schema import read
 from twofold.training.data.dataset import Pictures, load_for, preprocessing_of
 from twofold.training.export.bundle import export
-from twofold.training.trainer.calibration import encode, fold, refit, to_tensor, whiten
+from twofold.training.trainer.calibration import encode, fit_sampler, fold, to_tensor, whiten
 from twofold.training.trainer.run_dir import manifest
 from twofold.training.trainer.trainer import build
 
@@ -26,7 +26,7 @@ SMALL = Sizes(
     encoder_u_widths=(4, 6),
     decoder_hidden=8,
     decoder_widths=(6, 4),
-    critic_widths=(4, 4),
+    discriminator_widths=(4, 4),
     flow_layers=0,
 )
 
@@ -87,6 +87,6 @@ def lived_in(model: VaeGan, pictures: Pictures) -> VaeGan:
             x = to_tensor(pictures.pixels[start : start + 64])
             model.decoder(model.encoder_s(x), model.encoder_u(x).mean)
         model.eval()
-    for action in (whiten, fold, refit):
+    for action in (whiten, fold, fit_sampler):
         action(model, encode(model, pictures.pixels, pictures.labels))
     return model

@@ -20,7 +20,7 @@ from twofold.training.trainer import checkpoint
 from twofold.training.trainer.distributed import join
 from twofold.training.trainer.trainer import Trainer
 
-SIZES = {f"model.{part}_widths": "[4, 6]" for part in ("encoder_s", "encoder_u", "decoder")} | {"model.critic_widths": "[4, 6, 8]"}
+SIZES = {f"model.{part}_widths": "[4, 6]" for part in ("encoder_s", "encoder_u", "decoder")} | {"model.discriminator_widths": "[4, 6, 8]"}
 
 
 def pictures(rows_per_class: int = 24, classes: int = 4, seed: int = 0) -> Pictures:
@@ -63,20 +63,20 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     changes = dict(item.split("=", 1) for item in args.set)
-    with join("cpu") as team:
+    with join("cpu") as distributed:
         trainer = Trainer(
             config(args.epochs, **changes),
             pictures(),
             pictures(10, seed=1),
             args.folder,
             lambda figures: print(figures["stage_number"], figures["step"], flush=True),
-            team=team,
+            distributed=distributed,
         )
         trainer.run(save_every_s=args.save_every_s, log_every_s=0)
         found = hashlib.sha256()
         for name, tensor in trainer.model.state_dict().items():
             found.update(name.encode() + tensor.contiguous().numpy().tobytes())
-        print(json.dumps({"rank": team.rank, "processes": team.size, "model": found.hexdigest()}), flush=True)
+        print(json.dumps({"rank": distributed.rank, "processes": distributed.size, "model": found.hexdigest()}), flush=True)
 
 
 if __name__ == "__main__":

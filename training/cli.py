@@ -45,8 +45,8 @@ def train(args: argparse.Namespace) -> int:
     config = read(args.config, overrides)
     _threads(args.threads)
     keep_memory()
-    with join(args.device) as team:
-        say = _say if team.first else _hush
+    with join(args.device) as distributed:
+        say = _say if distributed.first else _hush
         kept, held = load_for(config.data, args.data)
         if args.dry_run:
             from twofold.training.experiments.dry_run import dry_run
@@ -54,10 +54,10 @@ def train(args: argparse.Namespace) -> int:
             _show(config.data, args.data, kept, held, say)
             print(dry_run(config, kept, held, args.out, say))
             return 0
-        if not (args.out / LAST).exists() and team.first:
+        if not (args.out / LAST).exists() and distributed.first:
             _show(config.data, args.data, kept, held, say)
         progress = ProgressLine()
-        trainer = Trainer(config, kept, held, args.out, progress, progress.warn, team, args.start)
+        trainer = Trainer(config, kept, held, args.out, progress, progress.warn, distributed, args.start)
         _save_on_signals(trainer)
         try:
             trainer.run(keep_every=args.keep_every)
@@ -73,22 +73,22 @@ def train(args: argparse.Namespace) -> int:
 
 
 def init(args: argparse.Namespace) -> int:
-    from twofold.training.experiments.autoconfig import Wish
+    from twofold.training.experiments.autoconfig import AutoConfigOptions
     from twofold.training.experiments.autoconfig import init as write_config
     from twofold.training.trainer.malloc import keep_memory
 
     _threads(args.threads)
     keep_memory()  # as `train` will
-    write_config(Wish(args.data, args.out, args.minutes, args.size), _say)
+    write_config(AutoConfigOptions(args.data, args.out, args.minutes, args.size), _say)
     return 0
 
 
-def judge(args: argparse.Namespace) -> int:
+def eval_classifier(args: argparse.Namespace) -> int:
     from twofold.training.config.schema import read
-    from twofold.training.evaluation.eval_classifier import train_judge
+    from twofold.training.evaluation.eval_classifier import train_eval_classifier
 
     _threads(args.threads)
-    train_judge(args.data, args.out, log=_say, like=read(args.config).data if args.config else None)
+    train_eval_classifier(args.data, args.out, log=_say, like=read(args.config).data if args.config else None)
     return 0
 
 
@@ -110,7 +110,7 @@ def evaluate(args: argparse.Namespace) -> int:
         raise UsageError("--record writes figures, and --quick makes none: leave one of them out")
     others, seeds = ([_read_evaluation(path) for path in paths] for paths in (args.beside, args.seeds))
     out = args.out or Path(f"{args.bundle}.{args.split}.json")
-    result = measure(args.bundle, args.data, args.judge, out, args.split, args.quick, log=_say)
+    result = measure(args.bundle, args.data, args.eval_classifier, out, args.split, args.quick, log=_say)
     results = _titled([result, *others])
     try:
         print(table(results, seeds), end="")
@@ -144,7 +144,16 @@ def report(args: argparse.Namespace) -> int:
     from twofold.training.reporting.report import report as write
 
     found = subjects(args.runs, args.bundle, args.evaluation)
-    print(write(found, args.data, args.judge or args.runs[0] / "judge", args.out or default_out(found), args.beside, log=_say))
+    print(
+        write(
+            found,
+            args.data,
+            args.eval_classifier or args.runs[0] / "eval_classifier",
+            args.out or default_out(found),
+            args.beside,
+            log=_say,
+        )
+    )
     return 0
 
 
@@ -161,7 +170,7 @@ def reproduce(args: argparse.Namespace) -> int:
 
     from twofold.training.config.schema import read
     from twofold.training.experiments.ablation_plan import read_plan
-    from twofold.training.experiments.ablations import Order
+    from twofold.training.experiments.ablations import AblationOptions
     from twofold.training.experiments.ablations import reproduce as make
     from twofold.training.trainer.malloc import keep_memory
 
@@ -170,7 +179,21 @@ def reproduce(args: argparse.Namespace) -> int:
     plan = read_plan()
     plan = replace(plan, scale=args.scale or plan.scale)
     rows = tuple(args.rows or ())
-    print(make(Order(args.data, args.out, args.judge or args.out / "judge", read(args.config), plan, rows, args.split, args.quick), _say))
+    print(
+        make(
+            AblationOptions(
+                args.data,
+                args.out,
+                args.eval_classifier or args.out / "eval_classifier",
+                read(args.config),
+                plan,
+                rows,
+                args.split,
+                args.quick,
+            ),
+            _say,
+        )
+    )
     return 0
 
 
@@ -233,7 +256,7 @@ def _hush(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="twofold-train", description="Train, judge, export and measure a class/style model.")
+    parser = argparse.ArgumentParser(prog="twofold-train", description="Train, evaluate, export and report a class/style model.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -259,7 +282,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     sub.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
     sub.add_argument("--keep-every", type=int, default=0, metavar="N", help="keep a checkpoint of every Nth step (0: last and best only)")
-    sub = command("judge", judge, "train the independent judge that scores pictures")
+    sub = command("eval-classifier", eval_classifier, "train the independent evaluation classifier that scores pictures")
     sub.add_argument("--data", type=Path, required=True, help=DATA)
     sub.add_argument("--out", type=Path, required=True)
     sub.add_argument("--config", help="configuration whose size and preprocessing the pictures get (default: as they are)")
@@ -279,7 +302,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", evaluate, "measure an exported bundle as it is served; prints a table")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("--data", type=Path, required=True)
-    sub.add_argument("--judge", type=Path, required=True, help="folder of `twofold-train judge`")
+    sub.add_argument("--eval-classifier", type=Path, required=True, help="folder of `twofold-train eval-classifier`")
     sub.add_argument("--split", choices=("test", "validation"), default="test", help="choose on validation; test once, for the figures")
     sub.add_argument("--out", type=Path, help="evaluation.json (default: beside the bundle)")
     sub.add_argument("--beside", type=Path, action="append", default=[], metavar="JSON", help="another evaluation for the table")
@@ -292,7 +315,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder, or a bundle; give two to compare them")
     sub.add_argument("--data", type=Path, required=True, help="the data set the run was trained on")
     sub.add_argument("--bundle", type=Path, action="append", default=[], help="its bundle (default: RUN/bundle); once for each RUN")
-    sub.add_argument("--judge", type=Path, help="folder of `twofold-train judge` (default: RUN/judge)")
+    sub.add_argument("--eval-classifier", type=Path, help="folder of `twofold-train eval-classifier` (default: RUN/eval_classifier)")
     sub.add_argument(
         "--evaluation", type=Path, action="append", default=[], metavar="JSON", help="default: RUN/evaluation.json; made if missing"
     )
@@ -311,7 +334,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("config", nargs="?", default="fashion", help="a TOML file, or a preset, that every row is a change of (fashion)")
     sub.add_argument("--data", type=Path, required=True, help=DATA)
     sub.add_argument("--out", type=Path, required=True, help="folder for table.md, table.json and the rows' runs; takes up what is there")
-    sub.add_argument("--judge", type=Path, help="folder of `twofold-train judge`; trained if missing (default: OUT/judge)")
+    sub.add_argument(
+        "--eval-classifier", type=Path, help="folder of `twofold-train eval-classifier`; trained if missing (default: OUT/eval_classifier)"
+    )
     sub.add_argument("--rows", nargs="+", metavar="NAME", help="these rows only (default: all)")
     sub.add_argument("--scale", type=float, help="share of the configuration's epochs (default: that of ablations.toml)")
     sub.add_argument("--split", choices=("test", "validation"), default="validation")

@@ -25,7 +25,7 @@ from starlette.routing import Match
 
 from twofold import __version__
 from twofold.service.http import schemas
-from twofold.service.http.middleware import Gate, House
+from twofold.service.http.middleware import AppState, RequestMiddleware
 from twofold.service.http.routes import (
     decode,
     edit,
@@ -110,7 +110,7 @@ _DOCUMENTED: tuple[type[BaseModel], ...] = (
 
 def create_app(settings: Settings, registry: Registry, metrics: Metrics) -> FastAPI:
     """The ASGI app on loaded models. Its lifespan starts and drains their queues."""
-    house = House(settings, registry, metrics)
+    state = AppState(settings, registry, metrics)
     metrics.watch_queue(lambda: registry.queued)
     for model in registry.models.values():
         metrics.model_info.labels(model.card.name, model.card.model_hash, model.provider, model.card.precision).set(1)
@@ -126,11 +126,11 @@ def create_app(settings: Settings, registry: Registry, metrics: Metrics) -> Fast
     app = FastAPI(
         title="Twofold", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
-    app.state.house = house
+    app.state.state = state
     for router in (*ROUTERS, pages.page_router()):
         app.router.routes.extend(router.routes)  # flat: an included router would be a second dispatch per request
     app.add_exception_handler(HTTPException, _routing_refusal)
-    app.add_middleware(Gate, house=house, refuse=refuse)
+    app.add_middleware(RequestMiddleware, state=state, refuse=refuse)
     document = functools.cache(openapi_json)  # made when first asked for, not at every start
 
     async def describe(_: Request) -> Response:

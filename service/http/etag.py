@@ -13,17 +13,17 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from twofold.service.http.middleware import Visit
+from twofold.service.http.middleware import RequestContext
 from twofold.service.runtime import provenance
 from twofold.service.runtime.registry import Model
 
 _ENTITY_TAG = re.compile(r'"[^"]*"')
 
 
-def entity_tag(visit: Visit, media: str, model: Model, do: str, made_of: Mapping[str, Any]) -> str:
+def entity_tag(context: RequestContext, media: str, model: Model, do: str, made_of: Mapping[str, Any]) -> str:
     """The strong ETag of what is made of `made_of`, the request in its normal form."""
     whole = provenance.write(model, do, made_of)  # names the model's hash, the provider and the service's version
-    said = f"{whole}\n{media}\n{visit.house.settings.recipe}\n{model.card.preprocessing.background}"
+    said = f"{whole}\n{media}\n{context.state.settings.recipe}\n{model.card.preprocessing.background}"
     return f'"{hashlib.sha256(said.encode()).hexdigest()[:32]}"'
 
 

@@ -40,7 +40,7 @@ _SECURITY = (
 
 
 @dataclass
-class House:
+class AppState:
     """What all requests share; lives as long as the app."""
 
     settings: Settings
@@ -50,10 +50,10 @@ class House:
 
 
 @dataclass(slots=True)
-class Visit:
+class RequestContext:
     """One request: who it is, when it came, and what is to be said of it in headers, metrics and log."""
 
-    house: House
+    state: AppState
     request_id: str
     arrived: float  # monotonic seconds
     model: str = ""
@@ -67,16 +67,16 @@ class Visit:
     @property
     def deadline(self) -> float:
         """Monotonic seconds; counted from arrival."""
-        return self.arrived + self.house.settings.deadline_s
+        return self.arrived + self.state.settings.deadline_s
 
     def spent(self, stage: str, seconds: float) -> None:
         """Add to the time of a stage: queue, preprocess, model or encode."""
         self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + seconds * 1000
 
 
-def visit_of(request: Request) -> Visit:
-    visit: Visit = request.scope["visit"]
-    return visit
+def context_of(request: Request) -> RequestContext:
+    context: RequestContext = request.scope["context"]
+    return context
 
 
 class Connected:
@@ -97,17 +97,17 @@ class Connected:
     async def _watch(self, handler: asyncio.Task[object] | None) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
-        visit_of(self._request).gone = True
+        context_of(self._request).gone = True
         if handler is not None:
             handler.cancel()
 
 
-class Gate:
+class RequestMiddleware:
     """ASGI middleware. `refuse(error, request_id, path)` makes the answer of whatever was raised behind it."""
 
-    def __init__(self, app: ASGIApp, house: House, refuse: Callable[[Exception, str, str], Response]) -> None:
+    def __init__(self, app: ASGIApp, state: AppState, refuse: Callable[[Exception, str, str], Response]) -> None:
         self.app = app
-        self.house = house
+        self.state = state
         self.refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,102 +117,102 @@ class Gate:
         headers = Headers(scope=scope)
         offered = headers.get("x-request-id", "")
         known = offered if REQUEST_ID.fullmatch(offered) else secrets.token_hex(8)
-        visit = scope["visit"] = Visit(self.house, known, time.monotonic())
-        body = Body(visit, headers, receive)
-        answer = Answer(visit, send, body)
+        context = scope["context"] = RequestContext(self.state, known, time.monotonic())
+        body = BodyStream(context, headers, receive)
+        answer = ResponseHeaders(context, send, body)
         try:
             self._check_caps(scope)
             await self.app(scope, body.receive, answer.send)
         except asyncio.CancelledError:
-            if not visit.gone:
+            if not context.gone:
                 raise
-            visit.status = visit.status or GONE
+            context.status = context.status or GONE
         except Exception as error:
-            if visit.status:
+            if context.status:
                 raise  # half an answer is out: the server must cut the connection
             if not isinstance(error, TwofoldError) or error.code == "internal":
-                log.exception("request failed", extra={"request_id": visit.request_id})
-            visit.reason = error.code if isinstance(error, TwofoldError) else "internal"
-            await self.refuse(error, visit.request_id, scope["path"])(scope, body.receive, answer.send)
+                log.exception("request failed", extra={"request_id": context.request_id})
+            context.reason = error.code if isinstance(error, TwofoldError) else "internal"
+            await self.refuse(error, context.request_id, scope["path"])(scope, body.receive, answer.send)
         finally:
-            self._record(scope, visit)
+            self._record(scope, context)
 
     def _check_caps(self, scope: Scope) -> None:
-        settings = self.house.settings
+        settings = self.state.settings
         url = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"]) + bool(scope["query_string"])
         if url > settings.max_url_bytes:
             raise UriTooLong(f"The URL may have {settings.max_url_bytes} bytes; send the fields in a JSON body.")
         if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > settings.max_header_bytes:
             raise HeadersTooLarge(f"The headers may have {settings.max_header_bytes} bytes; send fewer.")
 
-    def _record(self, scope: Scope, visit: Visit) -> None:
-        metrics = self.house.metrics
+    def _record(self, scope: Scope, context: RequestContext) -> None:
+        metrics = self.state.metrics
         route = getattr(scope.get("route"), "path", "unmatched")
-        metrics.requests.labels(route, str(visit.status)).inc()
-        if visit.reason:
-            metrics.rejected.labels(visit.reason).inc()
-        for stage, spent_ms in visit.timings_ms.items():
+        metrics.requests.labels(route, str(context.status)).inc()
+        if context.reason:
+            metrics.rejected.labels(context.reason).inc()
+        for stage, spent_ms in context.timings_ms.items():
             metrics.stage.labels(stage).observe(spent_ms / 1000)
         level = logging.DEBUG if route in QUIET else logging.INFO
         if log.isEnabledFor(level):
-            said = {"request_id": visit.request_id, "method": scope["method"], "route": route, "status": visit.status}
-            said |= {"ms": round((time.monotonic() - visit.arrived) * 1000, 3)} | ({"reason": visit.reason} if visit.reason else {})
+            said = {"request_id": context.request_id, "method": scope["method"], "route": route, "status": context.status}
+            said |= {"ms": round((time.monotonic() - context.arrived) * 1000, 3)} | ({"reason": context.reason} if context.reason else {})
             log.log(level, "request", extra=said)
 
 
-class Body:
+class BodyStream:
     """Watches `receive`: whether the body was read whole, and throws the rest away when it was not."""
 
-    def __init__(self, visit: Visit, headers: Headers, receive: Receive) -> None:
-        self.visit = visit
+    def __init__(self, context: RequestContext, headers: Headers, receive: Receive) -> None:
+        self.context = context
         self._receive = receive
-        visit.body_read = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+        context.body_read = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            self.visit.body_read = True
+            self.context.body_read = True
         return message
 
     async def discard(self) -> None:
         """Read on until the end, four body caps or LINGER_S: a connection closed on unread data would lose the answer."""
-        left = 4 * self.visit.house.settings.max_body_bytes
+        left = 4 * self.context.state.settings.max_body_bytes
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
-                while not self.visit.body_read and left > 0:
+                while not self.context.body_read and left > 0:
                     left -= len((await self.receive()).get("body", b""))
 
 
-class Answer:
+class ResponseHeaders:
     """Decorates `send`: the headers that every answer has."""
 
-    def __init__(self, visit: Visit, send: Send, body: Body) -> None:
-        self.visit = visit
+    def __init__(self, context: RequestContext, send: Send, body: BodyStream) -> None:
+        self.context = context
         self._send = send
         self.body = body
         self._unread = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.visit.status = message["status"]
-            self._unread = not self.visit.body_read
+            self.context.status = message["status"]
+            self._unread = not self.context.body_read
             self._add_headers(message)
         elif self._unread and not message.get("more_body", False):
             await self._send({**message, "more_body": True})
-            if self.visit.reason != SlowSender.code:
+            if self.context.reason != SlowSender.code:
                 await self.body.discard()
             message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
     def _add_headers(self, message: Message) -> None:
-        visit = self.visit
-        model = visit.model or visit.house.registry.get().card.id
-        added = [(b"x-request-id", visit.request_id.encode()), (b"x-model", model.encode()), *_SECURITY]
-        if visit.seed is not None:
-            added.append((b"x-seed", str(visit.seed).encode()))
-        stages = ", ".join(f"{stage};dur={spent:.3f}" for stage, spent in visit.timings_ms.items())
-        total = f"total;dur={(time.monotonic() - visit.arrived) * 1000:.3f}"
+        context = self.context
+        model = context.model or context.state.registry.get().card.id
+        added = [(b"x-request-id", context.request_id.encode()), (b"x-model", model.encode()), *_SECURITY]
+        if context.seed is not None:
+            added.append((b"x-seed", str(context.seed).encode()))
+        stages = ", ".join(f"{stage};dur={spent:.3f}" for stage, spent in context.timings_ms.items())
+        total = f"total;dur={(time.monotonic() - context.arrived) * 1000:.3f}"
         added.append((b"server-timing", f"{stages}, {total}".encode() if stages else total.encode()))
-        if self._unread or visit.house.draining:
+        if self._unread or context.state.draining:
             added.append((b"connection", b"close"))
         message["headers"] = [*message.get("headers", ()), *added]

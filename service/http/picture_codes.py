@@ -13,7 +13,7 @@ import numpy as np
 
 from twofold.model.contract import Floats, Pixels
 from twofold.service.http import responses
-from twofold.service.http.middleware import Visit
+from twofold.service.http.middleware import RequestContext
 from twofold.service.runtime import latents
 from twofold.service.runtime.engine import Encoded
 from twofold.service.runtime.errors import Invalid
@@ -35,7 +35,9 @@ def from_token(token: str, model: Model, field: str) -> tuple[Floats, Floats]:
         return latents.accept_token(token, model.card)
 
 
-async def codes_of(visit: Visit, model: Model, sources: Sequence[tuple[str, str | bytes]]) -> tuple[Floats, Floats, list[list[str]]]:
+async def codes_of(
+    context: RequestContext, model: Model, sources: Sequence[tuple[str, str | bytes]]
+) -> tuple[Floats, Floats, list[list[str]]]:
     """z_s [n,D_s], z_u (mean) [n,D_u] and notes of (field, picture or token) in order; the pictures are encoded in one go."""
     dims = model.card.dims
     z_s, z_u = np.empty((len(sources), dims.dim_s), np.float32), np.empty((len(sources), dims.dim_u), np.float32)
@@ -47,23 +49,23 @@ async def codes_of(visit: Visit, model: Model, sources: Sequence[tuple[str, str 
         else:
             pictures.append(k)
     if pictures:
-        pixels, said = await responses.to_pixels(visit, model, [sources[k] for k in pictures])
-        encoded = await encode(visit, model, pixels)
+        pixels, said = await responses.to_pixels(context, model, [sources[k] for k in pictures])
+        encoded = await encode(context, model, pixels)
         z_s[pictures], z_u[pictures] = encoded.z_s, encoded.z_u_mean
         for k, note in zip(pictures, said, strict=True):
             notes[k] = note
     return z_s, z_u, notes
 
 
-async def encode(visit: Visit, model: Model, pixels: Pixels) -> Encoded:
-    encoded, timings = await model.encode(pixels, visit.deadline)
-    responses.clocked(visit, timings)
+async def encode(context: RequestContext, model: Model, pixels: Pixels) -> Encoded:
+    encoded, timings = await model.encode(pixels, context.deadline)
+    responses.clocked(context, timings)
     return encoded
 
 
-async def verdicts(visit: Visit, model: Model, z_s: Floats, pixels: Pixels) -> list[dict[str, Any]]:
+async def verdicts(context: RequestContext, model: Model, z_s: Floats, pixels: Pixels) -> list[dict[str, Any]]:
     """The model's own encoder on the results: which class it reads, and whether that is the class of z_s."""
-    encoded = await encode(visit, model, pixels)
+    encoded = await encode(context, model, pixels)
     wanted = latents.class_log_joint(model.prior, z_s).argmax(1)
     found = encoded.class_log_prob.argmax(1)
     return [

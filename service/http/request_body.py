@@ -20,7 +20,7 @@ import python_multipart
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request as HttpRequest
 
-from twofold.service.http.middleware import House, visit_of
+from twofold.service.http.middleware import AppState, context_of
 from twofold.service.http.schemas import Request
 from twofold.service.runtime.errors import Invalid, Malformed, SlowSender, TooLarge, UnsupportedMedia
 from twofold.service.settings import Settings
@@ -59,10 +59,10 @@ async def read(request: HttpRequest, kind: type[Noun], pictures: Mapping[str, st
 
 async def read_body(request: HttpRequest) -> bytes:
     """The whole body under its cap and its clock. Raises TooLarge, SlowSender, Malformed (the client left)."""
-    visit = visit_of(request)
-    if visit.body_read:
+    context = context_of(request)
+    if context.body_read:
         return b""
-    settings = visit.house.settings
+    settings = context.state.settings
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and len(declared) < 20 and int(declared) > settings.max_body_bytes:
         raise _too_large(settings)
@@ -124,7 +124,7 @@ def declared_media(request: HttpRequest) -> tuple[bytes, dict[bytes, bytes]]:
 def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], pictures: Mapping[str, str]) -> dict[str, Any]:
     media, options = declared_media(request)
     if media == b"application/json":
-        return parse_json(body, _most_values(visit_of(request).house))
+        return parse_json(body, _most_values(context_of(request).state))
     if pictures and media == b"multipart/form-data":
         return _multipart(body, options.get(b"boundary", b""), kind, pictures)
     if len(pictures) == 1 and media.startswith(b"image/"):
@@ -134,11 +134,11 @@ def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], picture
     raise UnsupportedMedia(f"The Content-Type must be {' or '.join(taken)}.", allowed=", ".join(taken))
 
 
-def _most_values(house: House) -> int:
+def _most_values(state: AppState) -> int:
     """How many values the JSON of any request has at most: as many items as allowed, each with both codes or a weight per class."""
-    dims = [model.card.dims for model in house.registry.models.values()]
+    dims = [model.card.dims for model in state.registry.models.values()]
     longest = max(max(one.dim_s + one.dim_u, one.classes) for one in dims)
-    return house.settings.max_items * (longest + 16)  # 16: its other fields
+    return state.settings.max_items * (longest + 16)  # 16: its other fields
 
 
 def parse_json(body: bytes, most_values: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twofold.model.contract import Dims, Floats, Pixels, Preprocessing
-from twofold.service.http.middleware import Visit
+from twofold.service.http.middleware import RequestContext
 from twofold.service.http.request_body import picture_bytes
 from twofold.service.runtime import image_io, latents, provenance
 from twofold.service.runtime.batcher import Timings
@@ -95,15 +95,17 @@ class Drawn:
         return provenance.write(self.model, self.do, self.recipes[k])
 
 
-async def respond(visit: Visit, media: str, drawn: Drawn, picture_format: str, extra: Mapping[str, Any] | None = None) -> Response:
+async def respond(
+    context: RequestContext, media: str, drawn: Drawn, picture_format: str, extra: Mapping[str, Any] | None = None
+) -> Response:
     """One picture, a sheet, an animation, JSON, a zip or arrays. Encoding leaves the event loop when it is worth a thread."""
     started = time.perf_counter()
-    job = (visit.house.settings.recipe, media, drawn, picture_format, extra or {})
+    job = (context.state.settings.recipe, media, drawn, picture_format, extra or {})
     large = drawn.pixels.size > SMALL_ANSWER_PIXELS
     body, headers = await asyncio.to_thread(_encode, *job) if large else _encode(*job)
-    visit.spent("encode", time.perf_counter() - started)
+    context.spent("encode", time.perf_counter() - started)
     if isinstance(body, list):
-        return answer_json(visit, drawn.model, {"images": body, **(extra or {})})
+        return answer_json(context, drawn.model, {"images": body, **(extra or {})})
     headers["vary"] = "Accept"
     return Response(body, media_type=media, headers=headers)
 
@@ -174,9 +176,9 @@ def _archive(files: Iterable[tuple[str, bytes]]) -> bytes:
 # ------------------------------------------------------------------------------------------------------------------ JSON
 
 
-def answer_json(visit: Visit, model: Model, fields: Mapping[str, Any]) -> Response:
+def answer_json(context: RequestContext, model: Model, fields: Mapping[str, Any]) -> Response:
     """The JSON answer of a route that ran a model."""
-    timings = {stage: round(visit.timings_ms.get(stage, 0.0), 3) for stage in ("queue", "preprocess", "model", "encode")}
+    timings = {stage: round(context.timings_ms.get(stage, 0.0), 3) for stage in ("queue", "preprocess", "model", "encode")}
     return plain_json({"model": model.card.id, **fields, "timings_ms": timings}, {"vary": "Accept"})
 
 
@@ -191,21 +193,21 @@ def _json_text(value: Any) -> bytes:
 # ----------------------------------------------------------------------------------------------------------- model calls
 
 
-def chosen_model(visit: Visit, name: str | None) -> Model:
+def chosen_model(context: RequestContext, name: str | None) -> Model:
     """The model of a request; from here on the answer names it."""
-    model = visit.house.registry.get(name)
-    visit.model = model.card.id
+    model = context.state.registry.get(name)
+    context.model = model.card.id
     return model
 
 
-def clocked(visit: Visit, timings: Timings) -> None:
-    visit.spent("queue", timings.queue_ms / 1000)
-    visit.spent("model", timings.model_ms / 1000)
+def clocked(context: RequestContext, timings: Timings) -> None:
+    context.spent("queue", timings.queue_ms / 1000)
+    context.spent("model", timings.model_ms / 1000)
 
 
-def at_most(count: int, visit: Visit, field: str) -> None:
+def at_most(count: int, context: RequestContext, field: str) -> None:
     """Raises Invalid above the cap on pictures, items, cells or n."""
-    cap = visit.house.settings.max_items
+    cap = context.state.settings.max_items
     if count > cap:
         raise Invalid(f"{field}: one request may ask for {cap}; split it.", field=field, allowed=f"at most {cap}")
 
@@ -214,27 +216,27 @@ def class_entry(model: Model, label: int) -> dict[str, Any]:
     return {"index": label, "name": model.card.class_names[label]}
 
 
-async def to_pixels(visit: Visit, model: Model, sent: Sequence[tuple[str, str | bytes]]) -> tuple[Pixels, list[list[str]]]:
+async def to_pixels(context: RequestContext, model: Model, sent: Sequence[tuple[str, str | bytes]]) -> tuple[Pixels, list[list[str]]]:
     """(field, picture) pairs -> pixels [n,H,W,C] and notes. Raises TooLarge, UnsupportedMedia, UndecodablePicture, Invalid."""
     card = model.card
-    decoded = [await decode_picture(visit, field, picture, card.dims, card.preprocessing) for field, picture in sent]
+    decoded = [await decode_picture(context, field, picture, card.dims, card.preprocessing) for field, picture in sent]
     return np.stack([pixels for pixels, _ in decoded]), [notes for _, notes in decoded]
 
 
 async def decode_picture(
-    visit: Visit, field: str, picture: str | bytes, dims: Dims, preprocessing: Preprocessing
+    context: RequestContext, field: str, picture: str | bytes, dims: Dims, preprocessing: Preprocessing
 ) -> tuple[Pixels, list[str]]:
     """One picture as it was sent -> pixels [H,W,C] and notes, preprocessed as is said. Raises as `to_pixels`."""
     started = time.perf_counter()
-    data = picture_bytes(picture, field, visit.house.settings)
-    header = image_io.check_picture(data, visit.house.settings)
+    data = picture_bytes(picture, field, context.state.settings)
+    header = image_io.check_picture(data, context.state.settings)
     job = (data, header, dims, preprocessing)
     decoded = image_io.decode(*job) if image_io.is_small(data, header) else await asyncio.to_thread(image_io.decode, *job)
-    visit.spent("preprocess", time.perf_counter() - started)
+    context.spent("preprocess", time.perf_counter() - started)
     return decoded
 
 
-async def decode(visit: Visit, model: Model, z_s: Floats, z_u: Floats) -> Pixels:
-    pixels, timings = await model.decode(z_s, z_u, visit.deadline)
-    clocked(visit, timings)
+async def decode(context: RequestContext, model: Model, z_s: Floats, z_u: Floats) -> Pixels:
+    pixels, timings = await model.decode(z_s, z_u, context.deadline)
+    clocked(context, timings)
     return pixels

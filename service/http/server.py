@@ -21,7 +21,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from twofold.service.http.app import refuse
-from twofold.service.http.middleware import LINGER_S, House
+from twofold.service.http.middleware import LINGER_S, AppState
 from twofold.service.runtime import errors
 from twofold.service.settings import Settings
 
@@ -42,8 +42,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     @property
     def settings(self) -> Settings:
-        house: House = self.config.app.state.house  # type: ignore[union-attr]
-        return house.settings
+        state: AppState = self.config.app.state.state  # type: ignore[union-attr]
+        return state.settings
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -131,20 +131,20 @@ class Server(uvicorn.Server):
     Then uvicorn's graceful end: what was accepted is finished. The second signal skips the drain time. The exit status is 0.
     """
 
-    def __init__(self, config: uvicorn.Config, house: House) -> None:
+    def __init__(self, config: uvicorn.Config, state: AppState) -> None:
         super().__init__(config)
-        self.house = house
+        self.state = state
         self._drain_until = 0.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.house.draining:
+        if self.state.draining:
             self.should_exit = True
             return
-        self.house.draining = True
-        self._drain_until = time.monotonic() + self.house.settings.drain_s
+        self.state.draining = True
+        self._drain_until = time.monotonic() + self.state.settings.drain_s
 
     async def on_tick(self, counter: int) -> bool:
-        if self.house.draining and (not self.server_state.connections or time.monotonic() >= self._drain_until):
+        if self.state.draining and (not self.server_state.connections or time.monotonic() >= self._drain_until):
             self.should_exit = True
         return await super().on_tick(counter)
 
@@ -165,7 +165,7 @@ def serve(app: FastAPI, settings: Settings) -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.deadline_s)) + 1,
     )
-    Server(config, app.state.house).run()
+    Server(config, app.state.state).run()
 
 
 class JsonLines(logging.Formatter):

@@ -25,7 +25,7 @@ from twofold.training.config.schema import read
 from twofold.training.data.dataset import Pictures
 from twofold.training.trainer.batches import batches
 from twofold.training.trainer.calibration import encode
-from twofold.training.trainer.distributed import ALONE
+from twofold.training.trainer.distributed import SINGLE_PROCESS
 from twofold.training.trainer.malloc import keep_memory
 from twofold.training.trainer.optim import follow
 from twofold.training.trainer.run_dir import environment
@@ -109,7 +109,7 @@ def main() -> None:
     if args.one:
         print(json.dumps(measure(args.one, args.config, args.stage, args.steps, args.profile)))
         return
-    machine = environment(ALONE)
+    machine = environment(SINGLE_PROCESS)
     print(f"{machine['processor']}, {machine['cores']} cores, {args.threads} thread(s), torch {machine['packages']['torch']}, ", end="")
     print(f"load {os.getloadavg()[0]:.1f}; {args.config}, stage {args.stage}, median of {args.rounds} rounds of {args.steps} steps\n")
     found: dict[str, list[dict[str, Any]]] = {variant: [] for variant in VARIANTS}

@@ -44,11 +44,13 @@ def unmeasured(trained, home):
 
 @pytest.fixture(scope="session")
 def measured(unmeasured, home):
-    """The table that a whole evaluation of it printed, its figures recorded in the bundle; the judge is small and quickly trained."""
-    from twofold.training.evaluation.eval_classifier import JudgeConfig, train_judge
+    """The table that a whole evaluation of it printed, its figures recorded in the bundle; the evaluation classifier is small and quickly trained."""
+    from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, train_eval_classifier
 
-    train_judge(SAMPLE, home / "judge", JudgeConfig(widths=(8, 16, 16), epochs=3, batch=32), log=lambda line: None)
-    return twofold_train("evaluate", unmeasured, "--data", SAMPLE, "--judge", home / "judge", "--record").stdout
+    train_eval_classifier(
+        SAMPLE, home / "eval_classifier", EvalClassifierConfig(widths=(8, 16, 16), epochs=3, batch=32), log=lambda line: None
+    )
+    return twofold_train("evaluate", unmeasured, "--data", SAMPLE, "--eval-classifier", home / "eval_classifier", "--record").stdout
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ def done(home):
 
 def test_every_command_works_in_its_order(done, home):
     assert [line.split()[:2] for line in commands() if line.startswith("twofold-train")] == [
-        ["twofold-train", word] for word in ("init", "train", "train", "export", "judge", "evaluate", "report", "push")
+        ["twofold-train", word] for word in ("init", "train", "train", "export", "eval_classifier", "evaluate", "report", "push")
     ]
     assert [name for name, _ in done] == ["runs/photos/bundle", "hf:somebody/photos"]
 

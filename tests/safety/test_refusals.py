@@ -431,7 +431,7 @@ async def test_a_recipe_at_its_cap_is_read_and_one_byte_above_is_refused(client)
 
 
 async def test_a_sheet_of_as_many_cells_as_the_cap_is_verified(client):
-    model = client.app.state.house.registry.get()
+    model = client.app.state.state.registry.get()
     sheet = carrying(sheet_of(64, 8, 8, model_hash=model.card.model_hash, provider=model.provider), 64, 64)
     answer = await client.post("/inspect?verify=true", content=sheet, headers={"content-type": "image/png"})
     assert (answer.status_code, answer.json()["verified"]) == (200, False)
@@ -455,7 +455,7 @@ async def test_a_sheet_of_as_many_cells_as_the_cap_is_verified(client):
     ids=range(9),
 )
 async def test_a_recipe_of_nonsense_is_a_verdict_and_not_a_failure(client, changed):
-    model = client.app.state.house.registry.get()
+    model = client.app.state.state.registry.get()
     picture = carrying(recipe_of(**{"model_hash": model.card.model_hash, **changed}))
     answer = await client.post("/inspect?verify=true", content=picture, headers={"content-type": "image/png"})
     assert (answer.status_code, answer.json()["verified"]) == (200, False)
@@ -472,7 +472,7 @@ async def test_the_name_of_another_model_is_told_only_where_it_is_a_hash(client,
 
 
 async def test_a_sheet_that_claims_to_be_larger_than_the_picture_is_not_made(client):
-    model = client.app.state.house.registry.get()
+    model = client.app.state.state.registry.get()
     picture = carrying(sheet_of(64, 1, 65_535, model_hash=model.card.model_hash))
     answer = await client.post("/inspect?verify=true", content=picture, headers={"content-type": "image/png"})
     assert (answer.json()["verified"], answer.json()["max_difference"]) == (False, None)

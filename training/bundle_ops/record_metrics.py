@@ -32,7 +32,7 @@ def record(bundle: Path, evaluations: Mapping[str, Mapping[str, Any]], seeds: Se
         raise ContractError("the evaluation is of another model")
     if own["quick"]:
         raise ContractError("a quick evaluation gives no figures: run it whole")
-    metrics = {key: own[key] for key in ("split", "values", "rows", "judge", "seed")}
+    metrics = {key: own[key] for key in ("split", "values", "rows", "eval_classifier", "seed")}
     card = dataclasses.replace(card, metrics=metrics)
     with taking_the_place_of(bundle) as beside:
         shutil.copytree(bundle, beside, dirs_exist_ok=True)

@@ -21,7 +21,7 @@ ENOUGH = {"class encoder": (40, 1500), "codes": (80, 6000), "flow": (150, 4000),
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetFacts:
     """What the recipe depends on."""
 
     name: str
@@ -42,7 +42,7 @@ class Cost:
     once_s: float
 
 
-def batch(facts: Facts, stage: str) -> int:
+def batch(facts: DatasetFacts, stage: str) -> int:
     """Pictures of a step: 128, and 512 codes for the flow; less where an epoch would be a few steps."""
     largest = 512 if stage == "flow" else 128
     while largest > 16 and facts.rows < 8 * largest:
@@ -50,17 +50,17 @@ def batch(facts: Facts, stage: str) -> int:
     return largest
 
 
-def lengths(facts: Facts, cost: Cost, budget_s: float) -> dict[str, float]:
+def lengths(facts: DatasetFacts, cost: Cost, budget_s: float) -> dict[str, float]:
     """Epochs of each stage so that all fit into the budget. What a stage has no use for goes to the others."""
     limits = {s: max(float(epochs), steps * batch(facts, s) / facts.rows) for s, (epochs, steps) in ENOUGH.items()}
     left, open_stages, found = max(0.0, budget_s - cost.once_s), list(STAGES), dict[str, float]()
     while open_stages:
         whole = sum(SHARES[s] for s in open_stages)
         wanted = {s: left * SHARES[s] / whole / cost.epoch_s[s] for s in open_stages}
-        settled = [s for s in open_stages if wanted[s] >= limits[s]] or open_stages
-        found |= {s: _rounded(min(wanted[s], limits[s])) for s in settled}
-        left -= sum(found[s] * cost.epoch_s[s] for s in settled)
-        open_stages = [s for s in open_stages if s not in settled]
+        shrunk = [s for s in open_stages if wanted[s] >= limits[s]] or open_stages
+        found |= {s: _rounded(min(wanted[s], limits[s])) for s in shrunk}
+        left -= sum(found[s] * cost.epoch_s[s] for s in shrunk)
+        open_stages = [s for s in open_stages if s not in shrunk]
     return found
 
 
@@ -73,7 +73,7 @@ def card_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower())[:64].strip("-") or "model"
 
 
-def text(facts: Facts, epochs: Mapping[str, float], header: str) -> str:
+def text(facts: DatasetFacts, epochs: Mapping[str, float], header: str) -> str:
     """The TOML text. `header` is put above it as comments."""
     sides = [min(facts.height, facts.width) >> i for i in range(halvings(facts.height, facts.width) + 1)]
     per_pixel = 8 * FASHION_PIXELS / (facts.height * facts.width * facts.channels)
@@ -102,7 +102,7 @@ def text(facts: Facts, epochs: Mapping[str, float], header: str) -> str:
     return _TEMPLATE.format(**values)
 
 
-def dim_u(facts: Facts) -> int:
+def dim_u(facts: DatasetFacts) -> int:
     """Style dimensions: by size; the flow whitens each class, which needs several pictures of it for every dimension."""
     side = max(facts.height, facts.width)
     wanted = 16 if side <= 32 else 24 if side <= 64 else 32
@@ -114,7 +114,7 @@ def _ema(steps: float, share: int) -> str:
     return f"{1 - max(1 / 500, min(0.1, share / max(1.0, steps))):.4g}"
 
 
-def _widths(facts: Facts, sides: list[int]) -> str:
+def _widths(facts: DatasetFacts, sides: list[int]) -> str:
     """Channels at each resolution: as fashion.toml at its sizes, thin where pictures are larger, so that cost grows slower than pixels."""
 
     def ladder(*widths: int, factor: float = 1.0) -> list[int]:
@@ -122,13 +122,13 @@ def _widths(facts: Facts, sides: list[int]) -> str:
         return [max(8, round(width * factor / 4) * 4) for width in found]
 
     large = max(facts.height, facts.width) > 32
-    critic = {2: [32, 64, 96], 3: [16, 32, 64, 96], 4: [12, 24, 48, 96, 96]}[max(2, len(sides) - 2)] if large else [32, 64, 96]
+    discriminator = {2: [32, 64, 96], 3: [16, 32, 64, 96], 4: [12, 24, 48, 96, 96]}[max(2, len(sides) - 2)] if large else [32, 64, 96]
     lines = {
         "encoder_s_widths": ladder(128, 96, 48, 24, 8, 8),
         "encoder_u_widths": ladder(96, 64, 32, 16, 8, 8),
         "decoder_hidden": 256 if large else 128,
         "decoder_widths": ladder(80, 56, 32, 16, 8, 8, factor=1.5 if large else 1.0)[::-1],
-        "critic_widths": critic,
+        "discriminator_widths": discriminator,
     }
     return "\n".join(f"{key} = {value}" for key, value in lines.items())
 
@@ -150,7 +150,7 @@ licence = "unknown"
 [model]
 dim_s = {dim_s}  # class code
 dim_u = {dim_u}  # style code
-# Channels at each resolution: of the encoders and the critic the largest picture first, of the decoder the smallest.
+# Channels at each resolution: of the encoders and the discriminator the largest picture first, of the decoder the smallest.
 {widths}
 dropout = 0.3
 
@@ -167,25 +167,25 @@ schedule = "one-cycle"
 ema = {class_ema}
 flip = false  # true, if a mirrored picture is still of its class (letters are not, clothes are)
 shift = {shift}  # pixels
-after = ["refit"]
+after = ["fit_sampler"]
 [[stage.update]]
-move.encoder_s = {{ class = 1.0, likelihood = 0.1, anchor = 0.1 }}
-move.prior = {{ class = 1.0, likelihood = 0.1, anchor = 0.1 }}
+train.encoder_s = {{ class = 1.0, likelihood = 0.1, log_var_regularizer = 0.1 }}
+train.prior = {{ class = 1.0, likelihood = 0.1, log_var_regularizer = 0.1 }}
 
 # 2. The style codes and the decoder. Reconstructions blurred: a larger recon_sse. Style ignored: a larger recon_sse or a smaller kl_sum.
 [[stage]]
 name = "codes"
 epochs = {codes_epochs}
 batch = {codes_batch}
-lr = {{ encoder_u = 8e-4, decoder = 8e-4, critic = 1e-3 }}
+lr = {{ encoder_u = 8e-4, decoder = 8e-4, discriminator = 1e-3 }}
 ema = {codes_ema}
 class_code = "detached"
 {exchange}
 pairs = "class"
 [[stage.update]]
-move.encoder_u = {{ recon_sse = {recon}, kl_sum = 1.0, dependence = 100.0, gen_rec = 15.0, gen_swap = 15.0 }}
-move.decoder = {{ recon_sse = {recon}, kl_sum = 1.0, dependence = 100.0, gen_rec = 15.0, gen_swap = 15.0 }}
-move.critic = {{ critic_real = 1.0, critic_rec = 0.5, critic_swap = 0.5 }}
+train.encoder_u = {{ recon_sse = {recon}, kl_sum = 1.0, cka_penalty = 100.0, gen_rec = 15.0, gen_swap = 15.0 }}
+train.decoder = {{ recon_sse = {recon}, kl_sum = 1.0, cka_penalty = 100.0, gen_rec = 15.0, gen_swap = 15.0 }}
+train.discriminator = {{ discriminator_real = 1.0, discriminator_rec = 0.5, discriminator_swap = 0.5 }}
 
 # 3. The flow makes the style code independent of the class. The style still tells the class (leak): more epochs. Swaps take over
 # too little of the style: a larger flow_transport.
@@ -198,16 +198,16 @@ betas = [0.9, 0.99]
 schedule = "cosine"
 ema = {flow_ema}
 before = ["whiten"]
-after = ["fold", "refit"]
+after = ["fold", "fit_sampler"]
 [[stage.update]]
-move.flow = {{ flow_nll = 1.0, flow_transport = 0.1 }}
+train.flow = {{ flow_nll = 1.0, flow_transport = 0.1 }}
 
 # 4. The decoder learns exactly what is served: reconstructions, swaps, samples. Encoders and flow are frozen and cannot leak.
 [[stage]]
 name = "served"
 epochs = {served_epochs}
 batch = {served_batch}
-lr = {{ decoder = 7e-4, critic = 1e-3 }}
+lr = {{ decoder = 7e-4, discriminator = 1e-3 }}
 schedule = "cosine"
 ema = {served_ema}
 class_code = "detached"
@@ -217,15 +217,15 @@ sampler = "fitted"
 swap_share = 0.5
 sample_share = 0.5
 [[stage.update]]
-move.decoder = {{ recon_sse = {recon}, gen_rec = 20.0, gen_swap = 20.0, gen_smp = 20.0, cycle_class = 10.0, cycle_style = 10.0 }}
-move.critic = {{ critic_real = 1.0, critic_rec = 0.34, critic_swap = 0.33, critic_smp = 0.33 }}
+train.decoder = {{ recon_sse = {recon}, gen_rec = 20.0, gen_swap = 20.0, gen_smp = 20.0, cycle_class = 10.0, latent_regression_u = 10.0 }}
+train.discriminator = {{ discriminator_real = 1.0, discriminator_rec = 0.34, discriminator_swap = 0.33, discriminator_smp = 0.33 }}
 
-# 5. The same with a louder critic: a decoder that has settled is too smooth. Pictures are noisy: fewer epochs.
+# 5. The same with a louder discriminator: a decoder that has settled is too smooth. Pictures are noisy: fewer epochs.
 [[stage]]
 name = "sharpened"
 epochs = {sharpened_epochs}
 batch = {sharpened_batch}
-lr = {{ decoder = 4e-4, critic = 1e-3 }}
+lr = {{ decoder = 4e-4, discriminator = 1e-3 }}
 ema = {sharpened_ema}
 class_code = "detached"
 style_noise = 0.0
@@ -234,7 +234,7 @@ sampler = "fitted"
 swap_share = 0.5
 sample_share = 0.5
 [[stage.update]]
-move.decoder = {{ recon_sse = {recon}, gen_rec = 20.0, gen_swap = 40.0, gen_smp = 40.0, cycle_class = 10.0, \
-cycle_class_code = 30.0, cycle_style = 10.0 }}
-move.critic = {{ critic_real = 1.0, critic_rec = 0.34, critic_swap = 0.33, critic_smp = 0.33 }}
+train.decoder = {{ recon_sse = {recon}, gen_rec = 20.0, gen_swap = 40.0, gen_smp = 40.0, cycle_class = 10.0, \
+latent_regression_s = 30.0, latent_regression_u = 10.0 }}
+train.discriminator = {{ discriminator_real = 1.0, discriminator_rec = 0.34, discriminator_swap = 0.33, discriminator_smp = 0.33 }}
 """

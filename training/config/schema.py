@@ -42,12 +42,12 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Update:
-    """One forward pass, after which each part named in `move` takes one optimiser step on its own weighted sum of losses.
+    """One forward pass, after which each part named in `train` takes one optimiser step on its own weighted sum of losses.
 
     All gradients are taken before any part moves. `repeat` runs it several times, each on a fresh batch.
     """
 
-    move: Mapping[str, Mapping[str, float]]
+    train: Mapping[str, Mapping[str, float]]
     repeat: int = 1
 
 
@@ -79,8 +79,8 @@ class Stage:
     sampler: str = "prior"  # prior | fitted: where the codes of sampled pictures come from
     swap_share: float = 1.0  # of the batch, how many swaps and samples are drawn
     sample_share: float = 1.0
-    critic_views: tuple[str, ...] = ()  # brightness, translation, cutout: how D sees all pictures, real and drawn
-    before: tuple[str, ...] = ()  # actions on the training codes: refit, standard, whiten, fold, coarsen, settle
+    discriminator_views: tuple[str, ...] = ()  # brightness, translation, cutout: how D sees all pictures, real and drawn
+    before: tuple[str, ...] = ()  # actions on the training codes: fit_sampler, standard, whiten, fold, quantize_style, shrink_to_class_mean
     after: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -93,11 +93,11 @@ class Stage:
         ):
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"stage {self.name!r}: {key} must be one of {', '.join(allowed)}")
-        for view in self.critic_views:
+        for view in self.discriminator_views:
             if view not in VIEWS:
                 raise ConfigError(f"stage {self.name!r}: unknown view {view!r}{nearest(view, VIEWS)}")
         for update in self.update:
-            for part in update.move:
+            for part in update.train:
                 if part not in PARTS:
                     raise ConfigError(f"stage {self.name!r}: unknown part {part!r}{nearest(part, PARTS)}")
                 if part not in self.lr:
@@ -110,9 +110,9 @@ class Stage:
             raise ConfigError(f"stage {self.name!r}: epochs must be >= 0 and batch >= 2")
 
     @property
-    def moved(self) -> frozenset[str]:
+    def trained(self) -> frozenset[str]:
         """The parts that some update of this stage moves."""
-        return frozenset(part for update in self.update for part in update.move)
+        return frozenset(part for update in self.update for part in update.train)
 
     @property
     def augments(self) -> bool:

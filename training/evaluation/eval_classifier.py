@@ -1,7 +1,7 @@
-"""The independent judge: a small CNN that says which class a picture shows, and gives the features of the Fréchet distance.
+"""The independent evaluation classifier: a small CNN that says which class a picture shows, and gives the features of the Fréchet distance.
 
 It is trained on real training pictures only (validation rows cut off first) and shares no part with the model it judges.
-Knows nothing of codes, bundles or generated pictures. A judge is fixed by its configuration, its seed and a hash over its
+Knows nothing of codes, bundles or generated pictures. An evaluation classifier is fixed by its configuration, its seed and a hash over its
 tensors; figures made with different judges are not comparable.
 """
 
@@ -25,13 +25,13 @@ from twofold.model.contract import Pixels
 from twofold.training.config.schema import DataConfig
 from twofold.training.data.dataset import DataError, Pictures, load, shape_for, shuffled_rows, split_validation
 
-WEIGHTS, CARD = "judge.pt", "judge.json"
+WEIGHTS, CARD = "eval_classifier.pt", "eval_classifier.json"
 EVAL_ROWS = 500
 SCALE_ROWS = 10_000  # training pictures, about, that set the scale of the features
 
 
 @dataclass(frozen=True)
-class JudgeConfig:
+class EvalClassifierConfig:
     """Everything that decides the weights, besides the data."""
 
     widths: tuple[int, int, int] = (32, 64, 128)  # channels at full, half and quarter size
@@ -49,7 +49,7 @@ class JudgeConfig:
 class Network(nn.Module):
     """x [B, C, H, W] in [0, 1] -> logits [B, K]; `embed` gives the penultimate features [B, features], each >= 0, of mean variance 1."""
 
-    def __init__(self, config: JudgeConfig, channels: int, classes: int) -> None:
+    def __init__(self, config: EvalClassifierConfig, channels: int, classes: int) -> None:
         super().__init__()
         a, b, c = config.widths
         self.body = nn.Sequential(
@@ -71,7 +71,7 @@ def _conv(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
-class Judge:
+class EvalClassifier:
     """A trained network with the facts that go beside every figure made with it."""
 
     def __init__(self, network: Network, card: dict[str, Any]) -> None:
@@ -82,7 +82,7 @@ class Judge:
     def hash(self) -> str:
         return str(self.card["hash"])
 
-    def look(self, pixels: Pixels) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def validate(self, pixels: Pixels) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """pixels uint8 [N, H, W, C] -> (most probable class [N], penultimate features [N, 128])."""
         labels, features = [], []
         with torch.inference_mode():
@@ -94,41 +94,41 @@ class Judge:
 
     def accuracy(self, pictures: Pictures) -> float:
         """Share of real pictures given their own class."""
-        return float((self.look(pictures.pixels)[0] == pictures.labels).mean())
+        return float((self.validate(pictures.pixels)[0] == pictures.labels).mean())
 
 
-def train_judge(
+def train_eval_classifier(
     data: Path,
     out: Path,
-    config: JudgeConfig | None = None,
+    config: EvalClassifierConfig | None = None,
     log: Callable[[str], object] = print,
     like: DataConfig | None = None,
 ) -> dict[str, Any]:
-    """Train on the training split of `data` without its validation rows, write judge.pt and judge.json into `out`.
+    """Train on the training split of `data` without its validation rows, write eval_classifier.pt and eval_classifier.json into `out`.
 
     Pictures have the size and preprocessing that `like` asks for. Accuracy is measured on the validation rows and, once, on the
     test split. Returns the card. Raises DataError.
     """
-    config, started = config or JudgeConfig(), time.monotonic()
+    config, started = config or EvalClassifierConfig(), time.monotonic()
     asked = shape_for(like, data) if like else ()
     train, validation = split_validation_rows(load(data, "train", *asked), config.validation_rows)
     network = _fit(train, validation, config, log)
     seconds = time.monotonic() - started
     test = load(data, "test", *asked)
     shape = list(train.pixels.shape[1:])
-    judge = Judge(network, {})
+    eval_classifier = EvalClassifier(network, {})
     card: dict[str, Any] = {
         "hash": _hash(network, config, train.class_names, shape),
         "config": asdict(config),
         "class_names": list(train.class_names),
         "shape": shape,
         "data": {"train": {**train.source, "rows_used": len(train)}, "test": test.source},
-        "accuracy": {"validation": judge.accuracy(validation), "test": judge.accuracy(test)},
+        "accuracy": {"validation": eval_classifier.accuracy(validation), "test": eval_classifier.accuracy(test)},
         "seconds": round(seconds, 1),
         "torch": torch.__version__,
     }
     _write(out, network, card)
-    log(f"judge {card['hash'][:8]}: validation {card['accuracy']['validation']:.4f}, test {card['accuracy']['test']:.4f}")
+    log(f"evaluation classifier {card['hash'][:8]}: validation {card['accuracy']['validation']:.4f}, test {card['accuracy']['test']:.4f}")
     return card
 
 
@@ -137,7 +137,7 @@ def split_validation_rows(pictures: Pictures, rows: int) -> tuple[Pictures, Pict
     return split_validation(pictures, min(rows, pictures.most_validation_rows))
 
 
-def _fit(train: Pictures, validation: Pictures, config: JudgeConfig, log: Callable[[str], object]) -> Network:
+def _fit(train: Pictures, validation: Pictures, config: EvalClassifierConfig, log: Callable[[str], object]) -> Network:
     """AdamW, one cycle, cross-entropy, bfloat16 autocast; the same weights for the same seed, machine and thread count."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -159,7 +159,9 @@ def _fit(train: Pictures, validation: Pictures, config: JudgeConfig, log: Callab
                 F.cross_entropy(logits.float(), labels[rows]).backward()
                 optimiser.step()
                 schedule.step()
-            log(f"judge epoch {epoch + 1}/{config.epochs}: validation {Judge(network, {}).accuracy(validation):.4f}")
+            log(
+                f"evaluation classifier, epoch {epoch + 1}/{config.epochs}: validation {EvalClassifier(network, {}).accuracy(validation):.4f}"
+            )
     _scale_features(network, train.pixels[:: max(1, len(train) // SCALE_ROWS)])
     return network
 
@@ -169,7 +171,7 @@ def _scale_features(network: Network, pixels: Pixels) -> None:
 
     A Fréchet distance grows with the square of the features' scale, which training leaves to chance.
     """
-    deviation = float(np.sqrt(Judge(network, {}).look(pixels)[1].var(0).mean()))
+    deviation = float(np.sqrt(EvalClassifier(network, {}).validate(pixels)[1].var(0).mean()))
     with torch.no_grad():
         network.penultimate.weight.div_(deviation)
         network.penultimate.bias.div_(deviation)
@@ -190,7 +192,7 @@ def _shift(pixels: Tensor, by: int) -> Tensor:
     return pixels[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def _hash(network: Network, config: JudgeConfig, class_names: tuple[str, ...], shape: list[int]) -> str:
+def _hash(network: Network, config: EvalClassifierConfig, class_names: tuple[str, ...], shape: list[int]) -> str:
     """SHA-256 over configuration, classes, shape and every tensor (not over the file, whose bytes depend on its writer)."""
     digest = hashlib.sha256(json.dumps([asdict(config), class_names, shape], sort_keys=True).encode())
     for name, tensor in sorted(network.state_dict().items()):
@@ -200,7 +202,7 @@ def _hash(network: Network, config: JudgeConfig, class_names: tuple[str, ...], s
 
 
 def _write(out: Path, network: Network, card: dict[str, Any]) -> None:
-    """Each file beside and renamed; the card last, whose hash `load_judge` holds against the weights."""
+    """Each file beside and renamed; the card last, whose hash `load_eval_classifier` holds against the weights."""
     out.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), out / (WEIGHTS + ".new"))
     (out / (CARD + ".new")).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -208,16 +210,16 @@ def _write(out: Path, network: Network, card: dict[str, Any]) -> None:
         (out / (name + ".new")).replace(out / name)
 
 
-def load_judge(folder: Path) -> Judge:
-    """Read what `train_judge` wrote. Raises DataError if it is missing, or the weights are not those of the card's hash."""
+def load_eval_classifier(folder: Path) -> EvalClassifier:
+    """Read what `train_eval_classifier` wrote. Raises DataError if it is missing, or the weights are not those of the card's hash."""
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         state = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise DataError(f"no judge here: {CARD} and {WEIGHTS} are needed; train one with `twofold-train judge`") from error
-    config = JudgeConfig(**{**card["config"], "widths": tuple(card["config"]["widths"])})
+        raise DataError(f"no judge here: {CARD} and {WEIGHTS} are needed; train one with `twofold-train eval-classifier`") from error
+    config = EvalClassifierConfig(**{**card["config"], "widths": tuple(card["config"]["widths"])})
     network = Network(config, card["shape"][2], len(card["class_names"]))
     network.load_state_dict(state)
     if _hash(network, config, tuple(card["class_names"]), card["shape"]) != card["hash"]:
         raise DataError(f"{WEIGHTS} does not hold the weights that {CARD} describes")
-    return Judge(network, card)
+    return EvalClassifier(network, card)

@@ -21,7 +21,7 @@ from twofold.service.runtime.array_api import Arrays, load_bundle
 from twofold.service.runtime.engine import Encoded
 from twofold.training.data.dataset import DataError, Pictures, load
 from twofold.training.evaluation import ground_truth_swaps
-from twofold.training.evaluation.eval_classifier import Judge, load_judge, split_validation_rows
+from twofold.training.evaluation.eval_classifier import EvalClassifier, load_eval_classifier, split_validation_rows
 from twofold.training.metrics import image_metrics
 from twofold.training.metrics import inpainting as inpaint
 from twofold.training.metrics.compute_cost import file_bytes, multiply_adds
@@ -38,7 +38,7 @@ class Material:
     """All that the stages read. `fit` is what probes and tables learn from, `held` is what is measured."""
 
     model: Arrays
-    judge: Judge
+    eval_classifier: EvalClassifier
     prior: contract.Prior
     fit: Pictures
     held: Pictures
@@ -55,7 +55,7 @@ class Material:
 def evaluate(
     bundle: Path,
     data: Path,
-    judge: Path,
+    eval_classifier: Path,
     out: Path,
     split: str = "test",
     quick: bool = False,
@@ -72,7 +72,7 @@ def evaluate(
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}")
     started = time.monotonic()
-    files, seer = contract.open_bundle(bundle), load_judge(judge)
+    files, seer = contract.open_bundle(bundle), load_eval_classifier(eval_classifier)
     fit, held = pictures(data, split, files.card, seer, seed, quick)
     local = open_model(bundle)
     pairs = len(held) if quick else PAIRS
@@ -93,7 +93,7 @@ def evaluate(
         "quick": quick,
         "seed": seed,
         "rows": {"fit": len(fit), "held": len(held), "pairs": pairs, "generated": len(held)},
-        "judge": {"hash": seer.hash, "accuracy": values["judge_accuracy"]},
+        "eval_classifier": {"hash": seer.hash, "accuracy": values["eval_classifier_accuracy"]},
         "values": values,
         "bytes": file_bytes(bundle),
         "seconds": {**seconds, "total": round(time.monotonic() - started, 1)},
@@ -107,18 +107,22 @@ def open_model(bundle: Path) -> Arrays:
     return load_bundle(bundle)
 
 
-def pictures(data: Path, split: str, card: contract.Card, judge: Judge, seed: int = 0, quick: bool = False) -> tuple[Pictures, Pictures]:
-    """(what probes learn from, what is measured); DataError for a bundle, a data set and a judge that do not belong together."""
+def pictures(
+    data: Path, split: str, card: contract.Card, eval_classifier: EvalClassifier, seed: int = 0, quick: bool = False
+) -> tuple[Pictures, Pictures]:
+    """(what probes learn from, what is measured); DataError for a bundle, a data set and an evaluation classifier that do not belong together."""
     fit = load(data, "train", card.dims, card.preprocessing)
-    if judge.card["data"]["train"]["files"] != fit.source["files"] or list(card.class_names) != list(fit.class_names):
-        raise DataError("bundle, data and judge must have the same classes, and the judge must come from these training pictures")
-    if tuple(judge.card["shape"]) != fit.pixels.shape[1:]:
-        raise DataError("the judge was trained on pictures of another size than the bundle's")
+    if eval_classifier.card["data"]["train"]["files"] != fit.source["files"] or list(card.class_names) != list(fit.class_names):
+        raise DataError(
+            "bundle, data and evaluation classifier must have the same classes, and the evaluation classifier must come from these training pictures"
+        )
+    if tuple(eval_classifier.card["shape"]) != fit.pixels.shape[1:]:
+        raise DataError("the evaluation classifier was trained on pictures of another size than the bundle's")
     if split == "test":
         held = load(data, "test", card.dims, card.preprocessing)
     else:
-        # the rows that both the judge and the model held back: a smaller cut lies inside a larger one
-        held_back = judge.card["config"]["validation_rows"]
+        # the rows that both the evaluation classifier and the model held back: a smaller cut lies inside a larger one
+        held_back = eval_classifier.card["config"]["validation_rows"]
         fit, held = split_validation_rows(fit, min(held_back, card.data.get("validation_rows", held_back)))
     if quick:
         rng = np.random.default_rng(seed)
@@ -137,7 +141,7 @@ def reading(m: Material) -> dict[str, float]:
     gap = image_metrics.mahalanobis_gap(m.held_codes.z_s.astype(np.float64), m.held.labels, m.prior.fit_means, m.prior.fit_scale_tril)
     return {
         "class_accuracy": float(right.mean()),
-        "judge_accuracy": float((m.judge.look(m.held.pixels)[0] == m.held.labels).mean()),
+        "eval_classifier_accuracy": float((m.eval_classifier.validate(m.held.pixels)[0] == m.held.labels).mean()),
         "reconstruction_psnr": float(image_metrics.psnr(error)),
         "reconstruction_ssim": float(image_metrics.ssim(m.held.pixels, drawn).mean()),
         "reconstruction_mse": error,
@@ -151,7 +155,7 @@ def swaps(m: Material) -> dict[str, float]:
     rng = m.rng(1)
     a, b = rng.integers(0, len(m.held), (2, m.pairs))
     swapped = m.model.swap(m.held.pixels[a], m.held.pixels[b])
-    seen, label_a, label_b = m.judge.look(swapped)[0], m.held.labels[a], m.held.labels[b]
+    seen, label_a, label_b = m.eval_classifier.validate(swapped)[0], m.held.labels[a], m.held.labels[b]
     kept, different = seen == label_a, label_a != label_b
     values = {
         "class_kept": float(kept.mean()),
@@ -172,17 +176,17 @@ def swaps(m: Material) -> dict[str, float]:
 
 def generation(m: Material) -> dict[str, float]:
     """As many pictures as are held out, of the same class mix, by both samplers, beside real ones."""
-    labels, (_, features) = m.held.labels, m.judge.look(m.held.pixels)
+    labels, (_, features) = m.held.labels, m.eval_classifier.validate(m.held.pixels)
     pixel_variance = image_metrics.within_class_variance(m.held.pixels, labels)
     feature_variance = image_metrics.within_class_variance(features, labels)
     others = m.rng(2).permutation(len(m.fit))[: len(m.held)]
     values = {
-        "frechet_real": image_metrics.frechet(m.judge.look(m.fit.pixels[others])[1], features),
+        "frechet_real": image_metrics.frechet(m.eval_classifier.validate(m.fit.pixels[others])[1], features),
         "intra_class_ssim_real": image_metrics.intra_class_ssim(m.held.pixels, labels, m.rng(3)),
     }
     for sampler, suffix in SAMPLERS:
         drawn = m.model.decode(*m.model.sample(labels, seed=m.seed, sampler=sampler))
-        seen, drawn_features = m.judge.look(drawn)
+        seen, drawn_features = m.eval_classifier.validate(drawn)
         values |= {
             f"class_consistency{suffix}": float((seen == labels).mean()),
             f"frechet{suffix}": image_metrics.frechet(drawn_features, features),

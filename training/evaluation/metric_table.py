@@ -46,12 +46,17 @@ class Bar:
 _PROBE = "accuracy of a fresh probe on z_u, standardised by the training codes, fitted to the training split: "
 _SWAP = "swaps G(z_s(a), z_u(b)) of random pairs "
 MEASURES = (
-    Measure("class_accuracy", "class accuracy", "argmax of the mixture posterior on z_s", "judge_accuracy"),
+    Measure("class_accuracy", "class accuracy", "argmax of the mixture posterior on z_s", "eval_classifier_accuracy"),
     Measure("leak_linear", "leak, linear", _PROBE + "logistic regression on the means", "chance"),
     Measure("leak_mlp", "leak, MLP 256-256", _PROBE + "MLP with early stopping on the means", "chance"),
     Measure("leak_mlp_512", "leak, MLP 512-512", _PROBE + "MLP of 25 epochs on the means", "chance"),
     Measure("leak_mlp_sampled", "leak, MLP on sampled z_u", _PROBE + "MLP 256-256 on one draw per picture", "chance"),
-    Measure("class_kept", "class kept, of the true class", "share of " + _SWAP + "that the judge gives the class of a", "judge_accuracy"),
+    Measure(
+        "class_kept",
+        "class kept, of the true class",
+        "share of " + _SWAP + "that the evaluation classifier gives the class of a",
+        "eval_classifier_accuracy",
+    ),
     Measure("class_kept_read", "class kept, of the class read", "the same against the class that the encoder read in a"),
     Measure("class_kept_different", "class kept, pairs of different classes", "the same over pairs of different classes"),
     Measure(
@@ -81,12 +86,21 @@ MEASURES = (
     Measure(
         "leak_mlp_mixed", "leak, MLP 256-256, random split", "the same probe on z_u where both splits are mixed and cut at random", "chance"
     ),
-    Measure("class_consistency", "class consistency", "share of generated pictures that the judge gives the asked class", "judge_accuracy"),
-    Measure("class_consistency_paper", "class consistency, paper's sampler", "the same with the learned Gaussians", "judge_accuracy"),
-    Measure("frechet", "Fréchet distance (judge)", "on the judge's features; not comparable with Inception FID", "frechet_real"),
+    Measure(
+        "class_consistency",
+        "class consistency",
+        "share of generated pictures that the evaluation classifier gives the asked class",
+        "eval_classifier_accuracy",
+    ),
+    Measure(
+        "class_consistency_paper", "class consistency, paper's sampler", "the same with the learned Gaussians", "eval_classifier_accuracy"
+    ),
+    Measure(
+        "frechet", "Fréchet distance (judge)", "on the evaluation classifier's features; not comparable with Inception FID", "frechet_real"
+    ),
     Measure("frechet_paper", "Fréchet distance (judge), paper's sampler", "the same with the learned Gaussians", "frechet_real"),
     Measure("pixel_variance_ratio", "pixel variance within class, ratio to real", "generated against real pictures", "one"),
-    Measure("feature_variance_ratio", "feature variance within class, ratio to real", "on the judge's features", "one"),
+    Measure("feature_variance_ratio", "feature variance within class, ratio to real", "on the evaluation classifier's features", "one"),
     Measure("intra_class_ssim", "SSIM of pairs within a class", "generated; lower is more varied", "intra_class_ssim_real"),
     Measure("reconstruction_psnr", "reconstruction PSNR, dB", "of the mean square error over the split", decimals=1),
     Measure("reconstruction_ssim", "reconstruction SSIM", "11 pixel Gaussian window, mean over pictures", "one"),
@@ -186,7 +200,8 @@ def lines(evaluations: Sequence[Mapping[str, Any]]) -> list[Line]:
     Raises ValueError for none, or for evaluations with different data, split or judge: their figures are not comparable.
     """
     if not evaluations or any(
-        (e["data"], e["split"], e["judge"]["hash"]) != (evaluations[0]["data"], evaluations[0]["split"], evaluations[0]["judge"]["hash"])
+        (e["data"], e["split"], e["eval_classifier"]["hash"])
+        != (evaluations[0]["data"], evaluations[0]["split"], evaluations[0]["eval_classifier"]["hash"])
         for e in evaluations
     ):
         raise ValueError("evaluations are comparable only on the same data, split and judge")
@@ -218,8 +233,11 @@ def table(evaluations: Mapping[str, Mapping[str, Any]], seeds: Sequence[Mapping[
             cells[1:1] = _spread([line.values[0], *line.values[len(runs) :]], line)
         bars = ("" if bar is None else str(bar) for bar in (line.bar, line.stretch))
         text.append(_row(line.measure.title, _cell(line.real, line.measure, None), *cells, *bars))
-    judge, rows = runs[0]["judge"], runs[0]["rows"]["held"]
-    text += ["", f"{runs[0]['split']} split, {rows} pictures; judge {judge['hash'][:8]} is right in {judge['accuracy']:.3f} of them."]
+    eval_classifier, rows = runs[0]["eval_classifier"], runs[0]["rows"]["held"]
+    text += [
+        "",
+        f"{runs[0]['split']} split, {rows} pictures; judge {eval_classifier['hash'][:8]} is right in {eval_classifier['accuracy']:.3f} of them.",
+    ]
     return "\n".join(text) + "\n"
 
 

@@ -83,7 +83,7 @@ def configure(variant: Variant, base: Config, scale: float, whole: Sequence[str]
     for name in variant.drop:
         if name not in {stage.name for stage in config.stage}:
             raise ConfigError(f"variant {variant.name!r}: there is no stage {name!r} to drop")
-    losses = {term for stage in config.stage for update in stage.update for terms in update.move.values() for term in terms}
+    losses = {term for stage in config.stage for update in stage.update for terms in update.train.values() for term in terms}
     for pattern in variant.without:
         if not any(fnmatch(loss, pattern) for loss in losses):
             raise ConfigError(f"variant {variant.name!r}: there is no loss {pattern!r} to leave out")
@@ -93,7 +93,7 @@ def configure(variant: Variant, base: Config, scale: float, whole: Sequence[str]
     factor = decoder_steps(base) / decoder_steps(config)
     even = math.isclose(factor, 1)  # a stage that does not change can be shared
     scales = (1.0 if stage.name in whole else scale for stage in config.stage)
-    factors = (1.0 if even or "decoder" not in stage.moved else factor for stage in config.stage)
+    factors = (1.0 if even or "decoder" not in stage.trained else factor for stage in config.stage)
     return replace(config, stage=tuple(map(_longer, config.stage, scales, factors)))
 
 
@@ -104,7 +104,7 @@ def decoder_steps(config: Config) -> float:
 
 def decoder_updates(stage: Stage) -> int:
     """Steps that G takes in one step of the stage."""
-    return sum(update.repeat for update in stage.update if "decoder" in update.move)
+    return sum(update.repeat for update in stage.update if "decoder" in update.train)
 
 
 def _longer(stage: Stage, scale: float, factor: float) -> Stage:
@@ -119,8 +119,8 @@ def _of_preset(name: str, base: Config) -> Config:
 
 
 def _without(stage: Stage, losses: Sequence[str]) -> Stage:
-    updates = (replace(update, move=_kept(update.move, losses)) for update in stage.update)
-    return replace(stage, update=tuple(update for update in updates if update.move))
+    updates = (replace(update, train=_kept(update.train, losses)) for update in stage.update)
+    return replace(stage, update=tuple(update for update in updates if update.train))
 
 
 def _kept(move: Mapping[str, Mapping[str, float]], losses: Sequence[str]) -> dict[str, dict[str, float]]:

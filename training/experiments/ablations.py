@@ -1,7 +1,7 @@
 """`twofold-train reproduce`: trains, exports and measures every row of ablations.toml, and lays them side by side in one table.
 
 What is there already is kept: a run that was cut goes on, a bundle is not exported twice, and a row is measured once. Puts loop.py,
-export.py, evaluate.py and judge.py together; what a row is stands in variants.py.
+export.py, evaluate.py and eval_classifier.py together; what a row is stands in variants.py.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ WITHOUT_E_U = ("reading", "generation")  # the stages of a measurement that do n
 
 
 @dataclass(frozen=True)
-class Order:
+class AblationOptions:
     """What a person asks of the table."""
 
     data: Path
     out: Path
-    judge: Path
+    eval_classifier: Path
     base: Config
     plan: Plan
     rows: tuple[str, ...] = ()  # none: all
@@ -56,7 +56,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Made:
+class AblationResult:
     """A row with a run of its own: steps that G took, core seconds of the training (those of shared stages too), and its evaluation.
 
     `style` says whether there is an E_u that some stage trained.
@@ -69,18 +69,18 @@ class Made:
     evaluation: Mapping[str, Any]
 
 
-def reproduce(order: Order, say: Callable[[str], object]) -> str:
+def reproduce(order: AblationOptions, say: Callable[[str], object]) -> str:
     """Make every row that is missing, write table.md and table.json into `order.out` after each, and return the table.
 
     Raises what training, export and evaluation do; CheckpointError where the folder holds rows of another configuration or scale.
     """
     variants = order.plan.chosen(order.rows)
     configs = {v.name: configure(v, order.base, order.plan.scale, order.plan.whole) for v in order.plan.variant if not v.like}
-    if not (order.judge / eval_classifier.CARD).exists():
-        say("judge")
-        eval_classifier.train_judge(order.data, order.judge, log=say, like=order.base.data)
+    if not (order.eval_classifier / eval_classifier.CARD).exists():
+        say("eval_classifier")
+        eval_classifier.train_eval_classifier(order.data, order.eval_classifier, log=say, like=order.base.data)
     pictures = load_for(order.base.data, order.data)  # the same for all rows
-    made: dict[str, Made] = {}
+    made: dict[str, AblationResult] = {}
     text = ""
     for variant in variants:
         if not variant.like:
@@ -94,7 +94,9 @@ def reproduce(order: Order, say: Callable[[str], object]) -> str:
 # --------------------------------------------------------------------------------------------------------------- one row
 
 
-def _make(order: Order, config: Config, pictures: tuple[Pictures, Pictures], others: list[Config], say: Callable[[str], object]) -> Made:
+def _make(
+    order: AblationOptions, config: Config, pictures: tuple[Pictures, Pictures], others: list[Config], say: Callable[[str], object]
+) -> AblationResult:
     """Train, export and measure, as far as it has not been done; `others` are the configurations of all rows, made or not."""
     run = order.out / config.name
     progress = ProgressLine()
@@ -106,9 +108,9 @@ def _make(order: Order, config: Config, pictures: tuple[Pictures, Pictures], oth
     bundle = run / "bundle"
     if not (bundle / CARD).exists():
         export_run(run, order.data, bundle)
-    style = any("encoder_u" in stage.moved for stage in config.stage)
+    style = any("encoder_u" in stage.trained for stage in config.stage)
     steps = sum(trainer.steps(stage) * decoder_updates(stage) for stage in config.stage)
-    return Made(config, steps, trainer.core_seconds, style, _measure(order, run, bundle, style, say))
+    return AblationResult(config, steps, trainer.core_seconds, style, _measure(order, run, bundle, style, say))
 
 
 def start_of(out: Path, config: Config, others: list[Config]) -> Path | None:
@@ -118,19 +120,19 @@ def start_of(out: Path, config: Config, others: list[Config]) -> Path | None:
     return max(trained, key=shared.__getitem__, default=None)
 
 
-def _measure(order: Order, run: Path, bundle: Path, style: bool, say: Callable[[str], object]) -> dict[str, Any]:
+def _measure(order: AblationOptions, run: Path, bundle: Path, style: bool, say: Callable[[str], object]) -> dict[str, Any]:
     """The evaluation of a bundle: that of an earlier call, if it is of the same model, judge and pictures."""
     out = run / f"{order.split}.json"
-    wanted = (read_card(bundle).model_hash, eval_classifier.load_judge(order.judge).hash, order.quick)
+    wanted = (read_card(bundle).model_hash, eval_classifier.load_eval_classifier(order.eval_classifier).hash, order.quick)
     if out.exists():
         found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-        if (found["bundle"]["model_hash"], found["judge"]["hash"], found["quick"]) == wanted:
+        if (found["bundle"]["model_hash"], found["eval_classifier"]["hash"], found["quick"]) == wanted:
             return found
     stages = None if style else WITHOUT_E_U
-    return evaluate(bundle, order.data, order.judge, out, order.split, order.quick, log=say, stages=stages)
+    return evaluate(bundle, order.data, order.eval_classifier, out, order.split, order.quick, log=say, stages=stages)
 
 
-def _row(variant: Variant, made: Made) -> dict[str, Any]:
+def _row(variant: Variant, made: AblationResult) -> dict[str, Any]:
     """What the table says of a variant, as plain JSON; None for what it has no figure of."""
     values: dict[str, float | None] = {}
     for key in COLUMNS:
@@ -151,7 +153,7 @@ def _row(variant: Variant, made: Made) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------- the table
 
 
-def _write(order: Order, rows: list[dict[str, Any]], evaluations: list[Mapping[str, Any]]) -> str:
+def _write(order: AblationOptions, rows: list[dict[str, Any]], evaluations: list[Mapping[str, Any]]) -> str:
     """Both files; what real pictures get is the same in every evaluation that has it. Returns the table."""
     known = {"one": 1.0} | {key: value for one in evaluations for key, value in one["values"].items()}
     real = {m.key: known.get(m.real or "") for m in MEASURES if m.key in COLUMNS}
@@ -164,7 +166,7 @@ def _write(order: Order, rows: list[dict[str, Any]], evaluations: list[Mapping[s
         "quick": order.quick,
         "rows_held": evaluation["rows"]["held"],
         "data": evaluation["data"],
-        "judge": evaluation["judge"],
+        "eval_classifier": evaluation["eval_classifier"],
         "real": real,
         "rows": rows,
     }
@@ -193,7 +195,7 @@ def table(facts: Mapping[str, Any]) -> str:
 
 
 def _foot(facts: Mapping[str, Any]) -> str:
-    split, scale, judged = facts["split"], facts["scale"], facts["judge"]
+    split, scale, judged = facts["split"], facts["scale"], facts["eval_classifier"]
     quick = " (a sample: no figures)" if facts["quick"] else ""
     whole = f" (all of them in the stage {' and '.join(facts['whole'])})" if facts["whole"] and scale != 1 else ""
     return (

@@ -18,7 +18,7 @@ from twofold.training.config.schema import Config, ConfigError, DataConfig, from
 from twofold.training.data.dataset import Pictures, load_for, nearest_size
 from twofold.training.data.summary import find_test_split, survey
 from twofold.training.experiments.profile import STEPS, Rehearsal, clock, rehearse
-from twofold.training.trainer.trainer import LOOKS
+from twofold.training.trainer.trainer import VALIDATIONS
 
 LOOKED_AT = 500  # pictures that decide background and grey or RGB
 ALMOST = 12  # levels: a border this near to black or white is black or white
@@ -27,7 +27,7 @@ FEW_EPOCHS = 3.0  # of the codes: fewer make a poor model
 
 
 @dataclass(frozen=True)
-class Wish:
+class AutoConfigOptions:
     """What a person asks of the configuration."""
 
     data: Path
@@ -36,7 +36,7 @@ class Wish:
     size: int = 0  # pixels a side; 0: as the pictures are
 
 
-def init(wish: Wish, say: Callable[[str], object], steps: int = STEPS) -> Config:
+def init(wish: AutoConfigOptions, say: Callable[[str], object], steps: int = STEPS) -> Config:
     """Write `wish.out` and say what was found. Raises DataError; ConfigError if the file is there already."""
     if wish.out.exists():
         raise ConfigError(f"{wish.out.name} is there already: give another --out, or remove it")
@@ -63,27 +63,27 @@ def init(wish: Wish, say: Callable[[str], object], steps: int = STEPS) -> Config
     return config
 
 
-def _facts(train: Pictures, data: DataConfig) -> recipe_template.Facts:
+def _facts(train: Pictures, data: DataConfig) -> recipe_template.DatasetFacts:
     _, height, width, channels = train.pixels.shape
     counts = np.bincount(train.labels, minlength=len(train.class_names))
     name = str(train.source["name"]).rpartition("/")[2]
-    return recipe_template.Facts(name, height, width, channels, data.background, len(counts), len(train), int(counts.min()))
+    return recipe_template.DatasetFacts(name, height, width, channels, data.background, len(counts), len(train), int(counts.min()))
 
 
-def _config(facts: recipe_template.Facts, epochs: dict[str, float]) -> Config:
+def _config(facts: recipe_template.DatasetFacts, epochs: dict[str, float]) -> Config:
     return from_dict(tomllib.loads(recipe_template.text(facts, epochs, "")))
 
 
-def lengths(facts: recipe_template.Facts, trial: Config, measured: Rehearsal, budget_s: float) -> dict[str, float]:
+def lengths(facts: recipe_template.DatasetFacts, trial: Config, measured: Rehearsal, budget_s: float) -> dict[str, float]:
     """Epochs of each stage: first as if looks cost nothing, then with the looks that so many epochs would take."""
     epoch_s = {stage.name: facts.rows / stage.batch * s for stage, s in zip(trial.stage, measured.step_s, strict=True)}
     once_s = measured.once_s(trial, facts.rows)
     most = recipe_template.lengths(facts, recipe_template.Cost(epoch_s, once_s), budget_s)
-    looks = sum(min(math.ceil(epochs), LOOKS) for epochs in most.values())
+    looks = sum(min(math.ceil(epochs), VALIDATIONS) for epochs in most.values())
     return recipe_template.lengths(facts, recipe_template.Cost(epoch_s, once_s + looks * measured.look_s), budget_s)
 
 
-def _shape(wish: Wish) -> DataConfig:
+def _shape(wish: AutoConfigOptions) -> DataConfig:
     """Size, channels and background as the pictures suggest: grey if no picture has any colour, the median of the borders."""
     if wish.size and nearest_size(wish.size, wish.size) != (wish.size, wish.size):
         raise ConfigError(f"size must be 4 to 7 times a power of two, up to 128: try {nearest_size(wish.size, wish.size)[0]}")

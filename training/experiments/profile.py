@@ -20,8 +20,8 @@ from twofold.training.data.dataset import Pictures
 from twofold.training.trainer.batches import batches
 from twofold.training.trainer.calibration import ACTIONS, Codes, encode
 from twofold.training.trainer.step import check_terms, make_optimizers, set_modes, step
-from twofold.training.trainer.trainer import LOOKS, build
-from twofold.training.trainer.validation import look, picture
+from twofold.training.trainer.trainer import VALIDATIONS, build
+from twofold.training.trainer.validation import picture, validate
 
 STEPS = 20
 WARM_UP = 3  # steps that choose kernels and fill caches
@@ -40,7 +40,7 @@ class Rehearsal:
     def stage_s(self, config: Config, rows: int) -> tuple[float, ...]:
         """Seconds of each stage over so many training pictures, looks included."""
         return tuple(
-            stage.epochs * rows / stage.batch * s + min(math.ceil(stage.epochs), LOOKS) * self.look_s
+            stage.epochs * rows / stage.batch * s + min(math.ceil(stage.epochs), VALIDATIONS) * self.look_s
             for stage, s in zip(config.stage, self.step_s, strict=True)
         )
 
@@ -70,7 +70,7 @@ def rehearse(config: Config, train: Pictures, validation: Pictures, steps: int =
         step_s.append(_stage(model, config, number, sample, codes, steps))
         _act(model, stage.after, sample)
     since = time.monotonic()
-    look(model, validation)
+    validate(model, validation)
     picture(model, validation)
     look_s = time.monotonic() - since
     unit = 1 if sys.platform == "darwin" else 1024
@@ -107,7 +107,7 @@ def _stage(model: VaeGan, config: Config, number: int, sample: Pictures, codes: 
 
 def _plain(stage: Stage) -> bool:
     """Whether the codes of frozen encoders can be computed once: the pictures are not augmented."""
-    return not stage.augments and not {"encoder_s", "encoder_u"} <= stage.moved
+    return not stage.augments and not {"encoder_s", "encoder_u"} <= stage.trained
 
 
 def _act(model: VaeGan, actions: tuple[str, ...], sample: Pictures) -> None:

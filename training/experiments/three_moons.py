@@ -79,7 +79,7 @@ def _posterior(found: Tensor) -> DiagonalGaussian:
     return DiagonalGaussian(mean, log_var.clamp(-8, 4))
 
 
-class ToyCritic(nn.Module):
+class ToyDiscriminator(nn.Module):
     """D(x, y) on points [B, 2]: the projection discriminator of `model/discriminators.py` without its convolutions."""
 
     def __init__(self, width: int = 64) -> None:
@@ -112,18 +112,18 @@ def _move(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 class Opponents:
-    """The game that both methods play: the critic against reconstructions and samples."""
+    """The game that both methods play: the discriminator against reconstructions and samples."""
 
     def __init__(self) -> None:
-        self.critic = ToyCritic()
-        self.optimizer = _adam(self.critic)
+        self.discriminator = ToyDiscriminator()
+        self.optimizer = _adam(self.discriminator)
 
     def fool(self, *fakes: Tensor, label: Tensor) -> Tensor:
-        return ADVERSARIAL * torch.stack([losses.generator_loss(self.critic(fake, label)) for fake in fakes]).mean()
+        return ADVERSARIAL * torch.stack([losses.generator_loss(self.discriminator(fake, label)) for fake in fakes]).mean()
 
     def learn(self, x: Tensor, *fakes: Tensor, label: Tensor) -> None:
-        caught = torch.stack([losses.critic_fake_loss(self.critic(fake.detach(), label)) for fake in fakes]).mean()
-        _move(self.optimizer, losses.critic_real_loss(self.critic(x, label)) + caught)
+        caught = torch.stack([losses.discriminator_fake_loss(self.discriminator(fake.detach(), label)) for fake in fakes]).mean()
+        _move(self.optimizer, losses.discriminator_real_loss(self.discriminator(x, label)) + caught)
 
 
 class Ours:
@@ -138,14 +138,14 @@ class Ours:
 
     def step(self, x: Tensor, label: Tensor) -> None:
         z_s = self.encoder_s(x)
-        mixture = losses.class_loss(self.prior.logits(z_s), label) + 0.1 * losses.anchor_loss(self.prior.log_vars)
+        mixture = losses.class_loss(self.prior.logits(z_s), label) + 0.1 * losses.log_var_regularizer(self.prior.log_vars)
         _move(self.for_class, mixture + 0.1 / DIM_S * losses.likelihood_loss(self.prior.log_prob(z_s, label)))
         with torch.no_grad():
             noisy = z_s + (0.5 * self.prior.log_vars[label]).exp() * torch.randn_like(z_s)
             z_s_new, e_new = self.prior.sample(label), self.flow.inverse(torch.randn(len(x), DIM_U), label)
         q = _posterior(self.encoder_u(x))
         fakes = self.generator(torch.cat([noisy, q.sample()], 1)), self.generator(torch.cat([z_s_new, e_new], 1))
-        codes = RECON * losses.recon_sse(x, fakes[0]) + losses.kl_sum(q) + losses.dependence(q.mean, label)
+        codes = RECON * losses.recon_sse(x, fakes[0]) + losses.kl_sum(q) + losses.cka_penalty(q.mean, label)
         _move(self.for_style, codes + self.game.fool(*fakes, label=label))
         self.game.learn(x, *fakes, label=label)
         _move(self.for_flow, losses.flow_nll(*self.flow(DiagonalGaussian(q.mean.detach(), q.log_var.detach()).sample(), label)))

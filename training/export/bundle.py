@@ -265,7 +265,7 @@ def _check_same_data(run: Path, described: dict[str, Any]) -> None:
 def _copy(model: VaeGan) -> VaeGan:
     """Evaluation-mode twin with BatchNorm folded; the model itself stays as it is. The opponents are left behind."""
     twin = copy.copy(model)
-    twin._modules = {name: copy.deepcopy(part) for name, part in model._modules.items() if name not in ("critic", "classifier")}
+    twin._modules = {name: copy.deepcopy(part) for name, part in model._modules.items() if name not in ("discriminator", "classifier")}
     twin = twin.eval().requires_grad_(False)
     fold_batch_norm(twin)
     return twin
@@ -286,12 +286,12 @@ def _steady_first(model: VaeGan, held: Pictures) -> Pictures:
 
     Codes are compared on the first pictures: with torch here, with the golden rows on another machine.
     """
-    grain = model.encoder_u.grain
-    if grain is None or not grain.any():
+    style_step = model.encoder_u.style_step
+    if style_step is None or not style_step.any():
         return held
     pieces = (held.pixels[i : i + PIECE] for i in range(0, len(held), PIECE))
-    places = torch.cat([model.encoder_u.fine(to_tensor(piece)).mean for piece in pieces]) / grain.clamp_min(1e-12)
-    depth = torch.where(grain > 0, (places - places.floor() - 0.5).abs(), 0.5).min(1).values
+    places = torch.cat([model.encoder_u.fine(to_tensor(piece)).mean for piece in pieces]) / style_step.clamp_min(1e-12)
+    depth = torch.where(style_step > 0, (places - places.floor() - 0.5).abs(), 0.5).min(1).values
     return held.take(torch.argsort((depth < STEADY).int(), stable=True).numpy())
 
 

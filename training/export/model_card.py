@@ -7,7 +7,7 @@ import re
 
 from twofold.model.contract import Card
 
-UNMEASURED = "Not measured yet: `twofold-train evaluate BUNDLE --data DATA --judge JUDGE --record` puts the figures here.\n"
+UNMEASURED = "Not measured yet: `twofold-train evaluate BUNDLE --data DATA --eval-classifier JUDGE --record` puts the figures here.\n"
 
 
 def model_card(card: Card, figures: str = "") -> str:

@@ -43,7 +43,7 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "Does a swap carry the style over?",
         "1: what the swap looks like follows the style source. 0: it does not. With the class source it should be near 0.",
         (
-            *(f"{name}_{way}" for name in ("brightness", "slant", "stroke_width") for way in ("moved", "from_class")),
+            *(f"{name}_{way}" for name in ("brightness", "slant", "stroke_width") for way in ("trained", "from_class")),
             "style_kept_retrieval",
             "style_kept_r",
         ),
@@ -78,7 +78,12 @@ HEADLINES = (
 )
 
 # what the column "compare with" holds, by the name of its value
-REAL_WORDS = {"chance": "chance", "judge_accuracy": "judge on real", "inpainting_psnr_mean": "mean fill", "one": "ideal"}
+REAL_WORDS = {
+    "chance": "chance",
+    "eval_classifier_accuracy": "evaluation classifier on real",
+    "inpainting_psnr_mean": "mean fill",
+    "one": "ideal",
+}
 
 PARTS = {
     "encoder_s": "class encoder",
@@ -86,39 +91,39 @@ PARTS = {
     "decoder": "decoder",
     "prior": "middle and spread of the classes",
     "flow": "flow, which frees the style of the class",
-    "critic": "critic, which tells drawn from real",
+    "discriminator": "discriminator, which tells drawn from real",
     "classifier": "classifier that looks for the class in the style",
 }
 
 TERMS = {
     "class": "reading the class right",
     "likelihood": "class codes lie close to the middle of their class",
-    "anchor": "classes neither shrink nor grow without end",
+    "log_var_regularizer": "classes neither shrink nor grow without end",
     "recon_sse": "difference between a picture and its reconstruction",
     "recon_mse": "difference between a picture and its reconstruction",
     "kl_sum": "how much the style code tells, in nats",
     "kl_mean": "how much the style code tells, in nats per number",
-    "dependence": "how much the style code depends on the class",
-    "leak": "what the latent classifier still reads in the style",
-    "leak_classifier": "error of the classifier that looks for the class in the style",
+    "cka_penalty": "how much the style code depends on the class",
+    "latent_adversary": "what the latent classifier still reads in the style",
+    "latent_classifier": "error of the classifier that looks for the class in the style",
     "flow_nll": "how far the style code is from plain noise",
     "flow_transport": "how far the flow carries a style code",
     "cycle_class": "the class is read again from what was drawn",
-    "cycle_class_code": "the class code is read again from what was drawn",
-    "cycle_style": "the style is read again from what was drawn",
-    "cycle_recon": "difference between a picture and what is left of it after its style was lent to another class and given back",
-    "critic_real": "the critic takes real pictures for drawn ones",
-    "critic_rec": "the critic takes reconstructions for real",
-    "critic_swap": "the critic takes swaps for real",
-    "critic_smp": "the critic takes new pictures for real",
-    "gen_rec": "reconstructions that the critic finds out",
-    "gen_swap": "swaps that the critic finds out",
-    "gen_smp": "new pictures that the critic finds out",
+    "latent_regression_s": "the class code is read again from what was drawn",
+    "latent_regression_u": "the style is read again from what was drawn",
+    "cycle_consistency": "difference between a picture and what is left of it after its style was lent to another class and given back",
+    "discriminator_real": "the discriminator takes real pictures for drawn ones",
+    "discriminator_rec": "the discriminator takes reconstructions for real",
+    "discriminator_swap": "the discriminator takes swaps for real",
+    "discriminator_smp": "the discriminator takes new pictures for real",
+    "gen_rec": "reconstructions that the discriminator finds out",
+    "gen_swap": "swaps that the discriminator finds out",
+    "gen_smp": "new pictures that the discriminator finds out",
 }
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class ModelSection:
     """One model on the page. `facts` is what report.json says of it; `log` are the lines of log.jsonl ([] where there is none)."""
 
     facts: Mapping[str, Any]
@@ -133,7 +138,7 @@ class Exhibit:
     log: Sequence[Mapping[str, Any]]
 
 
-def render(exhibits: Sequence[Exhibit], lines: Sequence[Line], baselines: Sequence[Mapping[str, Any]]) -> str:
+def render(exhibits: Sequence[ModelSection], lines: Sequence[Line], baselines: Sequence[Mapping[str, Any]]) -> str:
     """The page. `lines` hold a value per exhibit and then one per baseline, whose evaluation.json `baselines` are."""
     room = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     room.filters |= {"uri": uri, "pretty": _pretty, "bar": lambda bar: str(bar).replace(">=", "≥").replace("<=", "≤")}
@@ -192,7 +197,7 @@ def _headlines(lines: Sequence[Line], models: int) -> list[tuple[Line, str]]:
     return [(by_key[key], text) for key, text in HEADLINES if key in by_key]
 
 
-def _clouds(e: Exhibit) -> list[tuple[str, float, str]]:
+def _clouds(e: ModelSection) -> list[tuple[str, float, str]]:
     """(which code, share of its variance shown, the dots) for the class code and the style code."""
     rows = e.scene.some(7)
     labels, names = e.scene.held.labels[rows], e.scene.names
@@ -203,7 +208,7 @@ def _clouds(e: Exhibit) -> list[tuple[str, float, str]]:
     return found
 
 
-def _confused(e: Exhibit, count: int = 5) -> list[tuple[str, str, int, float]]:
+def _confused(e: ModelSection, count: int = 5) -> list[tuple[str, str, int, float]]:
     """The commonest mistakes: (real class, read as, how often, share of the real class)."""
     counts: NDArray[np.int64] = np.array(e.facts["confusion"])
     wrong = Counter({(i, j): int(counts[i, j]) for i, j in np.argwhere(counts) if i != j})

@@ -18,7 +18,7 @@ from twofold.model import contract
 from twofold.model.contract import Card, ContractError
 from twofold.training.data.dataset import DataError
 from twofold.training.evaluation import metric_table
-from twofold.training.evaluation.eval_classifier import load_judge
+from twofold.training.evaluation.eval_classifier import load_eval_classifier
 from twofold.training.evaluation.evaluate import evaluate, open_model, pictures
 from twofold.training.evaluation.metric_table import Line
 from twofold.training.reporting import html, sections
@@ -62,7 +62,7 @@ def default_out(found: Sequence[Subject]) -> Path:
 def report(
     found: Sequence[Subject],
     data: Path,
-    judge: Path,
+    eval_classifier: Path,
     out: Path,
     beside: Sequence[Path] = (),
     log: Callable[[str], object] = print,
@@ -75,14 +75,14 @@ def report(
     for each in found:
         if not each.evaluation.exists():
             log(f"{each.folder.name}: not measured yet, so measuring it first")
-            evaluate(each.bundle, data, judge, each.evaluation, log=log)
+            evaluate(each.bundle, data, eval_classifier, each.evaluation, log=log)
     baselines = [json.loads(path.read_text(encoding="utf-8")) for path in beside]
     evaluations = [json.loads(each.evaluation.read_text(encoding="utf-8")) for each in found]
     lines = metric_table.lines([*evaluations, *baselines])
     exhibits = []
     for each, evaluation in zip(found, evaluations, strict=True):
         log(f"{each.folder.name}: drawing pictures")
-        exhibits.append(exhibit(each, evaluation, data, judge))
+        exhibits.append(exhibit(each, evaluation, data, eval_classifier))
     figures = {
         "models": [e.facts for e in exhibits],
         "measures": [_figures(line, len(exhibits)) for line in lines],
@@ -94,12 +94,12 @@ def report(
     return out / PAGE
 
 
-def exhibit(each: Subject, evaluation: dict[str, Any], data: Path, judge: Path) -> html.Exhibit:
+def exhibit(each: Subject, evaluation: dict[str, Any], data: Path, eval_classifier: Path) -> html.ModelSection:
     """Draw and judge all that the page shows of one model. Raises ContractError when the evaluation is of another model."""
-    card, seer = contract.open_bundle(each.bundle).card, load_judge(judge)
+    card, seer = contract.open_bundle(each.bundle).card, load_eval_classifier(eval_classifier)
     if evaluation["bundle"]["model_hash"] != card.model_hash:
         raise ContractError(f"{each.evaluation.name} is the evaluation of another model: measure this one with `twofold-train evaluate`")
-    if evaluation["judge"]["hash"] != seer.hash:
+    if evaluation["eval_classifier"]["hash"] != seer.hash:
         raise DataError(f"{each.evaluation.name} was made with another judge")
     fit, held = pictures(data, evaluation["split"], card, seer)
     model = open_model(each.bundle)
@@ -112,7 +112,7 @@ def exhibit(each: Subject, evaluation: dict[str, Any], data: Path, judge: Path) 
         "swap_matrix_kept": swaps.kept,
         "lost_swaps": share,
     }
-    return html.Exhibit(
+    return html.ModelSection(
         facts=_facts(each, card, evaluation) | shown,
         scene=scene,
         samples=samples,

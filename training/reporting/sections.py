@@ -1,7 +1,7 @@
 """What a report shows of a model: pictures with a caption each, drawn and judged; nothing of how a page looks.
 
 Every room of the gallery is a pure function of a `Scene` with its own stream of random numbers, so that two models that are shown
-the same data set are shown the same pictures. Knows the served model and the judge.
+the same data set are shown the same pictures. Knows the served model and the evaluation classifier.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from twofold.model.contract import Floats, Pixels
 from twofold.training.data.dataset import Pictures
-from twofold.training.evaluation.eval_classifier import Judge
+from twofold.training.evaluation.eval_classifier import EvalClassifier
 from twofold.training.metrics import image_metrics, inpainting
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ FRAMES = 9
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of the page. `bad` marks that the judge sees another class than was asked for."""
+    """One picture of the page. `bad` marks that the evaluation classifier sees another class than was asked for."""
 
     pixels: Pixels  # [H, W, C]
     alt: str
@@ -45,7 +45,7 @@ Strip = tuple[Picture, ...]
 
 
 @dataclass(frozen=True)
-class Row:
+class ImageRow:
     """A titled row of pictures."""
 
     title: str
@@ -55,9 +55,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows under a head of pictures (none: no head), and the share of pictures whose class the judge confirms (None: not asked)."""
+    """Rows under a head of pictures (none: no head), and the share of pictures whose class the evaluation classifier confirms (None: not asked)."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ImageRow, ...]
     head: Strip = ()
     kept: float | None = None
 
@@ -73,10 +73,10 @@ class Path:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that the rooms read: a model, a judge, held-out pictures and their codes, and the mean training picture [H, W, C]."""
+    """All that the rooms read: a model, an evaluation classifier, held-out pictures and their codes, and the mean training picture [H, W, C]."""
 
     model: Arrays
-    judge: Judge
+    eval_classifier: EvalClassifier
     held: Pictures
     codes: Encoded
     mean: Pixels
@@ -104,11 +104,11 @@ def samples(scene: Scene) -> Grid:
     rows, kept = [], []
     for label in shown:
         drawn = scene.model.decode(*scene.model.sample(np.full(STYLES, label), seed=scene.seed))
-        seen = scene.judge.look(drawn)[0]
+        seen = scene.eval_classifier.validate(drawn)[0]
         strip = tuple(
             _verdict(scene, picture, int(label), int(s), f"style {i + 1}") for i, (picture, s) in enumerate(zip(drawn, seen, strict=True))
         )
-        rows.append(Row(scene.names[label], strip))
+        rows.append(ImageRow(scene.names[label], strip))
         kept.append(seen == label)
     return Grid(tuple(rows), kept=float(np.mean(kept)))
 
@@ -121,17 +121,17 @@ def swap_matrix(scene: Scene) -> Grid:
     count = len(chosen)
     a, b = np.repeat(chosen, count), np.tile(chosen, count)
     drawn = scene.model.swap(scene.held.pixels[a], scene.held.pixels[b])
-    seen = scene.judge.look(drawn)[0]
+    seen = scene.eval_classifier.validate(drawn)[0]
     cells = [_verdict(scene, drawn[i], int(labels[a[i]]), int(seen[i]), f"the style of column {i % count + 1}") for i in range(len(drawn))]
     heads = tuple(scene.real(int(row)) for row in chosen)
-    rows = tuple(Row(head.caption, tuple(cells[i * count : (i + 1) * count]), head) for i, head in enumerate(heads))
+    rows = tuple(ImageRow(head.caption, tuple(cells[i * count : (i + 1) * count]), head) for i, head in enumerate(heads))
     return Grid(rows, heads, float((seen == labels[a]).mean()))
 
 
 def _verdict(scene: Scene, picture: Pixels, asked: int, seen: int, what: str) -> Picture:
-    """A drawn picture; where the judge sees another class than was asked for, its name is the caption."""
+    """A drawn picture; where the evaluation classifier sees another class than was asked for, its name is the caption."""
     good, name = asked == seen, scene.names[seen]
-    alt = f"{scene.names[asked]} in {what}; the judge sees {'the same' if good else name}"
+    alt = f"{scene.names[asked]} in {what}; the evaluation classifier sees {'the same' if good else name}"
     return Picture(picture, alt, "" if good else name, not good)
 
 
@@ -145,9 +145,9 @@ def reconstructions(scene: Scene) -> Grid:
     middle = (len(rows) - count) // 2
     found = []
     for title, at in (("best", order[:count]), ("middle", order[middle : middle + count]), ("worst", order[len(order) - count :])):
-        found.append(Row(f"{title}: real", tuple(scene.real(int(row)) for row in rows[at])))
+        found.append(ImageRow(f"{title}: real", tuple(scene.real(int(row)) for row in rows[at])))
         again = (Picture(drawn[i], f"drawn again, {decibels[i]:.1f} dB", f"{decibels[i]:.1f} dB") for i in at)
-        found.append(Row(f"{title}: drawn again", tuple(again)))
+        found.append(ImageRow(f"{title}: drawn again", tuple(again)))
     return Grid(tuple(found))
 
 
@@ -199,24 +199,24 @@ def holes(scene: Scene) -> Grid:
     captions = [scene.names[label] for label in scene.held.labels[rows]]
     return Grid(
         tuple(
-            Row(title, tuple(Picture(p, f"{name}, {title}", name) for p, name in zip(pixels, captions, strict=True)))
+            ImageRow(title, tuple(Picture(p, f"{name}, {title}", name) for p, name in zip(pixels, captions, strict=True)))
             for title, pixels in strips.items()
         )
     )
 
 
 def lost_swaps(scene: Scene) -> tuple[Grid, float]:
-    """Swaps of random pairs that the judge gives another class than the class source, and how many of all (0..1) they are."""
+    """Swaps of random pairs that the evaluation classifier gives another class than the class source, and how many of all (0..1) they are."""
     rng, labels = scene.rng(6), scene.held.labels
     a, b = rng.integers(0, len(labels), (2, ROWS))
     drawn = scene.model.decode(scene.codes.z_s[a], scene.codes.z_u_mean[b])
-    seen = scene.judge.look(drawn)[0]
+    seen = scene.eval_classifier.validate(drawn)[0]
     lost = np.flatnonzero(seen != labels[a])
     shown = lost[:SHOWN]
     rows = (
-        Row("class from", tuple(scene.real(int(a[i])) for i in shown)),
-        Row("style from", tuple(scene.real(int(b[i])) for i in shown)),
-        Row("the swap", tuple(_verdict(scene, drawn[i], int(labels[a[i]]), int(seen[i]), "another style") for i in shown)),
+        ImageRow("class from", tuple(scene.real(int(a[i])) for i in shown)),
+        ImageRow("style from", tuple(scene.real(int(b[i])) for i in shown)),
+        ImageRow("the swap", tuple(_verdict(scene, drawn[i], int(labels[a[i]]), int(seen[i]), "another style") for i in shown)),
     )
     return Grid(rows if len(shown) else ()), len(lost) / len(drawn)
 
@@ -228,8 +228,8 @@ def strangest(scene: Scene) -> Grid:
     read = scene.codes.class_log_prob[rows].argmax(1)
     return Grid(
         (
-            Row("real", tuple(scene.real(int(row)) for row in rows)),
-            Row(
+            ImageRow("real", tuple(scene.real(int(row)) for row in rows)),
+            ImageRow(
                 "drawn again",
                 tuple(
                     _verdict(scene, p, int(scene.held.labels[r]), int(k), "its own style")

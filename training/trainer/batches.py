@@ -16,7 +16,7 @@ from twofold.training.config.schema import Stage
 from twofold.training.data.augment import corners, cut_out, mirrored, moved
 from twofold.training.data.dataset import Pictures
 from twofold.training.trainer.calibration import Codes, to_tensor
-from twofold.training.trainer.distributed import ALONE, Team
+from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
 from twofold.training.trainer.step import Batch
 
 AUGMENTATION, NOISE, DROPOUT = 2, 3, 4  # purposes of a draw
@@ -27,17 +27,19 @@ def seed_of(*entropy: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 
-def batches(train: Pictures, stage: Stage, place: tuple[int, int], step: int, codes: Codes | None, team: Team = ALONE) -> Iterator[Batch]:
+def batches(
+    train: Pictures, stage: Stage, place: tuple[int, int], step: int, codes: Codes | None, distributed: Distributed = SINGLE_PROCESS
+) -> Iterator[Batch]:
     """This process's share of every batch from a step on, endlessly. `place` is (seed, number of the stage)."""
     draw, epoch, order = step * stage.batches_per_step, -1, np.empty((0, stage.batch), np.int64)
     while True:
         if not len(order) or draw // len(order) != epoch:
             epoch = draw // max(1, len(train) // stage.batch)
             order = epoch_rows(train, stage, (*place, epoch))
-        rows = team.share(order[draw % len(order)])
+        rows = distributed.share(order[draw % len(order)])
         rng = np.random.default_rng(seed_of(*place, draw // stage.batches_per_step, AUGMENTATION))
         draw += 1
-        yield _batch(train, stage, rows, rng, codes, team)
+        yield _batch(train, stage, rows, rng, codes, distributed)
 
 
 def epoch_rows(train: Pictures, stage: Stage, seed: tuple[int, ...]) -> np.ndarray:
@@ -52,25 +54,27 @@ def epoch_rows(train: Pictures, stage: Stage, seed: tuple[int, ...]) -> np.ndarr
     return np.stack([np.concatenate([rng.choice(by_class[k], stage.pictures_per_class) for k in row]) for row in chosen])
 
 
-def _batch(train: Pictures, stage: Stage, rows: np.ndarray, rng: np.random.Generator, codes: Codes | None, team: Team) -> Batch:
-    x = to_tensor(train.pixels[rows], team.device)
+def _batch(
+    train: Pictures, stage: Stage, rows: np.ndarray, rng: np.random.Generator, codes: Codes | None, distributed: Distributed
+) -> Batch:
+    x = to_tensor(train.pixels[rows], distributed.device)
     if stage.augments:
-        x = augment(x, stage, rng, team)
-    label = torch.from_numpy(train.labels[rows]).to(team.device)
+        x = augment(x, stage, rng, distributed)
+    label = torch.from_numpy(train.labels[rows]).to(distributed.device)
     if codes is None:
         return Batch(x, label)
-    index = torch.from_numpy(rows).to(team.device)
-    z_s = None if "encoder_s" in stage.moved else codes.z_s[index]
-    q = None if "encoder_u" in stage.moved else DiagonalGaussian(codes.q.mean[index], codes.q.log_var[index])
+    index = torch.from_numpy(rows).to(distributed.device)
+    z_s = None if "encoder_s" in stage.trained else codes.z_s[index]
+    q = None if "encoder_u" in stage.trained else DiagonalGaussian(codes.q.mean[index], codes.q.log_var[index])
     return Batch(x, label, z_s, q)
 
 
-def augment(x: Tensor, stage: Stage, rng: np.random.Generator, team: Team = ALONE) -> Tensor:
+def augment(x: Tensor, stage: Stage, rng: np.random.Generator, distributed: Distributed = SINGLE_PROCESS) -> Tensor:
     """Mirror half of the pictures, move each by up to `shift` pixels (borders repeat), cut a square out of each. x [B, C, H, W]."""
-    whole, sides = len(x) * team.size, (x.shape[2], x.shape[3])
+    whole, sides = len(x) * distributed.size, (x.shape[2], x.shape[3])
 
     def mine(drawn: np.ndarray) -> Tensor:
-        return torch.from_numpy(team.share(drawn)).to(x.device)
+        return torch.from_numpy(distributed.share(drawn)).to(x.device)
 
     if stage.flip:
         x = mirrored(x, mine(rng.random(whole) < 0.5))

@@ -1,4 +1,4 @@
-"""Codes of the whole training split, and what is measured on them between stages: refit, standard, whiten, fold, coarsen, settle.
+"""Codes of the whole training split, and what is measured on them between stages (see ACTIONS).
 
 Knows the model and pixels in memory; knows nothing of losses or of time.
 """
@@ -49,7 +49,7 @@ def encode(model: VaeGan, pixels: Pixels, labels: NDArray[np.int64], chunk: int 
 
 
 @torch.no_grad()
-def refit(model: VaeGan, codes: Codes) -> None:
+def fit_sampler(model: VaeGan, codes: Codes) -> None:
     """Fit the default sampler to the training codes: z_s by true class, z_u over all."""
     z_u = codes.q.mean if model.flow is None else model.flow(codes.q.mean, codes.read, codes.z_s)[0]
     model.fitted.fit(codes.z_s, z_u, codes.label)
@@ -78,23 +78,23 @@ def fold(model: VaeGan, codes: Codes) -> None:
 
 
 @torch.no_grad()
-def coarsen(model: VaeGan, codes: Codes) -> None:
-    """Set the grain of E_u's means: `style_grain` root mean square deviations of its posterior, per dimension."""
-    if model.encoder_u.grain is None:
-        raise ConfigError("coarsen needs a grain: set model.style_grain above 0")
-    model.encoder_u.grain.copy_(model.sizes.style_grain * codes.q.log_var.exp().mean(0).sqrt())
+def quantize_style(model: VaeGan, codes: Codes) -> None:
+    """Set the grain of E_u's means: `style_step` root mean square deviations of its posterior, per dimension."""
+    if model.encoder_u.style_step is None:
+        raise ConfigError("quantize_style needs a step: set model.style_step above 0")
+    model.encoder_u.style_step.copy_(model.sizes.style_step * codes.q.log_var.exp().mean(0).sqrt())
 
 
 @torch.no_grad()
-def settle(model: VaeGan, codes: Codes) -> None:
-    """From now on z_s keeps `class_spread` of its way from the mean of the class that it is read as."""
-    if model.prior.spread is None:
-        raise ConfigError("settle needs a spread: set model.class_spread below 1")
-    model.prior.spread.fill_(model.sizes.class_spread)
+def shrink_to_class_mean(model: VaeGan, codes: Codes) -> None:
+    """From now on z_s is moved by `shrinkage` of its way to the mean of the class that it is read as."""
+    if model.prior.shrinkage is None:
+        raise ConfigError("shrink_to_class_mean needs an amount: set model.shrinkage above 0")
+    model.prior.shrinkage.fill_(model.sizes.shrinkage)
 
 
 ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {
-    action.__name__: action for action in (refit, standard, whiten, fold, coarsen, settle)
+    action.__name__: action for action in (fit_sampler, standard, whiten, fold, quantize_style, shrink_to_class_mean)
 }
 
 

@@ -20,13 +20,13 @@ CRITERIA = (
 
 def criterion(stage: Stage) -> tuple[str, bool] | None:
     """The figure that decides a stage's best checkpoint, and whether more of it is better; None: the latest is the best."""
-    return next(((figure, more) for parts, figure, more in CRITERIA if parts & stage.moved), None)
+    return next(((figure, more) for parts, figure, more in CRITERIA if parts & stage.trained), None)
 
 
 def warnings(config: Config, stage_index: int, variety: float, style_variance: NDArray[np.float32]) -> dict[str, str]:
     """Sentences by what they warn of, for what the configuration has trained up to this stage (from 0)."""
     found: dict[str, str] = {}
-    moved = frozenset().union(*(stage.moved for stage in config.stage[: stage_index + 1]))
+    moved = frozenset().union(*(stage.trained for stage in config.stage[: stage_index + 1]))
     dead = np.flatnonzero(style_variance < MIN_STYLE_VARIANCE)
     if "decoder" in moved and variety < MIN_VARIETY:
         key = _key(config, stage_index, "decoder", ("gen_smp", "gen_swap", "gen_rec"))
@@ -35,7 +35,7 @@ def warnings(config: Config, stage_index: int, variety: float, style_variance: N
             f"the decoder may have collapsed; try a smaller {key}"
         )
     if "encoder_u" in moved and len(dead):
-        key = _key(config, stage_index, "encoder_u", ("kl_sum", "kl_mean", "dependence", "leak"))
+        key = _key(config, stage_index, "encoder_u", ("kl_sum", "kl_mean", "cka_penalty", "leak"))
         found["style"] = (
             f"style dimensions {', '.join(map(str, dead))} are dead (variance of the mean below {MIN_STYLE_VARIANCE}): "
             f"try a smaller {key}, or a smaller model.dim_u (now {config.model.dim_u})"
@@ -45,10 +45,10 @@ def warnings(config: Config, stage_index: int, variety: float, style_variance: N
 
 def _key(config: Config, stage_index: int, part: str, terms: tuple[str, ...]) -> str:
     """The dotted key, as `--set` takes it, of the first of the terms that the latest stage moves the part on; else its rate."""
-    latest = max(i for i, stage in enumerate(config.stage[: stage_index + 1]) if part in stage.moved)
+    latest = max(i for i, stage in enumerate(config.stage[: stage_index + 1]) if part in stage.trained)
     stage = config.stage[latest]
     for term in terms:
         for number, update in enumerate(stage.update):
-            if term in update.move.get(part, {}):
-                return f"stage.{latest}.update.{number}.move.{part}.{term} (now {update.move[part][term]:g})"
+            if term in update.train.get(part, {}):
+                return f"stage.{latest}.update.{number}.train.{part}.{term} (now {update.train[part][term]:g})"
     return f"stage.{latest}.lr.{part} (now {stage.lr[part]:g})"

@@ -28,7 +28,7 @@ Rows = TypeVar("Rows", bound=Any)  # a tensor or an array whose first axis is th
 DEVICES = ("auto", "cpu", "cuda")
 
 
-class Team:
+class Distributed:
     """The processes of a run, as one of them sees them. This one is alone: rank 0 of 1."""
 
     def __init__(self, device: torch.device | str = "cpu", rank: int = 0, size: int = 1) -> None:
@@ -52,10 +52,10 @@ class Team:
         return flag
 
 
-ALONE = Team()
+SINGLE_PROCESS = Distributed()
 
 
-class Several(Team):
+class Several(Distributed):
     """A process among others, joined by Accelerate."""
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -76,7 +76,7 @@ class Several(Team):
 
 
 @contextmanager
-def join(device: str = "auto", environ: Mapping[str, str] = os.environ) -> Iterator[Team]:
+def join(device: str = "auto", environ: Mapping[str, str] = os.environ) -> Iterator[Distributed]:
     """The team of this process on the asked device (`auto`: a GPU where there is one). Raises ConfigError."""
     if device not in DEVICES:
         raise ConfigError(f"device must be one of {', '.join(DEVICES)}")
@@ -84,7 +84,7 @@ def join(device: str = "auto", environ: Mapping[str, str] = os.environ) -> Itera
         raise ConfigError("device cuda: torch finds none here; use --device cpu, or install a torch built for this GPU")
     if int(environ.get("WORLD_SIZE", "1")) == 1:
         gpu = device != "cpu" and torch.cuda.is_available()
-        yield Team("cuda" if gpu else "cpu")
+        yield Distributed("cuda" if gpu else "cpu")
         return
     from accelerate import Accelerator
 

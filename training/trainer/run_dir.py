@@ -36,10 +36,10 @@ from twofold.model.contract import Pixels
 from twofold.training.config.schema import Config
 from twofold.training.data.dataset import Pictures
 from twofold.training.trainer.checkpoint import CheckpointError
-from twofold.training.trainer.distributed import Team
+from twofold.training.trainer.distributed import Distributed
 
 CONFIG, ENVIRONMENT, DATA, LOG = "config.json", "environment.json", "data.json", "log.jsonl"
-LAST, BEST, SCALARS, LOOKS, FILM = "last.pt", "best.pt", "scalars", "looks", "film.webp"
+LAST, BEST, SCALARS, VALIDATIONS, FILM = "last.pt", "best.pt", "scalars", "looks", "film.webp"
 FRAME_MS, LAST_FRAME_MS = 250, 2000
 PACKAGES = ("twofold", "torch", "numpy", "pillow", "datasets", "accelerate")
 
@@ -50,12 +50,12 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         with _writing(LOG):
-            (path / LOOKS).mkdir(parents=True, exist_ok=True)
+            (path / VALIDATIONS).mkdir(parents=True, exist_ok=True)
         self.scalars: Any = None
 
-    def describe(self, config: Config, data: dict[str, Any], team: Team) -> None:
+    def describe(self, config: Config, data: dict[str, Any], distributed: Distributed) -> None:
         """Write who, from what and where: config.json, environment.json, data.json."""
-        for name, facts in ((CONFIG, config.to_dict()), (ENVIRONMENT, environment(team)), (DATA, data)):
+        for name, facts in ((CONFIG, config.to_dict()), (ENVIRONMENT, environment(distributed)), (DATA, data)):
             with _writing(name):
                 (self.path / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
@@ -84,14 +84,16 @@ class RunFolder:
                 if isinstance(value, float):
                     self.scalars.add_scalar(name.replace("loss_", "loss/", 1), value, global_step)
 
-    def look(self, sheet: Pixels, stage_number: int, step: int) -> None:
+    def validate(self, sheet: Pixels, stage_number: int, step: int) -> None:
         """Write a sheet uint8 [H, W, C] as looks/<stage>-<step>.png."""
-        with _writing(LOOKS):
-            Image.fromarray(sheet[..., 0] if sheet.shape[2] == 1 else sheet).save(self.path / LOOKS / f"{stage_number:02d}-{step:07d}.png")
+        with _writing(VALIDATIONS):
+            Image.fromarray(sheet[..., 0] if sheet.shape[2] == 1 else sheet).save(
+                self.path / VALIDATIONS / f"{stage_number:02d}-{step:07d}.png"
+            )
 
     def film(self) -> None:
         """Join the sheets into film.webp, in their order; the last one stays longer."""
-        files = sorted((self.path / LOOKS).glob("*.png"))
+        files = sorted((self.path / VALIDATIONS).glob("*.png"))
         if files:
             first, *rest = (Image.open(file).convert("RGB") for file in files)
             with _writing(FILM):
@@ -126,9 +128,9 @@ def digest(pictures: Pictures) -> str:
     return found.hexdigest()
 
 
-def environment(team: Team) -> dict[str, Any]:
+def environment(distributed: Distributed) -> dict[str, Any]:
     """Versions and machine, without anything that names a person, a host or a path."""
-    gpu = team.device.type == "cuda"
+    gpu = distributed.device.type == "cuda"
     return {
         "python": platform.python_version(),
         "packages": dict(_versions()),
@@ -137,8 +139,8 @@ def environment(team: Team) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "processes": team.size,
-        "device": torch.cuda.get_device_name(team.device) if gpu else "cpu",
+        "processes": distributed.size,
+        "device": torch.cuda.get_device_name(distributed.device) if gpu else "cpu",
         "cuda": torch.version.cuda if gpu else None,
     }
 

@@ -3,7 +3,7 @@
 A stage is a list of updates. An update makes one forward pass over a fresh batch; then every part it names moves on its own
 weighted sum of losses (the table "who moves what" of the paper is such a list, see config/presets/paper.toml). Gradients of a part
 are taken for that part alone, so nothing leaks: mu and Sigma never see the reconstruction, E_s never sees the latent
-classifier, the critic's loss never reaches an encoder.
+classifier, the discriminator's loss never reaches an encoder.
 
 Knows the losses and who moves on them; knows nothing of files, epochs or logging.
 
@@ -27,7 +27,7 @@ from twofold.model.posterior import DiagonalGaussian
 from twofold.model.vae_gan import VaeGan
 from twofold.training.config.schema import Config, ConfigError, Stage, nearest
 from twofold.training.data.augment import VIEWS
-from twofold.training.trainer.distributed import ALONE, Team
+from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
 
 KINDS = ("rec", "swap", "smp")  # what G draws: reconstructions, swaps, samples
 
@@ -70,10 +70,10 @@ class Forward:
         kinds: frozenset[str],
         generator: torch.Generator,
         bf16: bool,
-        team: Team = ALONE,
+        distributed: Distributed = SINGLE_PROCESS,
     ) -> None:
         self.model, self.stage, self.batch, self.kinds, self.generator, self.bf16 = model, stage, batch, kinds, generator, bf16
-        self.x, self.label, self.team = batch.x, batch.label, team
+        self.x, self.label, self.distributed = batch.x, batch.label, distributed
 
     def run(self, network: nn.Module, *inputs: Tensor) -> Any:
         """A convolutional network under bf16 autocast where asked for; codes, flow and losses stay float32."""
@@ -82,7 +82,7 @@ class Forward:
 
     def noise(self, dim: int, kind: Callable[..., Tensor] = torch.randn) -> Tensor:
         """Noise [B, dim] for this process's rows, drawn for the whole batch: a row's noise is the same however many share it."""
-        return self.team.share(kind(len(self.label) * self.team.size, dim, generator=self.generator, device=self.x.device))
+        return self.distributed.share(kind(len(self.label) * self.distributed.size, dim, generator=self.generator, device=self.x.device))
 
     def near(self, q: DiagonalGaussian, share: Tensor | float) -> Tensor:
         """A draw of q [rows, D] under `share` of its deviation, for the first rows of this process."""
@@ -95,7 +95,7 @@ class Forward:
         if self.batch.z_s is not None:
             return self.batch.z_s
         z_s = self.run(self.model.encoder_s, self.x)
-        return z_s if "encoder_s" in self.stage.moved else self.model.prior.settled(z_s)
+        return z_s if "encoder_s" in self.stage.trained else self.model.prior.shrunk(z_s)
 
     @cached_property
     def logits(self) -> Tensor:
@@ -172,7 +172,7 @@ class Forward:
     @cached_property
     def sample_codes(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """z_s, code, label, z_u of samples: classes by their frequency, z_s and z_u from the stage's sampler."""
-        rows = math.ceil(len(self.label) * self.stage.sample_share) * self.team.size
+        rows = math.ceil(len(self.label) * self.stage.sample_share) * self.distributed.size
         with torch.no_grad():
             label = torch.multinomial(self.model.prior.log_weights.exp(), rows, replacement=True, generator=self.generator)
             if self.stage.sampler == "fitted":
@@ -180,7 +180,7 @@ class Forward:
             else:
                 z_s = self.model.prior.sample(label, self.generator)
                 z_u = torch.randn(rows, self.model.sizes.dim_u, generator=self.generator, device=self.x.device)
-            label, z_s, z_u = (self.team.share(drawn) for drawn in (label, z_s, z_u))
+            label, z_s, z_u = (self.distributed.share(drawn) for drawn in (label, z_s, z_u))
             z_s = self.model.class_code(z_s, label)
             code = self.model.code_from_style(z_u, z_s) if self.stage.through_flow else z_u
         return z_s, code, label, z_u
@@ -199,24 +199,24 @@ class Forward:
 
     def seen(self, pictures: Tensor) -> Tensor:
         """What D sees of pictures [B, C, H, W]: under the stage's views, every row by an amount of its own, drawn at every look."""
-        for view in self.stage.critic_views:
-            uniform = torch.rand(len(pictures) * self.team.size, 2, generator=self.generator, device=pictures.device)
-            pictures = VIEWS[view](pictures, self.team.share(uniform))
+        for view in self.stage.discriminator_views:
+            uniform = torch.rand(len(pictures) * self.distributed.size, 2, generator=self.generator, device=pictures.device)
+            pictures = VIEWS[view](pictures, self.distributed.share(uniform))
         return pictures
 
     @cached_property
     def fake_scores(self) -> dict[str, Tensor]:
         """D on each kind, with gradient to the picture. In a fixed order: every call moves the spectral norm's estimate."""
         kinds = sorted(self.kinds)
-        return {kind: self.run(self.model.critic, self.seen(self.drawn[kind]), self.label_of(kind)).float() for kind in kinds}
+        return {kind: self.run(self.model.discriminator, self.seen(self.drawn[kind]), self.label_of(kind)).float() for kind in kinds}
 
     @cached_property
-    def critic_scores(self) -> dict[str, Tensor]:
+    def discriminator_scores(self) -> dict[str, Tensor]:
         """D on real pictures and on each kind, without gradient to the picture."""
         kinds = ["real", *sorted(self.kinds)]
         pictures = [self.x, *(self.drawn[kind].detach() for kind in kinds[1:])]
         labels = [self.label, *(self.label_of(kind) for kind in kinds[1:])]
-        scores = self.run(self.model.critic, self.seen(torch.cat(pictures)), torch.cat(labels)).float()
+        scores = self.run(self.model.discriminator, self.seen(torch.cat(pictures)), torch.cat(labels)).float()
         return dict(zip(kinds, scores.split([len(p) for p in pictures]), strict=True))
 
     # -- what the frozen encoders read from what was drawn
@@ -268,8 +268,8 @@ class Forward:
 # ------------------------------------------------------------------------------------------------------------ losses
 
 
-def _critic_fake(kind: str, f: Forward) -> Tensor:
-    return losses.critic_fake_loss(f.critic_scores[kind])
+def _discriminator_fake(kind: str, f: Forward) -> Tensor:
+    return losses.discriminator_fake_loss(f.discriminator_scores[kind])
 
 
 def _generator(kind: str, f: Forward) -> Tensor:
@@ -280,36 +280,36 @@ TERMS: dict[str, Callable[[Forward], Tensor]] = {
     "class": lambda f: losses.class_loss(f.logits, f.label),
     # per dimension, so that its weight does not depend on D_s
     "likelihood": lambda f: losses.likelihood_loss(f.model.prior.log_prob(f.z_s, f.label)) / f.z_s.shape[1],
-    "anchor": lambda f: losses.anchor_loss(f.model.prior.log_vars),
+    "log_var_regularizer": lambda f: losses.log_var_regularizer(f.model.prior.log_vars),
     "recon_sse": lambda f: losses.recon_sse(f.x, f.drawn["rec"]),
     "recon_mse": lambda f: losses.recon_mse(f.x, f.drawn["rec"]),
     "kl_sum": lambda f: losses.kl_sum(f.q),
     "kl_mean": lambda f: losses.kl_mean(f.q),
-    "dependence": lambda f: losses.dependence(f.q.mean, f.label),
-    "leak": lambda f: losses.leak_loss(f.model.classifier(f.code), f.model.prior.log_weights.exp()),
-    "leak_classifier": lambda f: losses.leak_classifier_loss(f.model.classifier(f.code.detach()), f.label),
+    "cka_penalty": lambda f: losses.cka_penalty(f.q.mean, f.label),
+    "latent_adversary": lambda f: losses.latent_adversary_loss(f.model.classifier(f.code), f.model.prior.log_weights.exp()),
+    "latent_classifier": lambda f: losses.latent_classifier_loss(f.model.classifier(f.code.detach()), f.label),
     # the same on what a probe looks at: noise hides what a nearly collapsed dimension says, and its scale does not count
-    "leak_means": lambda f: losses.leak_loss(f.model.classifier(f.standard_means), f.model.prior.log_weights.exp()),
-    "leak_classifier_means": lambda f: losses.leak_classifier_loss(f.model.classifier(f.standard_means.detach()), f.label),
+    "leak_means": lambda f: losses.latent_adversary_loss(f.model.classifier(f.standard_means), f.model.prior.log_weights.exp()),
+    "latent_classifier_means": lambda f: losses.latent_classifier_loss(f.model.classifier(f.standard_means.detach()), f.label),
     "flow_nll": lambda f: losses.flow_nll(*f.flowed),
     "flow_transport": lambda f: losses.flow_transport(f.flowed[0], f.flow.whitened(f.flow_codes, f.read)),
     "cycle_class": lambda f: losses.class_loss(f.model.prior.logits(f.cycle.z_s_found), f.cycle.label),
-    "cycle_class_code": lambda f: losses.code_regression(f.cycle.z_s_found, f.cycle.z_s),
-    "cycle_style": lambda f: losses.code_regression(f.cycle.z_u_found, f.cycle.z_u),
-    "cycle_recon": lambda f: losses.recon_sse(f.x[: len(f.returned)], f.returned),
-    "critic_real": lambda f: losses.critic_real_loss(f.critic_scores["real"]),
-    **{f"critic_{kind}": partial(_critic_fake, kind) for kind in KINDS},
+    "latent_regression_s": lambda f: losses.latent_regression(f.cycle.z_s_found, f.cycle.z_s),
+    "latent_regression_u": lambda f: losses.latent_regression(f.cycle.z_u_found, f.cycle.z_u),
+    "cycle_consistency": lambda f: losses.recon_sse(f.x[: len(f.returned)], f.returned),
+    "discriminator_real": lambda f: losses.discriminator_real_loss(f.discriminator_scores["real"]),
+    **{f"discriminator_{kind}": partial(_discriminator_fake, kind) for kind in KINDS},
     **{f"gen_{kind}": partial(_generator, kind) for kind in KINDS},
 }
 
-_REMEDY = {"anchor": "model.log_var_bounds", "likelihood": "model.log_var_bounds"}
+_REMEDY = {"log_var_regularizer": "model.log_var_bounds", "likelihood": "model.log_var_bounds"}
 
 
 def check_terms(config: Config) -> None:
     """Raises ConfigError for an update that names a loss that does not exist, or one of pictures of which its stage draws none."""
     for stage in config.stage:
         for update in stage.update:
-            for weights in update.move.values():
+            for weights in update.train.values():
                 for term in weights:
                     if term not in TERMS:
                         raise ConfigError(f"stage {stage.name!r}: unknown loss {term!r}{nearest(term, TERMS)}")
@@ -328,7 +328,7 @@ def make_optimizers(model: VaeGan, stage: Stage) -> dict[str, torch.optim.Optimi
     betas = (stage.betas[0], stage.betas[1])
     return {
         part: kind(getattr(model, part).parameters(), lr=stage.lr[part], betas=betas, weight_decay=stage.weight_decay)
-        for part in sorted(stage.moved)
+        for part in sorted(stage.trained)
     }
 
 
@@ -336,8 +336,8 @@ def set_modes(model: VaeGan, stage: Stage) -> None:
     """Parts that the stage moves train; the others are frozen and in evaluation mode."""
     model.eval()
     for name, part in model.named_children():
-        part.train(name in stage.moved)
-        part.requires_grad_(name in stage.moved)
+        part.train(name in stage.trained)
+        part.requires_grad_(name in stage.trained)
 
 
 def step(
@@ -347,7 +347,7 @@ def step(
     optimizers: dict[str, torch.optim.Optimizer],
     generator: torch.Generator,
     bf16: bool = False,
-    team: Team = ALONE,
+    distributed: Distributed = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """One step: the stage's updates in written order. Returns the value of every loss it used, mean over the processes.
 
@@ -355,30 +355,30 @@ def step(
     """
     seen: dict[str, float] = {}
     for update in stage.update:
-        terms = sorted({term for weights in update.move.values() for term in weights})
+        terms = sorted({term for weights in update.train.values() for term in weights})
         for _ in range(update.repeat):
-            forward = Forward(model, stage, next(batches), kinds_for(terms, stage), generator, bf16, team)
+            forward = Forward(model, stage, next(batches), kinds_for(terms, stage), generator, bf16, distributed)
             values = {term: TERMS[term](forward) for term in terms}
             found = torch.stack([value.detach() for value in values.values()])
-            team.average([found])  # before the check, so that all stop where one diverges
+            distributed.average([found])  # before the check, so that all stop where one diverges
             seen |= dict(zip(values, found.tolist(), strict=True))
             _check_finite(seen, stage)
-            _take_gradients(model, update.move, values)
-            team.average([p.grad for part in update.move for p in getattr(model, part).parameters() if p.grad is not None])
-            for part in update.move:
+            _take_gradients(model, update.train, values)
+            distributed.average([p.grad for part in update.train for p in getattr(model, part).parameters() if p.grad is not None])
+            for part in update.train:
                 optimizers[part].step()
-    team.average([buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))])
+    distributed.average([buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))])
     return seen
 
 
 def kinds_for(terms: Collection[str], stage: Stage) -> frozenset[str]:
     """What G has to draw for these losses: a cycle is of swaps and samples (with a way back, of swaps) as far as the stage has any."""
-    kinds = {kind for kind in KINDS if {f"gen_{kind}", f"critic_{kind}"} & set(terms)}
+    kinds = {kind for kind in KINDS if {f"gen_{kind}", f"discriminator_{kind}"} & set(terms)}
     if any(term.startswith("recon") for term in terms):
         kinds |= {"rec"}
-    if "cycle_recon" in terms:
+    if "cycle_consistency" in terms:
         kinds |= {"swap"}
-    if {"cycle_class", "cycle_class_code", "cycle_style"} & set(terms):
+    if {"cycle_class", "latent_regression_s", "latent_regression_u"} & set(terms):
         kinds |= {kind for kind, share in (("swap", stage.swap_share), ("smp", stage.sample_share)) if share > 0}
     return frozenset(kinds)
 
@@ -386,7 +386,7 @@ def kinds_for(terms: Collection[str], stage: Stage) -> frozenset[str]:
 def _check_finite(seen: Mapping[str, float], stage: Stage) -> None:
     for term, value in seen.items():
         if not math.isfinite(value):
-            moved = sorted({part for update in stage.update for part, weights in update.move.items() if term in weights})
+            moved = sorted({part for update in stage.update for part, weights in update.train.items() if term in weights})
             keys = " or ".join(f"lr.{part} (now {stage.lr[part]:g})" for part in moved)
             bounds = f", or narrower {_REMEDY[term]}" if term in _REMEDY else ""
             raise Diverged(f'{term} is not finite in stage {stage.name!r}: try a smaller {keys}{bounds}, or precision = "fp32"')

@@ -24,13 +24,13 @@ from twofold.training.data.dataset import Pictures
 from twofold.training.trainer import checkpoint, diagnostics
 from twofold.training.trainer.batches import DROPOUT, NOISE, batches, seed_of
 from twofold.training.trainer.calibration import Codes, act, check_actions, encode
-from twofold.training.trainer.distributed import ALONE, Team
+from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
 from twofold.training.trainer.optim import follow, set_rates
 from twofold.training.trainer.run_dir import BEST, LAST, RunFolder, manifest, now
 from twofold.training.trainer.step import Batch, check_terms, make_optimizers, set_modes, step
-from twofold.training.trainer.validation import look, picture
+from twofold.training.trainer.validation import picture, validate
 
-LOOKS = 15  # of a stage, at most
+VALIDATIONS = 15  # of a stage, at most
 
 
 class Stopped(Exception):
@@ -54,7 +54,7 @@ class Trainer:
     """Runs the stages of a configuration over training pictures, in a run folder that can be resumed.
 
     `report` is called with a dict of figures at every log interval (cli.py prints it as the progress line), `warn` with a
-    sentence. Only the first process of a `team` calls them, looks and writes; all read the checkpoint, so all need the folder.
+    sentence. Only the first process of a `distributed` calls them, looks and writes; all read the checkpoint, so all need the folder.
     `start` is another run folder: a new run begins after the stages that both configurations have in common.
     """
 
@@ -66,17 +66,17 @@ class Trainer:
         folder: Path,
         report: Callable[[dict[str, Any]], None],
         warn: Callable[[str], None] = lambda text: None,
-        team: Team = ALONE,
+        distributed: Distributed = SINGLE_PROCESS,
         start: Path | None = None,
     ) -> None:
         check_terms(config)
         check_actions(config)
-        _check_share(config, team)
+        _check_share(config, distributed)
         self.config, self.train, self.validation, self.path = config, train, validation, folder
-        self.report, self.warn, self.team, self.start = report, warn, team, start
-        self.folder = RunFolder(folder) if team.first else None
+        self.report, self.warn, self.distributed, self.start = report, warn, distributed, start
+        self.folder = RunFolder(folder) if distributed.first else None
         self.data = manifest(train, validation)
-        self.model = build(config, train).to(team.device)
+        self.model = build(config, train).to(distributed.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub forgets it
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.stage_index, self.step_index = 0, 0
@@ -97,12 +97,12 @@ class Trainer:
         `keep_every` N > 0 keeps a checkpoint of every Nth step of the run.
         """
         self._resume()
-        self.team.any(False)  # nobody steps, and so writes, before all have read
+        self.distributed.any(False)  # nobody steps, and so writes, before all have read
         if self.stage_index == len(self.config.stage):
             return self.average.eval()
         try:
             if self.folder:
-                self.folder.describe(self.config, self.data, self.team)
+                self.folder.describe(self.config, self.data, self.distributed)
                 self.folder.open(self.stage_index + 1, self.step_index, self.global_step)
             while self.stage_index < len(self.config.stage):
                 self._run_stage(self.config.stage[self.stage_index], save_every_s, log_every_s, keep_every)
@@ -123,17 +123,17 @@ class Trainer:
         set_modes(self.model, stage)
         self.optimizers = self.optimizers or make_optimizers(self.model, stage)
         drawn = self._batches(stage, self._codes() if _has_frozen_encoder(stage) else None)
-        self.warned, begin, per_look = set(), self.step_index, self.steps_per_look(stage)
+        self.warned, begin, per_validation = set(), self.step_index, self.steps_per_validation(stage)
         started = saved = logged = time.monotonic()
         while self.step_index < total:
             losses = self._step(stage, total, drawn)
             moment = time.monotonic()
-            if self.step_index % per_look == 0 or self.step_index == total:
-                self._look(stage, total)
+            if self.step_index % per_validation == 0 or self.step_index == total:
+                self._validate(stage, total)
             if moment - logged >= log_every_s or self.step_index in (1, total):
                 self._log(stage, total, (self.step_index - begin) * stage.batch / max(moment - started, 1e-9), losses)
                 logged = moment
-            stopping = self.team.any(self.stopping)
+            stopping = self.distributed.any(self.stopping)
             if moment - saved >= save_every_s or stopping:
                 self._save(LAST)
                 saved = moment
@@ -146,9 +146,9 @@ class Trainer:
     def _step(self, stage: Stage, total: int, drawn: Iterator[Batch]) -> dict[str, float]:
         place = (self.config.seed, self.stage_index, self.step_index)
         set_rates(self.optimizers, stage, self.step_index / total)
-        torch.manual_seed(seed_of(*place, DROPOUT, self.team.rank))  # dropout draws from torch's own generator
-        generator = torch.Generator(self.team.device).manual_seed(seed_of(*place, NOISE))
-        losses = step(self.model, stage, drawn, self.optimizers, generator, self.config.precision == "bf16", self.team)
+        torch.manual_seed(seed_of(*place, DROPOUT, self.distributed.rank))  # dropout draws from torch's own generator
+        generator = torch.Generator(self.distributed.device).manual_seed(seed_of(*place, NOISE))
+        losses = step(self.model, stage, drawn, self.optimizers, generator, self.config.precision == "bf16", self.distributed)
         follow(self.average, self.model, stage.ema, self.step_index)
         self.step_index += 1
         return losses
@@ -162,16 +162,16 @@ class Trainer:
     def _act(self, actions: tuple[str, ...]) -> None:
         act(self.model, actions, self._codes)
         if actions:
-            self.team.average([value for value in self.model.state_dict().values() if value.is_floating_point()])
+            self.distributed.average([value for value in self.model.state_dict().values() if value.is_floating_point()])
             self.average.load_state_dict(self.model.state_dict())
 
     def steps(self, stage: Stage) -> int:
         """Steps of a stage: epochs count the pictures of its last update."""
         return math.ceil(stage.epochs * len(self.train) / stage.batch)
 
-    def steps_per_look(self, stage: Stage) -> int:
+    def steps_per_validation(self, stage: Stage) -> int:
         """An epoch, or more where a stage is so long that looks would cost more than they tell."""
-        return max(1, len(self.train) // stage.batch, math.ceil(self.steps(stage) / LOOKS))
+        return max(1, len(self.train) // stage.batch, math.ceil(self.steps(stage) / VALIDATIONS))
 
     @property
     def global_step(self) -> int:
@@ -179,20 +179,20 @@ class Trainer:
         return sum(self.steps(stage) for stage in self.config.stage[: self.stage_index]) + self.step_index
 
     def _batches(self, stage: Stage, codes: Codes | None) -> Iterator[Batch]:
-        return batches(self.train, stage, (self.config.seed, self.stage_index), self.step_index, codes, self.team)
+        return batches(self.train, stage, (self.config.seed, self.stage_index), self.step_index, codes, self.distributed)
 
     def _codes(self) -> Codes:
         return encode(self.model, self.train.pixels, self.train.labels)
 
     # ------------------------------------------------------------------------------------------- what is written
 
-    def _look(self, stage: Stage, total: int) -> None:
+    def _validate(self, stage: Stage, total: int) -> None:
         """Figures, a sheet of pictures, warnings, and the checkpoint of the best look of the stage."""
         if not self.folder:
             return
-        seen = look(self.average, self.validation)
+        seen = validate(self.average, self.validation)
         self.seen = seen.figures
-        self.folder.look(picture(self.average, self.validation), self.stage_index + 1, self.step_index)
+        self.folder.validate(picture(self.average, self.validation), self.stage_index + 1, self.step_index)
         judged = diagnostics.criterion(stage)
         score = self.seen[judged[0]] * (1 if judged[1] else -1) if judged else 0.0
         if self.best is None or score > self.best or not judged:
@@ -287,7 +287,7 @@ class Trainer:
         state = checkpoint.load(other / stage_file(done))
         if json.loads(state["data"]) != self.data["sha256"]:
             raise checkpoint.CheckpointError("the other run was trained on other pictures than these")
-        moved = frozenset[str]().union(*(stage.moved for stage in self.config.stage[:done]))
+        moved = frozenset[str]().union(*(stage.trained for stage in self.config.stage[:done]))
         for name, part in self.model.named_children():
             if name in moved or name == "fitted":
                 part.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state["average"].items() if k.startswith(f"{name}.")})
@@ -295,7 +295,7 @@ class Trainer:
         self.stage_index = done
         self._take_clocks(state)
         if self.folder and done == len(self.config.stage):  # nothing is left to train, so nothing else would write
-            self.folder.describe(self.config, self.data, self.team)
+            self.folder.describe(self.config, self.data, self.distributed)
             self._save(LAST)
 
 
@@ -315,7 +315,7 @@ def shared_stages(config: Config, other: Config) -> int:
         return 0
     shared = 0
     for mine, theirs in zip(config.stage, other.stage, strict=False):
-        sizes = {key for part in mine.moved for key in SIZES_OF[part]}
+        sizes = {key for part in mine.trained for key in SIZES_OF[part]}
         if mine != theirs or any(getattr(config.model, key) != getattr(other.model, key) for key in sizes):
             break
         shared += 1
@@ -324,10 +324,12 @@ def shared_stages(config: Config, other: Config) -> int:
 
 def _has_frozen_encoder(stage: Stage) -> bool:
     """Whether the codes of some encoder can be computed once for the stage: it does not move and sees plain pictures."""
-    return not {"encoder_s", "encoder_u"} <= stage.moved and not stage.augments
+    return not {"encoder_s", "encoder_u"} <= stage.trained and not stage.augments
 
 
-def _check_share(config: Config, team: Team) -> None:
+def _check_share(config: Config, distributed: Distributed) -> None:
     for stage in config.stage:
-        if stage.batch % team.size or stage.batch // team.size < 2:
-            raise ConfigError(f"stage {stage.name!r}: batch must be a multiple of the {team.size} processes, at least 2 rows for each")
+        if stage.batch % distributed.size or stage.batch // distributed.size < 2:
+            raise ConfigError(
+                f"stage {stage.name!r}: batch must be a multiple of the {distributed.size} processes, at least 2 rows for each"
+            )

@@ -34,7 +34,7 @@ class Seen:
 
 
 @torch.no_grad()
-def look(model: VaeGan, validation: Pictures) -> Seen:
+def validate(model: VaeGan, validation: Pictures) -> Seen:
     """Figures of the model, in evaluation mode:
 
     class accuracy, leak (a ridge probe on random features of z_u, half against half), style moved (brightness r of swaps),

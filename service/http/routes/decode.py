@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from twofold.model.contract import Floats
 from twofold.service.http import picture_codes, responses
-from twofold.service.http.middleware import Connected, visit_of
+from twofold.service.http.middleware import Connected, context_of
 from twofold.service.http.openapi import picture_route
 from twofold.service.http.request_body import read
 from twofold.service.http.schemas import Decode, Item
@@ -25,25 +25,25 @@ router = APIRouter(tags=["pictures"])
 @router.post("/decode", **picture_route("decode", Decode, in_body=True))
 async def decode(request: HttpRequest) -> Response:
     """Put codes together."""
-    visit = visit_of(request)
+    context = context_of(request)
     media = responses.negotiate(request, responses.PICTURES)
     asked = await read(request, Decode)
-    model = responses.chosen_model(visit, asked.model)
-    responses.at_most(len(asked.items), visit, "items")
+    model = responses.chosen_model(context, asked.model)
+    responses.at_most(len(asked.items), context, "items")
     pairs = [to_codes(item, model, f"items.{k}") for k, item in enumerate(asked.items)]
     z_s, z_u = np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
     with Connected(request):
-        pixels = await responses.decode(visit, model, z_s, z_u)
+        pixels = await responses.decode(context, model, z_s, z_u)
     tokens = [latents.pack_token(*pair, model.card) for pair in pairs]
     entries: list[dict[str, Any]] = []
     for item, token in zip(asked.items, tokens, strict=True):
         drawn_by = {} if item.seed is None else {"seed": item.seed, "index": item.index}
         entries.append({"class": _named(item, model), **drawn_by, "code": token})
     seeds = {item.seed for item in asked.items}
-    visit.seed = seeds.pop() if len(seeds) == 1 else None
+    context.seed = seeds.pop() if len(seeds) == 1 else None
     recipes = [_recipe(item, model, token) for item, token in zip(asked.items, tokens, strict=True)]
     drawn = responses.Drawn(model, pixels, recipes, entries, "decode", *image_io.grid(len(pairs)))
-    response = await responses.respond(visit, media, drawn, asked.format)
+    response = await responses.respond(context, media, drawn, asked.format)
     response.headers["cache-control"] = "no-store"  # a code may stand for an uploaded picture
     return response
 

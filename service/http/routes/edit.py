@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from twofold.model.contract import Floats
 from twofold.service.http import picture_codes, responses
-from twofold.service.http.middleware import Connected, visit_of
+from twofold.service.http.middleware import Connected, context_of
 from twofold.service.http.openapi import picture_route
 from twofold.service.http.request_body import read
 from twofold.service.http.schemas import Edit
@@ -29,30 +29,30 @@ PARTS = {"image": "image"}
 @router.post("/edit", **picture_route("edit", Edit, in_body=True, parts=PARTS, raw=True))
 async def edit(request: HttpRequest) -> Response:
     """The same picture with another class, or in other styles."""
-    visit = visit_of(request)
+    context = context_of(request)
     media = responses.negotiate(request, responses.PICTURES)
     asked = await read(request, Edit, pictures=PARTS)
-    model = responses.chosen_model(visit, asked.model)
-    responses.at_most(asked.n, visit, "n")
+    model = responses.chosen_model(context, asked.model)
+    responses.at_most(asked.n, context, "n")
     if asked.index + asked.n - 1 > latents.MAX_INDEX:
         raise Invalid("index + n - 1 must be at most 2^31-1.", field="index")
     label = None if asked.class_ is None else latents.parse_class(str(asked.class_), model.card.class_names)
     weights = _weights(asked, model)
     if asked.style_spread:
-        visit.seed = secrets.randbelow(2**32) if asked.seed is None else asked.seed
-    draws = [{} if visit.seed is None else {"index": asked.index + k, "seed": visit.seed} for k in range(asked.n)]
+        context.seed = secrets.randbelow(2**32) if asked.seed is None else asked.seed
+    draws = [{} if context.seed is None else {"index": asked.index + k, "seed": context.seed} for k in range(asked.n)]
     with Connected(request):
-        (sent_s,), (sent_u,), notes = await picture_codes.codes_of(visit, model, [("image", asked.image)])
+        (sent_s,), (sent_u,), notes = await picture_codes.codes_of(context, model, [("image", asked.image)])
         z_s = np.tile(sent_s if label is None else latents.toward_class(model.prior, sent_s, label, asked.strength), (asked.n, 1))
         z_u = np.stack([_style(asked, model, sent_u, weights, draw) for draw in draws])
-        pixels = await responses.decode(visit, model, z_s, z_u)
-        verdicts = await picture_codes.verdicts(visit, model, z_s, pixels) if asked.verdict and media in responses.TOLD else None
+        pixels = await responses.decode(context, model, z_s, z_u)
+        verdicts = await picture_codes.verdicts(context, model, z_s, pixels) if asked.verdict and media in responses.TOLD else None
     made_of: dict[str, Any] = {"code": latents.pack_token(sent_s, sent_u, model.card), "n": 1}
     if label is not None:
         made_of |= {"class": label, "strength": asked.strength}
     if model.directions and weights:
         made_of |= {"directions": asked.directions, "directions_hash": latents.directions_hash(model.directions.directions)}
-    if visit.seed is not None:
+    if context.seed is not None:
         made_of |= {"style_spread": asked.style_spread, "temperature": asked.temperature}
     found = responses.class_entry(model, int(latents.class_log_joint(model.prior, z_s[:1]).argmax()))
     entries = []
@@ -60,7 +60,7 @@ async def edit(request: HttpRequest) -> Response:
         verdict = {} if verdicts is None else {"verdict": verdicts[k]}
         entries.append({"class": found, **draw, "code": latents.pack_token(z_s[k], z_u[k], model.card), **verdict})
     drawn = responses.Drawn(model, pixels, [made_of | draw for draw in draws], entries, "edit", *image_io.grid(asked.n))
-    response = await responses.respond(visit, media, drawn, asked.format, {"notes": {"image": notes}})
+    response = await responses.respond(context, media, drawn, asked.format, {"notes": {"image": notes}})
     response.headers["cache-control"] = "no-store"
     return response
 

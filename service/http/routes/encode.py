@@ -10,7 +10,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twofold.service.http import responses
-from twofold.service.http.middleware import Connected, visit_of
+from twofold.service.http.middleware import Connected, context_of
 from twofold.service.http.openapi import json_route
 from twofold.service.http.request_body import read
 from twofold.service.http.schemas import Encode, EncodeAnswer
@@ -25,17 +25,17 @@ router = APIRouter(tags=["pictures"])
 @router.post("/encode", **json_route("encode", Encode, EncodeAnswer, parts={"image": "images"}, raw=True))
 async def encode(request: HttpRequest) -> Response:
     """Take pictures apart."""
-    visit = visit_of(request)
+    context = context_of(request)
     responses.negotiate(request, responses.ONLY_JSON)
     asked = await read(request, Encode, pictures={"image": "images"})
-    model = responses.chosen_model(visit, asked.model)
-    responses.at_most(len(asked.images), visit, "images")
+    model = responses.chosen_model(context, asked.model)
+    responses.at_most(len(asked.images), context, "images")
     with Connected(request):
-        pixels, notes = await responses.to_pixels(visit, model, [(f"images.{k}", sent) for k, sent in enumerate(asked.images)])
-        encoded, timings = await model.encode(pixels, visit.deadline)
-    responses.clocked(visit, timings)
-    items = [describe(model, encoded, k, visit.house.metrics) | {"notes": notes[k]} for k in range(len(notes))]
-    response = responses.answer_json(visit, model, {"items": items})
+        pixels, notes = await responses.to_pixels(context, model, [(f"images.{k}", sent) for k, sent in enumerate(asked.images)])
+        encoded, timings = await model.encode(pixels, context.deadline)
+    responses.clocked(context, timings)
+    items = [describe(model, encoded, k, context.state.metrics) | {"notes": notes[k]} for k in range(len(notes))]
+    response = responses.answer_json(context, model, {"items": items})
     response.headers["cache-control"] = "no-store"
     return response
 

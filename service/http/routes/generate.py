@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from twofold.model.contract import Floats
 from twofold.service.http import etag, responses
-from twofold.service.http.middleware import Connected, visit_of
+from twofold.service.http.middleware import Connected, context_of
 from twofold.service.http.openapi import picture_route
 from twofold.service.http.request_body import read
 from twofold.service.http.schemas import Generate
@@ -27,15 +27,15 @@ router = APIRouter(tags=["pictures"])
 @router.post("/generate", **picture_route("generate", Generate, in_query=True, in_body=True))
 async def generate(request: HttpRequest) -> Response:
     """Pictures of a class."""
-    visit = visit_of(request)
+    context = context_of(request)
     media = responses.negotiate(request, responses.ONLY_PICTURES if request.method == "GET" else responses.PICTURES)
     asked = await read(request, Generate)
-    model = responses.chosen_model(visit, asked.model)
-    responses.at_most(asked.n, visit, "n")
+    model = responses.chosen_model(context, asked.model)
+    responses.at_most(asked.n, context, "n")
     if asked.index + asked.n - 1 > latents.MAX_INDEX:
         raise Invalid("index + n - 1 must be at most 2^31-1.", field="index")
     label = latents.parse_class(str(asked.class_), model.card.class_names)
-    seed = visit.seed = secrets.randbelow(2**32) if asked.seed is None else asked.seed
+    seed = context.seed = secrets.randbelow(2**32) if asked.seed is None else asked.seed
     made_of = {
         "class": label,
         "class_temperature": asked.class_temperature,
@@ -45,17 +45,17 @@ async def generate(request: HttpRequest) -> Response:
     }
     repeatable = request.method == "GET" and asked.seed is not None
     whole = {**made_of, "index": asked.index, "n": asked.n}
-    tag = etag.entity_tag(visit, media, model, "generate", whole) if repeatable else None
+    tag = etag.entity_tag(context, media, model, "generate", whole) if repeatable else None
     if tag is not None and etag.is_known(request, tag):
         return etag.not_modified(tag)
     indices = range(asked.index, asked.index + asked.n)
     z_s, z_u = _codes(asked, model, label, seed, indices)
     with Connected(request):
-        pixels = await responses.decode(visit, model, z_s, z_u)
+        pixels = await responses.decode(context, model, z_s, z_u)
     recipes = [{**made_of, "index": k, "n": 1} for k in indices]
     entries = [] if media in responses.ONLY_PICTURES else _entries(model, label, seed, indices, z_s, z_u)
     drawn = responses.Drawn(model, pixels, recipes, entries, "generate", *image_io.grid(asked.n))
-    response = await responses.respond(visit, media, drawn, asked.format)
+    response = await responses.respond(context, media, drawn, asked.format)
     if tag is not None:
         response.headers.update(etag.headers(tag))
     elif asked.seed is None:

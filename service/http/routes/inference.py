@@ -22,7 +22,7 @@ from twofold import __version__
 from twofold.model import contract
 from twofold.model.contract import TensorSpec
 from twofold.service.http import oip_tensors, responses
-from twofold.service.http.middleware import REQUEST_ID, Connected, Visit, visit_of
+from twofold.service.http.middleware import REQUEST_ID, Connected, RequestContext, context_of
 from twofold.service.http.openapi import EVERYWHERE, OCTETS, infer_route, plain_route
 from twofold.service.http.request_body import declared_media, parse_json, read_body
 from twofold.service.http.routes import encode, probes
@@ -61,15 +61,15 @@ class Graph:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
-    async def run(self, arrays: tuple[NDArray[Any], ...], visit: Visit) -> Mapping[str, NDArray[Any]]:
+    async def run(self, arrays: tuple[NDArray[Any], ...], context: RequestContext) -> Mapping[str, NDArray[Any]]:
         """The inputs in order -> outputs by name, through the model's queue. Raises what Model.encode and Model.decode raise."""
         if self.name.endswith(".encoder"):
-            encoded, timings = await self.model.encode(arrays[0], visit.deadline)
-            responses.clocked(visit, timings)
+            encoded, timings = await self.model.encode(arrays[0], context.deadline)
+            responses.clocked(context, timings)
             for k in range(len(encoded.z_s)):
-                encode.count(self.model, encoded, k, visit.house.metrics)
+                encode.count(self.model, encoded, k, context.state.metrics)
             return vars(encoded)
-        return {"pixels": await responses.decode(visit, self.model, arrays[0], arrays[1])}
+        return {"pixels": await responses.decode(context, self.model, arrays[0], arrays[1])}
 
 
 def _described(name: str, answer: Any, refusals: Sequence[str], *parameters: dict[str, Any]) -> dict[str, Any]:
@@ -94,8 +94,8 @@ async def live(request: HttpRequest) -> Response:
 @router.get("/health/ready", **_described("v2_ready", Ready, ("draining", "not_ready", *EVERYWHERE)))
 async def ready(request: HttpRequest) -> Response:
     """Whether to send requests here: models loaded, queues moving, not shutting down."""
-    house = visit_of(request).house
-    probes.check_ready(house, house.registry)
+    state = context_of(request).state
+    probes.check_ready(state, state.registry)
     return responses.plain_json({"ready": True}, {"cache-control": "no-store"})
 
 
@@ -105,9 +105,9 @@ async def ready(request: HttpRequest) -> Response:
 @router.get(f"{MODEL}/ready", **_described("v2_model_ready", Ready, ("not_found", "draining", "not_ready", *EVERYWHERE), _MODEL))
 async def model_ready(request: HttpRequest) -> Response:
     """Whether a model takes requests."""
-    visit = visit_of(request)
-    graph = _graph(request, visit)
-    probes.check_ready(visit.house, graph.model)
+    context = context_of(request)
+    graph = _graph(request, context)
+    probes.check_ready(context.state, graph.model)
     return responses.plain_json({"name": graph.name, "ready": True}, {"cache-control": "no-store"})
 
 
@@ -116,7 +116,7 @@ async def model_ready(request: HttpRequest) -> Response:
 async def metadata(request: HttpRequest) -> Response:
     """What a model takes and gives."""
     await take_nothing(request)
-    graph = _graph(request, visit_of(request))
+    graph = _graph(request, context_of(request))
     sides = {
         side: [{"name": spec.name, "datatype": oip_tensors.DATATYPES[spec.dtype], "shape": [-1, *spec.shape]} for spec in specs]
         for side, specs in (("inputs", graph.inputs), ("outputs", graph.outputs))
@@ -129,27 +129,27 @@ async def metadata(request: HttpRequest) -> Response:
 @router.post(f"{MODEL}/infer", **infer_route("v2_infer", [_MODEL]))
 async def infer(request: HttpRequest) -> Response:
     """Run a graph on rows."""
-    visit = visit_of(request)
-    graph = _graph(request, visit)
+    context = context_of(request)
+    graph = _graph(request, context)
     asked, tail = await _read(request, graph)
     wanted = oip_tensors.wanted(asked, graph.outputs)
     media = OCTETS if any(binary for _, binary in wanted) else responses.JSON
     responses.negotiate(request, (media,))
     started = time.perf_counter()
-    arrays = oip_tensors.arrays(asked, tail, graph.inputs, visit.house.settings.max_items)
-    visit.spent("preprocess", time.perf_counter() - started)
+    arrays = oip_tensors.arrays(asked, tail, graph.inputs, context.state.settings.max_items)
+    context.spent("preprocess", time.perf_counter() - started)
     with Connected(request):
-        outputs = await graph.run(arrays, visit)
+        outputs = await graph.run(arrays, context)
     head = {"model_name": graph.name, "model_version": VERSION}
     if asked.id is not None and REQUEST_ID.fullmatch(asked.id):
         head["id"] = asked.id
-    return await _respond(visit, media, head, [oip_tensors.Given(spec, outputs[spec.name], binary) for spec, binary in wanted])
+    return await _respond(context, media, head, [oip_tensors.Given(spec, outputs[spec.name], binary) for spec, binary in wanted])
 
 
-def _graph(request: HttpRequest, visit: Visit) -> Graph:
+def _graph(request: HttpRequest, context: RequestContext) -> Graph:
     """The graph that the path names; from here on the answer names its bundle. Raises NotFound."""
     name, version = request.path_params["model"], request.path_params.get("version", VERSION)
-    names = _names(visit.house.registry)
+    names = _names(context.state.registry)
     if name not in names:
         raise NotFound(
             "There is no such model; every bundle is two, NAME.encoder and NAME.decoder.", field="model", allowed=", ".join(names)
@@ -157,7 +157,7 @@ def _graph(request: HttpRequest, visit: Visit) -> Graph:
     if version != VERSION:
         raise NotFound("There is no such version of the model.", field="version", allowed=VERSION)
     bundle, _, kind = name.rpartition(".")
-    model = responses.chosen_model(visit, bundle)
+    model = responses.chosen_model(context, bundle)
     signature = contract.encoder_signature if kind == "encoder" else contract.decoder_signature
     return Graph(name, model, *signature(model.card.dims))
 
@@ -176,15 +176,15 @@ async def _read(request: HttpRequest, graph: Graph) -> tuple[Infer, bytes]:
         raise UnsupportedMedia(f"The Content-Type must be one of {taken}.", allowed=taken)
     text, tail = oip_tensors.split(body, request.headers.getlist(oip_tensors.HEADER_LENGTH))
     row = sum(math.prod(spec.shape) for spec in graph.inputs)
-    most_values = visit_of(request).house.settings.max_items * row + MAX_FIELDS
+    most_values = context_of(request).state.settings.max_items * row + MAX_FIELDS
     return Infer.check(parse_json(text, most_values) if text else {}), tail
 
 
-async def _respond(visit: Visit, media: str, head: dict[str, str], outputs: list[oip_tensors.Given]) -> Response:
+async def _respond(context: RequestContext, media: str, head: dict[str, str], outputs: list[oip_tensors.Given]) -> Response:
     started = time.perf_counter()
     large = sum(one.values.size for one in outputs) > responses.SMALL_ANSWER_PIXELS
     body, length = await asyncio.to_thread(oip_tensors.write, head, outputs) if large else oip_tensors.write(head, outputs)
-    visit.spent("encode", time.perf_counter() - started)
+    context.spent("encode", time.perf_counter() - started)
     headers = {"cache-control": "no-store", "vary": "Accept"}
     if length is not None:
         headers[oip_tensors.HEADER_LENGTH.lower()] = str(length)

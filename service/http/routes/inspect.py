@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from twofold import __version__
 from twofold.service.http import responses
-from twofold.service.http.middleware import Connected, Visit, visit_of
+from twofold.service.http.middleware import Connected, RequestContext, context_of
 from twofold.service.http.openapi import json_route
 from twofold.service.http.request_body import picture_bytes, read
 from twofold.service.http.schemas import Inspect, InspectAnswer
@@ -43,16 +43,16 @@ class Verdict:
 @router.post("/inspect", **json_route("inspect", Inspect, InspectAnswer, parts=PARTS, raw=True))
 async def inspect(request: HttpRequest) -> Response:
     """The recipe of a picture that was made here."""
-    visit = visit_of(request)
+    context = context_of(request)
     responses.negotiate(request, responses.ONLY_JSON)
     asked = await read(request, Inspect, pictures=PARTS)
     started = time.perf_counter()
-    data = picture_bytes(asked.image, "image", visit.house.settings)
-    header = image_io.check_picture(data, visit.house.settings)
+    data = picture_bytes(asked.image, "image", context.state.settings)
+    header = image_io.check_picture(data, context.state.settings)
     text = image_io.read_recipe(data, header, provenance.MAX_RECIPE_BYTES)
-    found = None if text is None else provenance.read(text, visit.house.settings.max_items)
-    visit.spent("preprocess", time.perf_counter() - started)
-    model = _model_of(visit, asked.model, found)
+    found = None if text is None else provenance.read(text, context.state.settings.max_items)
+    context.spent("preprocess", time.perf_counter() - started)
+    model = _model_of(context, asked.model, found)
     verdict = Verdict()
     if found is None:
         verdict.notes.append("the picture carries no recipe")
@@ -60,24 +60,24 @@ async def inspect(request: HttpRequest) -> Response:
         verdict.notes.append(reason)
     elif asked.verify:
         with Connected(request):
-            verdict = await _verify(visit, model, found, data, header)
+            verdict = await _verify(context, model, found, data, header)
     told = {"recipe": None if found is None else found.told, "verified": verdict.verified, "max_difference": verdict.max_difference}
-    response = responses.answer_json(visit, model, {**told, "notes": verdict.notes})
+    response = responses.answer_json(context, model, {**told, "notes": verdict.notes})
     response.headers["cache-control"] = "no-store"
     return response
 
 
-def _model_of(visit: Visit, name: str | None, found: Recipe | None) -> Model:
+def _model_of(context: RequestContext, name: str | None, found: Recipe | None) -> Model:
     """The model that was named, else the one that made the picture if it is served, else the default."""
     if name is None and found is not None:
-        maker = visit.house.registry.made_with(found.pictures[0].get("model_hash"))
+        maker = context.state.registry.made_with(found.pictures[0].get("model_hash"))
         name = None if maker is None else maker.card.name
-    return responses.chosen_model(visit, name)
+    return responses.chosen_model(context, name)
 
 
-async def _verify(visit: Visit, model: Model, found: Recipe, data: bytes, header: Header) -> Verdict:
+async def _verify(context: RequestContext, model: Model, found: Recipe, data: bytes, header: Header) -> Verdict:
     """Make every cell again of a recipe without an obstacle, and compare. Raises Invalid above the cap on pictures, else as `decode`."""
-    responses.at_most(len(found.pictures), visit, "image")
+    responses.at_most(len(found.pictures), context, "image")
     try:
         pairs = [replay.to_codes(made_of, model) for made_of in found.pictures]
         drawn = np.stack([replay.drawn_part(made_of, model) for made_of in found.pictures])
@@ -86,14 +86,14 @@ async def _verify(visit: Visit, model: Model, found: Recipe, data: bytes, header
     dims = model.card.dims
     if (header.width, header.height) != (found.cols * dims.width, found.rows * dims.height):
         return Verdict(False, None, ["the picture is not of the size that its recipe makes"])
-    pixels = await responses.decode(visit, model, np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs]))
+    pixels = await responses.decode(context, model, np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs]))
     started = time.perf_counter()
     joint = image_io.sheet(pixels, found.rows, found.cols, model.card.preprocessing.background)
     compared = image_io.sheet(drawn[..., None].astype(np.uint8), found.rows, found.cols, (1,))
     job = (data, header, joint, compared)
     small = image_io.is_small(data, header)
     difference = image_io.max_difference(*job) if small else await asyncio.to_thread(image_io.max_difference, *job)
-    visit.spent("preprocess", time.perf_counter() - started)
+    context.spent("preprocess", time.perf_counter() - started)
     verdict = _judged(difference, found.pictures[0], model)
     if not compared.all():
         verdict.notes.append("of a filled picture the hole is compared; what is around it was sent")

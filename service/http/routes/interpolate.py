@@ -11,7 +11,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twofold.service.http import picture_codes, responses
-from twofold.service.http.middleware import Connected, Visit, visit_of
+from twofold.service.http.middleware import Connected, RequestContext, context_of
 from twofold.service.http.openapi import picture_route
 from twofold.service.http.request_body import read
 from twofold.service.http.schemas import Interpolate, Key
@@ -29,20 +29,20 @@ OFFERED = (*responses.PICTURES, image_io.GIF)
 @router.post("/interpolate", **picture_route("interpolate", Interpolate, in_body=True, parts=PARTS, accepts=OFFERED))
 async def interpolate(request: HttpRequest) -> Response:
     """From one to another in small steps."""
-    visit = visit_of(request)
+    context = context_of(request)
     media = responses.negotiate(request, OFFERED)
     asked = await read(request, Interpolate, pictures=PARTS)
     if asked.animate:
         media = responses.negotiate(request, ANIMATIONS)
-    model = responses.chosen_model(visit, asked.model)
-    responses.at_most(asked.frames, visit, "frames")
+    model = responses.chosen_model(context, asked.model)
+    responses.at_most(asked.frames, context, "frames")
     with Connected(request):
-        keys, notes = await _keys(visit, model, asked)
+        keys, notes = await _keys(context, model, asked)
         held = latents.hold(keys, asked.vary)
         places = latents.frame_places(len(held), asked.frames)
         frames = [latents.between(held[low], held[high], t, asked.path) for low, high, t in places]
-        pixels = await responses.decode(visit, model, np.stack([z_s for z_s, _ in frames]), np.stack([z_u for _, z_u in frames]))
-        again = await picture_codes.encode(visit, model, pixels) if asked.verdict and media in responses.TOLD else None
+        pixels = await responses.decode(context, model, np.stack([z_s for z_s, _ in frames]), np.stack([z_u for _, z_u in frames]))
+        again = await picture_codes.encode(context, model, pixels) if asked.verdict and media in responses.TOLD else None
     tokens = [latents.pack_token(*key, model.card) for key in held]
     recipes = [{"from": tokens[low], "n": 1, "path": asked.path, "t": t, "to": tokens[high]} for low, high, t in places]
     entries: list[dict[str, Any]] = []
@@ -51,12 +51,12 @@ async def interpolate(request: HttpRequest) -> Response:
         entries.append({"frame": k, "t": k / (asked.frames - 1), "code": latents.pack_token(*frame, model.card), **probs})
     fps = asked.fps if asked.animate or media == image_io.GIF else None
     drawn = responses.Drawn(model, pixels, recipes, entries, "interpolate", 1, asked.frames, fps)
-    response = await responses.respond(visit, media, drawn, asked.format, {"notes": {"keys": notes}})
+    response = await responses.respond(context, media, drawn, asked.format, {"notes": {"keys": notes}})
     response.headers["cache-control"] = "no-store"
     return response
 
 
-async def _keys(visit: Visit, model: Model, asked: Interpolate) -> tuple[list[latents.Pair], list[list[str]]]:
+async def _keys(context: RequestContext, model: Model, asked: Interpolate) -> tuple[list[latents.Pair], list[list[str]]]:
     """The codes of every key and what was done to it, in order. Raises Invalid, and as `coding.codes_of`."""
     pictures: dict[int, tuple[str, str | bytes]] = {}
     pairs: dict[int, latents.Pair] = {}
@@ -69,21 +69,21 @@ async def _keys(visit: Visit, model: Model, asked: Interpolate) -> tuple[list[la
         elif key.code is not None:
             pairs[k] = picture_codes.from_token(key.code, model, f"keys.{k}.code")
         else:
-            pairs[k] = _of_class(visit, model, key, asked.seed, f"keys.{k}.class")
-    encoded = await picture_codes.codes_of(visit, model, list(pictures.values()))
+            pairs[k] = _of_class(context, model, key, asked.seed, f"keys.{k}.class")
+    encoded = await picture_codes.codes_of(context, model, list(pictures.values()))
     for k, z_s, z_u, said in zip(pictures, *encoded, strict=True):
         pairs[k], notes[k] = (z_s, z_u), said
     return [pairs[k] for k in range(len(asked.keys))], notes
 
 
-def _of_class(visit: Visit, model: Model, key: Key, seed: int | None, field: str) -> latents.Pair:
+def _of_class(context: RequestContext, model: Model, key: Key, seed: int | None, field: str) -> latents.Pair:
     """A class with a seed is drawn with it; without one it is the class's mean, in the style of the request's seed."""
     with picture_codes.blamed_on(field):
         label = latents.parse_class(str(key.class_), model.card.class_names)
     if key.seed is not None:
         z_s, own = latents.sample_z_s(model.prior, label, key.seed, key.index), key.seed
     else:
-        if visit.seed is None:
-            visit.seed = secrets.randbelow(2**32) if seed is None else seed
-        z_s, own = latents.class_mean(model.prior, label), visit.seed
+        if context.seed is None:
+            context.seed = secrets.randbelow(2**32) if seed is None else seed
+        z_s, own = latents.class_mean(model.prior, label), context.seed
     return z_s, latents.sample_z_u(model.prior, own, key.index)

@@ -11,7 +11,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twofold.service.http import responses
-from twofold.service.http.middleware import visit_of
+from twofold.service.http.middleware import context_of
 from twofold.service.http.openapi import EVERYWHERE, plain_route
 from twofold.service.http.request_body import read_body
 from twofold.service.runtime.errors import Malformed
@@ -34,7 +34,7 @@ def _route(name: str, example: Any) -> dict[str, Any]:
 async def models(request: HttpRequest) -> Response:
     """Every model that is served."""
     await take_nothing(request)
-    registry = visit_of(request).house.registry
+    registry = context_of(request).state.registry
     return responses.plain_json(
         {"default": registry.default, "models": [_summary(model) for model in registry.models.values()]}, {"vary": "Accept"}
     )
@@ -70,7 +70,7 @@ async def examples(request: HttpRequest) -> Response:
 
 async def _asked(request: HttpRequest) -> Model:
     await take_nothing(request)
-    return responses.chosen_model(visit_of(request), request.path_params["name"])
+    return responses.chosen_model(context_of(request), request.path_params["name"])
 
 
 async def take_nothing(request: HttpRequest) -> None:

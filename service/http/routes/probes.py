@@ -9,7 +9,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twofold import __version__
-from twofold.service.http.middleware import House, visit_of
+from twofold.service.http.middleware import AppState, context_of
 from twofold.service.http.openapi import EVERYWHERE, plain_route
 from twofold.service.http.responses import plain_json
 from twofold.service.runtime.errors import Draining, NotReady
@@ -30,15 +30,15 @@ async def livez(request: HttpRequest) -> Response:
 @router.get("/readyz", **plain_route("readyz", refusals=("draining", "not_ready", *EVERYWHERE), example={"status": "ready"}))
 async def readyz(request: HttpRequest) -> Response:
     """Whether to send requests here: models loaded, queues moving, not shutting down."""
-    house = visit_of(request).house
-    check_ready(house, house.registry)
-    served = {model.card.id: model.provider for model in house.registry.models.values()}
+    state = context_of(request).state
+    check_ready(state, state.registry)
+    served = {model.card.id: model.provider for model in state.registry.models.values()}
     return plain_json({"status": "ready", "models": served}, dict(_FRESH))
 
 
-def check_ready(house: House, served: Registry | Model) -> None:
+def check_ready(state: AppState, served: Registry | Model) -> None:
     """Raises Draining or NotReady."""
-    if house.draining:
+    if state.draining:
         raise Draining("The server is shutting down; ask another one.")
     if not served.healthy:
         raise NotReady("A model's queue does not move; ask another server.")
@@ -47,7 +47,7 @@ def check_ready(house: House, served: Registry | Model) -> None:
 @router.get("/metrics", **plain_route("metrics", media="text/plain"))
 async def metrics(request: HttpRequest) -> Response:
     """Prometheus' text format."""
-    return Response(visit_of(request).house.metrics.render(), headers={**_FRESH, "content-type": CONTENT_TYPE})
+    return Response(context_of(request).state.metrics.render(), headers={**_FRESH, "content-type": CONTENT_TYPE})
 
 
 @router.get("/version", **plain_route("version", example={"service": "0.1.0", "python": "3.11.4"}))

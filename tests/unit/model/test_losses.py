@@ -116,7 +116,7 @@ def test_the_leak_is_the_divergence_from_the_class_frequencies_and_never_negativ
     generator = torch.Generator().manual_seed(seed)
     logits = spread * torch.randn(5, classes, dtype=torch.float64, generator=generator)
     weights = (2 * torch.randn(classes, dtype=torch.float64, generator=generator)).softmax(0)
-    leak = losses.leak_loss(logits, weights).item()
+    leak = losses.latent_adversary_loss(logits, weights).item()
     said = Categorical(logits=logits)
     assert leak == pytest.approx(kl_divergence(Categorical(weights), said).mean().item(), abs=1e-9)
     assert leak >= -1e-12
@@ -128,7 +128,7 @@ def test_the_leak_is_zero_with_zero_gradient_where_the_classifier_says_the_class
     generator = torch.Generator().manual_seed(seed)
     weights = (2 * torch.randn(classes, dtype=torch.float64, generator=generator)).softmax(0)
     logits = (weights.log() + offset).repeat(3, 1).requires_grad_()
-    leak = losses.leak_loss(logits, weights)
+    leak = losses.latent_adversary_loss(logits, weights)
     assert leak.item() == pytest.approx(0, abs=1e-12)
     assert torch.autograd.grad(leak, logits)[0].abs().max() < 1e-12
 
@@ -136,13 +136,13 @@ def test_the_leak_is_zero_with_zero_gradient_where_the_classifier_says_the_class
 def test_a_class_without_pictures_adds_nothing_to_the_leak():
     weights = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64)
     logits = torch.tensor([[0.0, 0.0, -800.0]], dtype=torch.float64)
-    assert losses.leak_loss(logits, weights).item() == pytest.approx(0, abs=1e-12)
+    assert losses.latent_adversary_loss(logits, weights).item() == pytest.approx(0, abs=1e-12)
 
 
 def test_the_latent_classifier_pays_the_cross_entropy_of_the_true_label():
     logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
     wanted = (math.log(1 + math.exp(2)) + math.log(2)) / 2
-    assert losses.leak_classifier_loss(logits, torch.tensor([1, 0])).item() == pytest.approx(wanted)
+    assert losses.latent_classifier_loss(logits, torch.tensor([1, 0])).item() == pytest.approx(wanted)
 
 
 # ------------------------------------------------------------------------------------------- pictures, hinges, the others
@@ -163,10 +163,10 @@ def test_the_weighted_square_is_a_gaussian_likelihood_up_to_a_constant():
     assert weight * (losses.recon_sse(x, a) - losses.recon_sse(x, b)).item() == pytest.approx(nll_a - nll_b)
 
 
-def test_the_critic_pays_only_inside_the_margin():
+def test_the_discriminator_pays_only_inside_the_margin():
     score = torch.tensor([-2.0, 0.0, 0.5, 3.0])
-    assert losses.critic_real_loss(score).item() == pytest.approx((3 + 1 + 0.5 + 0) / 4)
-    assert losses.critic_fake_loss(score).item() == pytest.approx((0 + 1 + 1.5 + 4) / 4)
+    assert losses.discriminator_real_loss(score).item() == pytest.approx((3 + 1 + 0.5 + 0) / 4)
+    assert losses.discriminator_fake_loss(score).item() == pytest.approx((0 + 1 + 1.5 + 4) / 4)
 
 
 def test_the_generator_is_paid_the_score_itself_however_high():
@@ -177,13 +177,13 @@ def test_the_generator_is_paid_the_score_itself_however_high():
 @given(seed=seeds)
 def test_the_anchor_is_never_negative_and_zero_at_unit_variance_alone(seed):
     log_vars = 3 * torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    assert losses.anchor_loss(log_vars).item() > 0
-    assert losses.anchor_loss(torch.zeros(3, 4)).item() == 0
-    assert losses.anchor_loss(torch.tensor([1.0])).item() == pytest.approx(math.e - 2)
+    assert losses.log_var_regularizer(log_vars).item() > 0
+    assert losses.log_var_regularizer(torch.zeros(3, 4)).item() == 0
+    assert losses.log_var_regularizer(torch.tensor([1.0])).item() == pytest.approx(math.e - 2)
 
 
 def test_code_regression_averages_over_dimensions_and_rows():
-    assert losses.code_regression(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]])).item() == pytest.approx(2.5)
+    assert losses.latent_regression(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]])).item() == pytest.approx(2.5)
 
 
 # ----------------------------------------------------------------------------------------------------------- dependence
@@ -195,14 +195,14 @@ def test_dependence_lies_between_zero_and_one(seed, rows, dim_u, classes, pull):
     generator = torch.Generator().manual_seed(seed)
     label = torch.randint(classes, (rows,), generator=generator)
     codes = torch.randn(rows, dim_u, dtype=torch.float64, generator=generator) + pull * label[:, None]
-    assert -1e-9 <= losses.dependence(codes, label).item() <= 1 + 1e-9
+    assert -1e-9 <= losses.cka_penalty(codes, label).item() <= 1 + 1e-9
 
 
 def test_dependence_is_near_zero_for_independent_codes_and_grows_with_what_the_label_does():
     generator = torch.Generator().manual_seed(0)
     label = torch.arange(600) % 5
     noise, means = torch.randn(600, 2, generator=generator), torch.randn(5, 2, generator=generator)
-    values = [losses.dependence(noise + pull * means[label], label).item() for pull in (0.0, 0.5, 2.0, 20.0)]
+    values = [losses.cka_penalty(noise + pull * means[label], label).item() for pull in (0.0, 0.5, 2.0, 20.0)]
     assert values == sorted(values)
     assert values[0] < 0.02
     assert values[2] > 0.3
@@ -212,9 +212,9 @@ def test_dependence_knows_no_order_of_rows_nor_scale_of_codes():
     generator = torch.Generator().manual_seed(0)
     codes, label = torch.randn(21, 3, dtype=torch.float64, generator=generator), torch.arange(21) % 3
     order = torch.randperm(21, generator=generator)
-    value = losses.dependence(codes, label).item()
-    assert losses.dependence(codes[order], label[order]).item() == pytest.approx(value)
-    assert losses.dependence(100 * codes + 7, label).item() == pytest.approx(value)
+    value = losses.cka_penalty(codes, label).item()
+    assert losses.cka_penalty(codes[order], label[order]).item() == pytest.approx(value)
+    assert losses.cka_penalty(100 * codes + 7, label).item() == pytest.approx(value)
 
 
 def test_the_gradient_of_dependence_is_that_of_finite_differences():
@@ -224,13 +224,13 @@ def test_the_gradient_of_dependence_is_that_of_finite_differences():
     squares = torch.cdist(codes, codes).square()
     pair = (squares == squares.median()).any(1)
     free = codes.clone().requires_grad_()
-    gradient = torch.autograd.grad(losses.dependence(free, label), free)[0]
+    gradient = torch.autograd.grad(losses.cka_penalty(free, label), free)[0]
     assert (~pair).sum() > 3
     for row in (~pair).nonzero()[:, 0].tolist():
         for column in range(2):
             nudge = torch.zeros_like(codes)
             nudge[row, column] = 1e-6
-            slope = (losses.dependence(codes + nudge, label) - losses.dependence(codes - nudge, label)).item() / 2e-6
+            slope = (losses.cka_penalty(codes + nudge, label) - losses.cka_penalty(codes - nudge, label)).item() / 2e-6
             assert gradient[row, column].item() == pytest.approx(slope, rel=1e-4, abs=1e-7)
 
 
@@ -244,6 +244,6 @@ def test_the_gradient_of_dependence_is_that_of_finite_differences():
 )
 def test_dependence_and_its_gradient_are_zero_where_there_is_nothing_to_depend_on(codes, label):
     codes = codes.clone().requires_grad_()
-    value = losses.dependence(codes, label)
+    value = losses.cka_penalty(codes, label)
     assert value.item() == pytest.approx(0, abs=1e-4)
     assert torch.autograd.grad(value, codes)[0].abs().max() < 1e-4

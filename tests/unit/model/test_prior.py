@@ -33,21 +33,21 @@ def test_the_class_posterior_is_that_of_a_brute_force_mixture(seed, classes, dim
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), spread=st.floats(0, 1))
 def test_a_settled_code_lies_on_its_way_to_the_mean_of_its_class_and_stays_in_its_class(seed, spread):
-    prior = ClassPrior(torch.rand(5).add(0.1).softmax(0), 6, radius=20.0, settles=True).double()
+    prior = ClassPrior(torch.rand(5).add(0.1).softmax(0), 6, radius=20.0, shrinks=True).double()
     label = torch.arange(5)
     z_s = prior.means[label] + torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    assert torch.allclose(prior.settled(z_s), z_s)  # a spread of 1 until it is set
-    prior.spread.fill_(spread)
-    assert torch.allclose(prior.settled(z_s), prior.means[label] + spread * (z_s - prior.means[label]), atol=1e-6)
-    assert torch.equal(prior.logits(prior.settled(z_s)).argmax(1), label)
+    assert torch.allclose(prior.shrunk(z_s), z_s)  # a spread of 1 until it is set
+    prior.shrinkage.fill_(1 - spread)
+    assert torch.allclose(prior.shrunk(z_s), prior.means[label] + spread * (z_s - prior.means[label]), atol=1e-6)
+    assert torch.equal(prior.logits(prior.shrunk(z_s)).argmax(1), label)
 
 
 def test_a_code_between_two_classes_settles_between_them():
-    prior = ClassPrior(torch.tensor([0.5, 0.5]), 2, settles=True)
+    prior = ClassPrior(torch.tensor([0.5, 0.5]), 2, shrinks=True)
     with torch.no_grad():
         prior.means.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
-    prior.spread.fill_(0.0)
-    assert torch.allclose(prior.settled(torch.tensor([[0.0, 3.0]])), torch.zeros(1, 2), atol=1e-6)
+    prior.shrinkage.fill_(1.0)
+    assert torch.allclose(prior.shrunk(torch.tensor([[0.0, 3.0]])), torch.zeros(1, 2), atol=1e-6)
 
 
 @pytest.mark.parametrize(("classes", "dim_s"), [(4, 6), (8, 3)])

@@ -23,7 +23,7 @@ SIZES = Sizes(
     encoder_u_widths=(4, 6),
     decoder_hidden=10,
     decoder_widths=(6, 4),
-    critic_widths=(4, 6),
+    discriminator_widths=(4, 6),
     classifier_hidden=8,
     flow_layers=3,
     flow_hidden=8,
@@ -76,7 +76,7 @@ def calls(model: VaeGan):
         "inverse flow": lambda x, z_s, z_u, label: model.flow.inverse(z_u, label, z_s),
         "flow with log-variance": lambda x, z_s, z_u, label: model.flow.forward_with_log_var(z_u, -z_u.abs(), label, z_s),
         "decoder": lambda x, z_s, z_u, label: model.decoder(z_s, z_u),
-        "critic": lambda x, z_s, z_u, label: model.critic(x, label),
+        "discriminator": lambda x, z_s, z_u, label: model.discriminator(x, label),
         "classifier": lambda x, z_s, z_u, label: model.classifier(z_u),
         "read": lambda x, z_s, z_u, label: model.read(x),
         "log_density": lambda x, z_s, z_u, label: FittedDensity(model.fitted, model.prior.log_weights)(z_s, z_u),
@@ -177,7 +177,7 @@ def test_a_swap_decodes_the_style_of_b_under_the_whole_class_code_of_a(model, x)
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (32, 32), (48, 32), (64, 64)])
 def test_pictures_come_out_in_the_size_they_went_in(height, width, blocks):
     widths = (4,) * (5 if min(height, width) == 64 else 4 if min(height, width) == 32 else 3)
-    sizes = Sizes(encoder_s_widths=widths, encoder_u_widths=widths, decoder_widths=widths, critic_widths=(4, 4), flow_layers=0)
+    sizes = Sizes(encoder_s_widths=widths, encoder_u_widths=widths, decoder_widths=widths, discriminator_widths=(4, 4), flow_layers=0)
     model = VaeGan(replace(sizes, blocks=blocks), torch.full((CLASSES,), 1 / CLASSES), channels=3, height=height, width=width).eval()
     z_s, q, _ = model.read(torch.rand(1, 3, height, width))
     assert model.decode(z_s, q.mean).shape == (1, 3, height, width)
@@ -185,11 +185,11 @@ def test_pictures_come_out_in_the_size_they_went_in(height, width, blocks):
 
 @pytest.mark.parametrize("blocks", BLOCKS)
 @pytest.mark.parametrize("widths", [(4, 6), (4, 5, 6), (4, 5, 6, 7)])
-def test_the_critic_is_as_deep_and_as_wide_as_its_widths(blocks, widths):
-    critic = VaeGan(replace(SIZES, blocks=blocks, critic_widths=widths), torch.ones(2) / 2, 1, 8, 8).critic
-    features = critic.trunk(torch.rand(2, 1, 8, 8))
+def test_the_discriminator_is_as_deep_and_as_wide_as_its_widths(blocks, widths):
+    discriminator = VaeGan(replace(SIZES, blocks=blocks, discriminator_widths=widths), torch.ones(2) / 2, 1, 8, 8).discriminator
+    features = discriminator.trunk(torch.rand(2, 1, 8, 8))
     assert features.shape == (2, widths[-1], *(2 * [8 >> (len(widths) - 1)]))
-    convolutions = [module for module in critic.trunk.modules() if isinstance(module, torch.nn.Conv2d)]
+    convolutions = [module for module in discriminator.trunk.modules() if isinstance(module, torch.nn.Conv2d)]
     assert all(hasattr(module, "parametrizations") for module in convolutions)
     assert len(convolutions) == len(widths) * (3 if blocks == "residual" else 1)
 
@@ -214,12 +214,12 @@ def test_a_wrong_number_of_widths_is_refused_with_the_right_one():
     ("changes", "message"),
     [
         ({"blocks": "dense"}, "blocks must be one of plain, residual"),
-        ({"class_spread": 1.5}, "class_spread must be 0 to 1"),
+        ({"shrinkage": 1.5}, "shrinkage must be 0 to 1"),
         ({"flow_kind": "cubic"}, "flow_kind must be one of affine, spline"),
         ({"flow_condition": "label"}, "flow_condition must be one of class, code"),
         ({"flow_kind": "spline", "dim_u": 1}, "spline couplings need dim_u and flow_bins of 2 at least"),
         ({"flow_kind": "spline", "flow_bins": 1}, "spline couplings need dim_u and flow_bins of 2 at least"),
-        ({"critic_widths": (4,)}, "critic_widths must be two numbers or more"),
+        ({"discriminator_widths": (4,)}, "discriminator_widths must be two numbers or more"),
     ],
 )
 def test_a_size_that_no_part_can_be_built_with_is_refused_with_what_it_may_be(changes, message):
@@ -233,26 +233,26 @@ def test_log_variance_bounds_must_be_a_lower_and_an_upper_one():
 
 
 def test_means_come_in_whole_grains_once_a_grain_is_set_and_collapsed_dimensions_say_nothing(x):
-    encoder = VaeGan(replace(SIZES, style_grain=1.0), torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u.eval()
+    encoder = VaeGan(replace(SIZES, style_step=1.0), torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u.eval()
     with torch.no_grad():
         fine = encoder(x).mean
         assert torch.equal(fine, encoder.fine(x).mean)
-        encoder.grain.copy_(torch.full_like(encoder.grain, 0.5 * float(fine.std())))
-        encoder.grain[0] = 1e3
-        encoder.grain[1] = 0
+        encoder.style_step.copy_(torch.full_like(encoder.style_step, 0.5 * float(fine.std())))
+        encoder.style_step[0] = 1e3
+        encoder.style_step[1] = 0
         coarse = encoder(x).mean
     assert (coarse[:, 0] == 0).all()
     assert torch.equal(coarse[:, 1], fine[:, 1])
-    places = coarse[:, 2:] / encoder.grain[2:]
+    places = coarse[:, 2:] / encoder.style_step[2:]
     assert torch.allclose(places, places.round(), atol=1e-4)
-    assert ((coarse - fine)[:, 2:].abs() <= 0.5 * encoder.grain[2:] + 1e-6).all()
+    assert ((coarse - fine)[:, 2:].abs() <= 0.5 * encoder.style_step[2:] + 1e-6).all()
 
 
 def test_the_gradient_passes_the_rounding_as_if_it_were_not_there(x):
-    encoder = VaeGan(replace(SIZES, style_grain=1.0), torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u
-    encoder.grain.fill_(0.3)
-    mean = torch.randn(4, len(encoder.grain), requires_grad=True)
-    encoder.coarse(mean).sum().backward()
+    encoder = VaeGan(replace(SIZES, style_step=1.0), torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u
+    encoder.style_step.fill_(0.3)
+    mean = torch.randn(4, len(encoder.style_step), requires_grad=True)
+    encoder.quantized(mean).sum().backward()
     assert torch.equal(mean.grad, torch.ones_like(mean))
 
 
@@ -287,13 +287,13 @@ def test_a_modulation_scales_and_shifts_channels():
 
 def test_a_picture_is_read_as_settled_once_the_prior_says_so(x):
     torch.manual_seed(0)
-    model = VaeGan(replace(SIZES, class_spread=0.25), torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).eval()
+    model = VaeGan(replace(SIZES, shrinkage=0.75), torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).eval()
     with torch.no_grad():
         z_s = model.encoder_s(x)
         assert torch.allclose(model.read(x)[0], z_s, atol=1e-6)
-        model.prior.spread.fill_(0.25)
-        settled = model.prior.settled(z_s)
-        assert not torch.allclose(settled, z_s)
-        assert torch.equal(model.read(x)[0], settled)
-        assert torch.equal(model.codes(x)[0], settled)
-        assert torch.equal(model.read(x)[2], model.prior.logits(settled).log_softmax(1))
+        model.prior.shrinkage.fill_(0.75)
+        shrunk = model.prior.shrunk(z_s)
+        assert not torch.allclose(shrunk, z_s)
+        assert torch.equal(model.read(x)[0], shrunk)
+        assert torch.equal(model.codes(x)[0], shrunk)
+        assert torch.equal(model.read(x)[2], model.prior.logits(shrunk).log_softmax(1))

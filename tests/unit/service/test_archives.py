@@ -61,7 +61,7 @@ async def test_a_zip_holds_what_json_holds(client, path, body, form):
 async def test_arrays_hold_the_pixels_and_codes_that_json_holds(client, path, body):
     told = (await sent(client, path, body, JSON)).json()["images"]
     found = arrays(await sent(client, path, body, NPZ))
-    model = client.app.state.house.registry.get()
+    model = client.app.state.state.registry.get()
     assert found["pixels"].dtype == np.uint8
     assert found["z_s"].dtype == found["z_u"].dtype == np.float32
     for k, image in enumerate(told):
@@ -113,10 +113,10 @@ async def test_a_zip_of_as_many_pictures_as_the_cap_is_whole_and_carries_recipes
 
 async def test_a_route_needs_nothing_of_its_own_for_archives(client):
     """What a route hands over for JSON is enough: pixels, recipes, entries with their code."""
-    model = client.app.state.house.registry.get()
+    model = client.app.state.state.registry.get()
     z_s, z_u = latents.class_mean(model.prior, 1), np.zeros(2, np.float32)
     entries = [{"frame": 0, "t": 0.0, "code": latents.pack_token(z_s, z_u, model.card)}]
     drawn = responses.Drawn(model, np.zeros((1, 8, 8, 1), np.uint8), [{}], entries, "another", 1, 1)
-    visit = responses.Visit(client.app.state.house, "r", 0.0)
-    zipped = zipfile.ZipFile(io.BytesIO((await responses.respond(visit, responses.ZIP, drawn, "png")).body))
+    context = responses.RequestContext(client.app.state.state, "r", 0.0)
+    zipped = zipfile.ZipFile(io.BytesIO((await responses.respond(context, responses.ZIP, drawn, "png")).body))
     assert json.loads(zipped.read("manifest.json"))["images"] == [{"file": "0000.png", **entries[0]}]

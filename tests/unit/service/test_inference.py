@@ -73,7 +73,7 @@ async def test_the_outputs_decide_the_form_and_accept_may_refuse_it(client, acce
 
 
 async def test_a_draining_server_is_alive_and_not_ready(client):
-    client.app.state.house.draining = True
+    client.app.state.state.draining = True
     assert (await client.get("/v2/health/live")).json() == {"live": True}
     for path in ("/v2/health/ready", "/v2/models/toy.encoder/ready", "/v2/models/toy.encoder/versions/1/ready"):
         answer = await client.get(path)

@@ -50,7 +50,7 @@ def written_in(picture):
 
 
 def model_of(client):
-    return client.app.state.house.registry.get()
+    return client.app.state.state.registry.get()
 
 
 async def test_the_recipe_is_told_as_it_stands_in_the_picture_by_every_kind_of_body(client):

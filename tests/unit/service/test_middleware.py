@@ -166,13 +166,13 @@ async def test_a_problem_stays_within_its_size_whatever_the_class_names(client):
 
 
 async def test_an_answer_that_fails_half_way_is_cut(client):
-    from twofold.service.http.middleware import Gate
+    from twofold.service.http.middleware import RequestMiddleware
 
     async def half(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError("half way")
 
-    gate = Gate(half, client.app.state.house, lambda error, request_id: None)
+    gate = RequestMiddleware(half, client.app.state.state, lambda error, request_id: None)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://door") as other:
         with pytest.raises(RuntimeError, match="half way"):
             await other.get("/")

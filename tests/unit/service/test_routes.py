@@ -303,7 +303,7 @@ async def test_the_probes_answer_for_machines(client):
 
 
 async def test_a_draining_server_is_unready_alive_and_closes_connections(client):
-    client.app.state.house.draining = True
+    client.app.state.state.draining = True
     answer = await client.get("/readyz")
     assert (answer.status_code, answer.json()["code"], answer.headers["connection"]) == (503, "draining", "close")
     assert int(answer.headers["retry-after"]) >= 1

@@ -55,7 +55,7 @@ def requests(client, name):
 
 @pytest.mark.parametrize(("name", "answered"), [(None, "grey"), ("grey", "grey"), ("colour", "colour")])
 async def test_the_model_that_was_chosen_answers_on_every_route_and_is_named(both, name, answered):
-    hashes = {model.card.name: model.card.model_hash for model in both.app.state.house.registry.models.values()}
+    hashes = {model.card.name: model.card.model_hash for model in both.app.state.state.registry.models.values()}
     for route, request in requests(both, name).items():
         answer = await request
         assert answer.status_code == 200, (route, answer.text)
@@ -135,7 +135,7 @@ async def test_cards_classes_and_probes_know_both(both):
 
 
 async def test_the_readiness_of_one_model_is_not_enough(both):
-    _, colour = both.app.state.house.registry.models.values()
+    _, colour = both.app.state.state.registry.models.values()
     await colour.aclose()
     assert (await both.get("/generate?class=1&model=grey")).status_code == 200
     answer = await both.get("/generate?class=1&model=colour")

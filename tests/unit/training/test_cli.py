@@ -17,7 +17,7 @@ import torch
 from tests.pictures import write_pictures
 from tests.toy import make_bundle
 from twofold.training.cli import main
-from twofold.training.evaluation.eval_classifier import JudgeConfig, train_judge
+from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, train_eval_classifier
 from twofold.training.trainer import checkpoint
 from twofold.training.trainer.run_dir import CONFIG, DATA, LAST
 
@@ -33,7 +33,7 @@ encoder_s_widths = [4, 6]
 encoder_u_widths = [4, 6]
 decoder_hidden = 8
 decoder_widths = [6, 4]
-critic_widths = [4, 4]
+discriminator_widths = [4, 4]
 flow_layers = 0
 [[stage]]
 name = "class encoder"
@@ -41,10 +41,10 @@ epochs = 4
 batch = 20
 lr = { encoder_s = 4e-3, prior = 4e-3 }
 ema = 0.9
-after = ["refit"]
+after = ["fit_sampler"]
 [[stage.update]]
-move.encoder_s = { class = 1.0, likelihood = 0.1 }
-move.prior = { class = 1.0, likelihood = 0.1, anchor = 0.1 }
+train.encoder_s = { class = 1.0, likelihood = 0.1 }
+train.prior = { class = 1.0, likelihood = 0.1, log_var_regularizer = 0.1 }
 [[stage]]
 name = "codes"
 epochs = 6
@@ -53,8 +53,8 @@ lr = { encoder_u = 2e-3, decoder = 2e-3 }
 ema = 0.9
 class_code = "detached"
 [[stage.update]]
-move.encoder_u = { recon_sse = 1.0, kl_sum = 1.0 }
-move.decoder = { recon_sse = 1.0 }
+train.encoder_u = { recon_sse = 1.0, kl_sum = 1.0 }
+train.decoder = { recon_sse = 1.0 }
 """
 STEPS = (4 * 9, 6 * 9)  # of the stages: epochs of 180 pictures
 
@@ -252,12 +252,12 @@ def test_a_model_that_fails_its_proof_ends_with_5_and_writes_nothing(places, tmp
 
 @pytest.fixture(scope="module")
 def measured(places, tmp_path_factory):
-    """A toy bundle, a judge, the arguments that measure it, and what a first evaluation wrote and printed."""
+    """A toy bundle, an evaluation classifier, the arguments that measure it, and what a first evaluation wrote and printed."""
     root = tmp_path_factory.mktemp("measured")
-    judge = JudgeConfig(widths=(4, 4, 4), epochs=1, batch=20)
-    train_judge(places.data, root / "judge", judge, log=lambda line: None)
+    eval_classifier = EvalClassifierConfig(widths=(4, 4, 4), epochs=1, batch=20)
+    train_eval_classifier(places.data, root / "eval_classifier", eval_classifier, log=lambda line: None)
     bundle = make_bundle(root / "toy")
-    arguments = ["evaluate", str(bundle), "--data", str(places.data), "--judge", str(root / "judge"), "--quick"]
+    arguments = ["evaluate", str(bundle), "--data", str(places.data), "--eval-classifier", str(root / "eval_classifier"), "--quick"]
     code, printed = quietly(arguments)
     assert code == 0
     return SimpleNamespace(arguments=arguments, out=root / "toy.test.json", printed=printed, root=root)

@@ -9,7 +9,7 @@ import torch
 
 from twofold.model.vae_gan import Sizes, VaeGan
 from twofold.training.config.schema import ConfigError
-from twofold.training.trainer.calibration import ACTIONS, encode, refit, to_tensor
+from twofold.training.trainer.calibration import ACTIONS, encode, fit_sampler, to_tensor
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_the_sampler_is_fitted_to_z_s_by_true_class_and_to_the_style_that_is_ser
     codes = encode(model, few.pixels, few.labels)
     ACTIONS["whiten"](model, codes)
     ACTIONS["fold"](model, codes)
-    refit(model, codes)
+    fit_sampler(model, codes)
     with torch.no_grad():
         z_u = model.flow(codes.q.mean, codes.read)[0]
     for k in range(10):
@@ -56,7 +56,7 @@ def test_the_sampler_is_fitted_to_z_s_by_true_class_and_to_the_style_that_is_ser
 def test_the_standard_sampler_is_read_as_the_class_that_was_asked_for_whatever_was_fitted_before(model, few):
     codes = encode(model, few.pixels, few.labels)
     model.prior.raw_log_vars.data.fill_(1.5)  # classes that overlap
-    refit(model, codes)
+    fit_sampler(model, codes)
     ACTIONS["standard"](model, codes)
     label = torch.arange(10).repeat(200)
     z_s, z_u = model.fitted.sample(label, torch.Generator().manual_seed(0))
@@ -71,26 +71,26 @@ def test_an_action_on_the_flow_is_refused_where_there_is_none(action, model, few
     model.flow = None
     with pytest.raises(ConfigError, match=r"set model\.flow_layers above 0"):
         ACTIONS[action](model, codes)
-    ACTIONS["refit"](model, encode(model, few.pixels, few.labels))
+    ACTIONS["fit_sampler"](model, encode(model, few.pixels, few.labels))
     assert torch.allclose(model.fitted.z_u_mean, encode(model, few.pixels, few.labels).q.mean.mean(0), atol=1e-5)
 
 
 def test_the_grain_is_measured_in_deviations_of_the_posterior_and_is_refused_where_no_size_says_so(model, few):
     codes = encode(model, few.pixels[:50], few.labels[:50])
-    with pytest.raises(ConfigError, match=r"set model\.style_grain above 0"):
-        ACTIONS["coarsen"](model, codes)
-    rounding = VaeGan(replace(model.sizes, style_grain=2.0), torch.full((10,), 0.1), 1, 28, 28).eval()
+    with pytest.raises(ConfigError, match=r"set model\.style_step above 0"):
+        ACTIONS["quantize_style"](model, codes)
+    rounding = VaeGan(replace(model.sizes, style_step=2.0), torch.full((10,), 0.1), 1, 28, 28).eval()
     codes = encode(rounding, few.pixels[:50], few.labels[:50])
-    ACTIONS["coarsen"](rounding, codes)
-    assert torch.allclose(rounding.encoder_u.grain, 2 * codes.q.log_var.exp().mean(0).sqrt())
+    ACTIONS["quantize_style"](rounding, codes)
+    assert torch.allclose(rounding.encoder_u.style_step, 2 * codes.q.log_var.exp().mean(0).sqrt())
 
 
 def test_codes_settle_to_the_spread_of_the_sizes_and_nothing_settles_where_they_give_none(model, few):
     pictures = few.pixels[:50], few.labels[:50]
-    with pytest.raises(ConfigError, match=r"set model\.class_spread below 1"):
-        ACTIONS["settle"](model, encode(model, *pictures))
-    settling = VaeGan(replace(model.sizes, class_spread=0.2), torch.full((10,), 0.1), 1, 28, 28).eval()
+    with pytest.raises(ConfigError, match=r"set model\.shrinkage above 0"):
+        ACTIONS["shrink_to_class_mean"](model, encode(model, *pictures))
+    settling = VaeGan(replace(model.sizes, shrinkage=0.8), torch.full((10,), 0.1), 1, 28, 28).eval()
     before = encode(settling, *pictures)
-    ACTIONS["settle"](settling, before)
-    assert float(settling.prior.spread) == pytest.approx(0.2)
-    assert torch.allclose(encode(settling, *pictures).z_s, settling.prior.settled(before.z_s))
+    ACTIONS["shrink_to_class_mean"](settling, before)
+    assert float(settling.prior.shrinkage) == pytest.approx(0.8)
+    assert torch.allclose(encode(settling, *pictures).z_s, settling.prior.shrunk(before.z_s))

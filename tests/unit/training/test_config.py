@@ -29,7 +29,7 @@ def test_every_preset_names_losses_and_actions_that_exist(name):
     config = read(name)
     check_terms(config)
     check_actions(config)
-    assert {t for s in config.stage for u in s.update for weights in u.move.values() for t in weights} <= set(TERMS)
+    assert {t for s in config.stage for u in s.update for weights in u.train.values() for t in weights} <= set(TERMS)
     assert {a for s in config.stage for a in (*s.before, *s.after)} <= set(ACTIONS)
 
 
@@ -42,7 +42,7 @@ def test_a_configuration_survives_its_way_through_json(name):
 def test_tiny_has_the_stages_of_fashion_with_the_same_losses():
     def shape(config: Config):
         return [
-            (s.name, s.before, s.after, s.class_code, s.pairs, s.sampler, s.through_flow, [(u.move, u.repeat) for u in s.update])
+            (s.name, s.before, s.after, s.class_code, s.pairs, s.sampler, s.through_flow, [(u.train, u.repeat) for u in s.update])
             for s in config.stage
         ]
 
@@ -52,13 +52,13 @@ def test_tiny_has_the_stages_of_fashion_with_the_same_losses():
 def test_paper_moves_what_the_papers_table_says():
     mixture, joint = read("paper").stage[0].update
     assert mixture.repeat == 3
-    assert mixture.move == {part: {"class": 1.0, "likelihood": 0.1} for part in ("encoder_s", "prior")}
-    assert joint.move == {
+    assert mixture.train == {part: {"class": 1.0, "likelihood": 0.1} for part in ("encoder_s", "prior")}
+    assert joint.train == {
         "encoder_s": {"recon_mse": 10.0, "likelihood": 1.0},
-        "encoder_u": {"recon_mse": 10.0, "kl_mean": 1.0, "leak": 1.0},
+        "encoder_u": {"recon_mse": 10.0, "kl_mean": 1.0, "latent_adversary": 1.0},
         "decoder": {"recon_mse": 10.0, "gen_rec": 1.0, "gen_smp": 1.0},
-        "critic": {"critic_real": 1.0, "critic_rec": 0.5, "critic_smp": 0.5},
-        "classifier": {"leak_classifier": 1.0},
+        "discriminator": {"discriminator_real": 1.0, "discriminator_rec": 0.5, "discriminator_smp": 0.5},
+        "classifier": {"latent_classifier": 1.0},
     }
 
 
@@ -68,7 +68,7 @@ def test_paper_moves_what_the_papers_table_says():
         ((), "sed", r"^unknown key 'sed' \(did you mean 'seed'\?\)$"),
         (("model",), "dim_z", r"^unknown key 'model\.dim_z' \(did you mean 'dim_[su]'\?\)$"),
         (("stage", 1), "epoch", r"^unknown key 'stage\.1\.epoch' \(did you mean 'epochs'\?\)$"),
-        (("stage", 0, "update", 0), "mvoe", r"^unknown key 'stage\.0\.update\.0\.mvoe' \(did you mean 'move'\?\)$"),
+        (("stage", 0, "update", 0), "trian", r"^unknown key 'stage\.0\.update\.0\.trian' \(did you mean 'train'\?\)$"),
         (("data",), "qqqqqq", r"^unknown key 'data\.qqqqqq'$"),
     ],
 )
@@ -98,7 +98,7 @@ def test_an_unknown_key_names_the_nearest_known_one(raw, place, key, message):
         (("stage", 0, "lr", "encoder_s"), "fast", r"^stage\.0\.lr\.encoder_s: must be of type float$"),
         (("stage", 0, "betas"), [0.9], r"^stage 'class encoder': betas must be two numbers$"),
         (("stage", 0, "optimizer"), "sgd", r"^stage 'class encoder': optimizer must be one of adam, adamw$"),
-        (("stage", 1, "critic_views"), ["cutuot"], r"^stage 'codes': unknown view 'cutuot' \(did you mean 'cutout'\?\)$"),
+        (("stage", 1, "discriminator_views"), ["cutuot"], r"^stage 'codes': unknown view 'cutuot' \(did you mean 'cutout'\?\)$"),
         (("model", "flow_kind"), "splines", r"^model: flow_kind must be one of affine, spline$"),
         (("stage", 0, "epochs"), -1, r"epochs must be >= 0"),
         (("stage", 0, "epochs"), float("nan"), r"epochs must be >= 0"),
@@ -131,8 +131,12 @@ def test_an_integer_is_taken_where_a_number_is_meant(raw):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("move", {"encoder": {"class": 1.0}}, r"^stage 'class encoder': unknown part 'encoder' \(did you mean '(en|de)coder(_[su])?'\?\)$"),
-        ("move", {"decoder": {"class": 1.0}}, r"^stage 'class encoder': lr needs a learning rate for 'decoder'$"),
+        (
+            "train",
+            {"encoder": {"class": 1.0}},
+            r"^stage 'class encoder': unknown part 'encoder' \(did you mean '(en|de)coder(_[su])?'\?\)$",
+        ),
+        ("train", {"decoder": {"class": 1.0}}, r"^stage 'class encoder': lr needs a learning rate for 'decoder'$"),
     ],
 )
 def test_an_unknown_part_or_one_without_a_rate_is_refused(raw, key, value, message):
@@ -142,7 +146,7 @@ def test_an_unknown_part_or_one_without_a_rate_is_refused(raw, key, value, messa
 
 
 def test_an_unknown_loss_names_the_nearest_known_one(raw):
-    raw["stage"][0]["update"][0]["move"]["prior"] = {"likelyhood": 0.1}
+    raw["stage"][0]["update"][0]["train"]["prior"] = {"likelyhood": 0.1}
     with pytest.raises(ConfigError, match=r"^stage 'class encoder': unknown loss 'likelyhood' \(did you mean 'likelihood'\?\)$"):
         check_terms(from_dict(raw))
 
@@ -160,25 +164,29 @@ def test_an_unknown_action_names_the_nearest_known_one(raw, when):
 def test_dotted_overrides_take_toml_values_and_plain_words(raw):
     overrides = {
         "seed": "7",
-        "stage.1.lr.critic": "1e-5",
+        "stage.1.lr.discriminator": "1e-5",
         "precision": "bf16",
         "model.decoder_widths": "[4, 4, 4]",
         "stage.0.flip": "false",
     }
     config = read("tiny", overrides)
     assert (config.seed, config.precision, config.model.decoder_widths) == (7, "bf16", (4, 4, 4))
-    assert (config.stage[1].lr["critic"], config.stage[0].flip) == (1e-5, False)
+    assert (config.stage[1].lr["discriminator"], config.stage[0].flip) == (1e-5, False)
     assert config.stage[1].lr["decoder"] == raw["stage"][1]["lr"]["decoder"]
 
 
 def test_a_stage_is_overridden_by_its_name_as_by_its_number():
-    assert read("tiny", {"stage.class encoder.epochs": "3", "stage.served.lr.critic": "1e-5"}) == read(
-        "tiny", {"stage.0.epochs": "3", "stage.3.lr.critic": "1e-5"}
+    assert read("tiny", {"stage.class encoder.epochs": "3", "stage.served.lr.discriminator": "1e-5"}) == read(
+        "tiny", {"stage.0.epochs": "3", "stage.3.lr.discriminator": "1e-5"}
     )
 
 
 def test_a_configuration_is_changed_like_a_file():
-    overrides = {"stage.codes.class_code": "live", "stage.codes.update.0.move.critic.critic_smp": "1.0", "model.decoder_takes": "mean"}
+    overrides = {
+        "stage.codes.class_code": "live",
+        "stage.codes.update.0.train.discriminator.discriminator_smp": "1.0",
+        "model.decoder_takes": "mean",
+    }
     assert changed(read("tiny"), overrides) == read("tiny", overrides)
     with pytest.raises(ConfigError, match=r"unknown key 'sead'"):
         changed(read("tiny"), {"sead": "1"})

@@ -10,16 +10,16 @@ import torch
 
 from twofold.model.vae_gan import VaeGan
 from twofold.training.config import recipe_template
-from twofold.training.config.recipe_template import STAGES, Cost, Facts
+from twofold.training.config.recipe_template import STAGES, Cost, DatasetFacts
 from twofold.training.config.schema import Config, from_dict, read
 from twofold.training.trainer.calibration import check_actions
 from twofold.training.trainer.step import check_terms
 
-FASHION = Facts("zalando-datasets/fashion_mnist", 28, 28, 1, (0,), 10, 55_000, 5500)
+FASHION = DatasetFacts("zalando-datasets/fashion_mnist", 28, 28, 1, (0,), 10, 55_000, 5500)
 ONE = dict.fromkeys(STAGES, 1.0)
 
 
-def config_of(facts: Facts, epochs: dict[str, float] = ONE) -> Config:
+def config_of(facts: DatasetFacts, epochs: dict[str, float] = ONE) -> Config:
     return from_dict(tomllib.loads(recipe_template.text(facts, epochs, "first line\nsecond line")))
 
 
@@ -34,7 +34,7 @@ def test_for_pictures_like_fashion_it_is_fashions_recipe():
 @pytest.mark.parametrize("classes", [2, 10, 26, 500])
 @pytest.mark.parametrize(("height", "width", "channels"), [(28, 28, 1), (32, 32, 3), (40, 48, 1), (64, 64, 1), (96, 128, 3), (128, 128, 3)])
 def test_every_draft_can_be_built_and_names_what_exists(classes, height, width, channels):
-    facts = Facts("mine", height, width, channels, (255,) * channels, classes, 40 * classes, 40)
+    facts = DatasetFacts("mine", height, width, channels, (255,) * channels, classes, 40 * classes, 40)
     config = config_of(facts)
     check_terms(config)
     check_actions(config)
@@ -56,7 +56,7 @@ def test_few_pictures_get_small_batches_and_few_style_dimensions():
 
 
 def test_a_sum_over_more_pixels_weighs_less():
-    small, large = (config_of(replace(FASHION, height=s, width=s)).stage[1].update[0].move["decoder"]["recon_sse"] for s in (28, 56))
+    small, large = (config_of(replace(FASHION, height=s, width=s)).stage[1].update[0].train["decoder"]["recon_sse"] for s in (28, 56))
     assert large == pytest.approx(small / 4)
 
 

@@ -17,7 +17,7 @@ from twofold.service.client import Local
 from twofold.service.runtime.array_api import Arrays
 from twofold.training.data.dataset import DataError, load
 from twofold.training.evaluation import evaluate as evaluation
-from twofold.training.evaluation.eval_classifier import JudgeConfig, load_judge, train_judge
+from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, load_eval_classifier, train_eval_classifier
 from twofold.training.evaluation.metric_table import MEASURES
 
 
@@ -27,23 +27,25 @@ def quiet(line: str) -> None:
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory) -> SimpleNamespace:
-    """A toy bundle, pictures drawn by its decoder, and a judge trained on them."""
+    """A toy bundle, pictures drawn by its decoder, and an evaluation classifier trained on them."""
     root = tmp_path_factory.mktemp("evaluate")
     data = write_pictures(root, train=800, test=400)
-    train_judge(data, root / "judge", JudgeConfig(widths=(4, 8, 8), epochs=6, batch=16), log=quiet)
-    return SimpleNamespace(bundle=toy.make_bundle(root / "bundle"), data=data, judge=root / "judge", out=root / "evaluation.json")
+    train_eval_classifier(data, root / "eval_classifier", EvalClassifierConfig(widths=(4, 8, 8), epochs=6, batch=16), log=quiet)
+    return SimpleNamespace(
+        bundle=toy.make_bundle(root / "bundle"), data=data, eval_classifier=root / "eval_classifier", out=root / "evaluation.json"
+    )
 
 
 @pytest.fixture(scope="module")
 def result(places) -> dict:
-    return evaluation.evaluate(places.bundle, places.data, places.judge, places.out, quick=True, log=quiet)
+    return evaluation.evaluate(places.bundle, places.data, places.eval_classifier, places.out, quick=True, log=quiet)
 
 
 @pytest.fixture(scope="module")
 def material(places) -> evaluation.Material:
     local, fit, held = Local(places.bundle).arrays, load(places.data), load(places.data, "test")
     codes = local.encode(fit.pixels), local.encode(held.pixels)
-    return evaluation.Material(local, load_judge(places.judge), local.prior, fit, held, *codes, pairs=1000, seed=0)
+    return evaluation.Material(local, load_eval_classifier(places.eval_classifier), local.prior, fit, held, *codes, pairs=1000, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_the_result_on_disk_says_what_was_measured_on_what(result, places):
     assert json.loads(places.out.read_text()) == json.loads(json.dumps(result))
     assert result["bundle"]["model_hash"] == contract.read_card(places.bundle).model_hash
     assert (result["split"], result["quick"], result["rows"]["held"]) == ("test", True, evaluation.QUICK_HELD_ROWS)
-    assert result["judge"]["hash"] == load_judge(places.judge).hash
+    assert result["eval_classifier"]["hash"] == load_eval_classifier(places.eval_classifier).hash
     assert set(evaluation.STAGES) < set(result["seconds"])
     assert result["data"]["held"]["split"] == "test"
 
@@ -86,7 +88,7 @@ def test_every_measure_of_the_table_is_filled_in_where_the_data_can_tell_it(resu
 
 
 def test_the_same_seed_gives_the_same_figures(result, places, tmp_path):
-    again = evaluation.evaluate(places.bundle, places.data, places.judge, tmp_path / "again.json", quick=True, log=quiet)
+    again = evaluation.evaluate(places.bundle, places.data, places.eval_classifier, tmp_path / "again.json", quick=True, log=quiet)
     assert again["values"] == result["values"]
 
 
@@ -94,15 +96,17 @@ def test_the_validation_split_is_cut_from_training_rows_and_never_touches_the_te
     alone = tmp_path / "data"
     alone.mkdir()
     (alone / "train-00000-of-00001.parquet").write_bytes((places.data / "train-00000-of-00001.parquet").read_bytes())
-    found = evaluation.evaluate(places.bundle, alone, places.judge, tmp_path / "v.json", split="validation", quick=True, log=quiet)
+    found = evaluation.evaluate(
+        places.bundle, alone, places.eval_classifier, tmp_path / "v.json", split="validation", quick=True, log=quiet
+    )
     assert found["data"]["held"]["split"] == "train"
     assert (found["rows"]["held"], found["rows"]["fit"]) == (80, 720)
 
 
 def test_validation_rows_are_those_that_both_judge_and_model_held_back(places):
-    judge, card = load_judge(places.judge), contract.read_card(places.bundle)
+    eval_classifier, card = load_eval_classifier(places.eval_classifier), contract.read_card(places.bundle)
     fewer = replace(card, data={"validation_rows": 40})
-    mine, theirs = (evaluation.pictures(places.data, "validation", c, judge, 0, False)[1] for c in (fewer, card))
+    mine, theirs = (evaluation.pictures(places.data, "validation", c, eval_classifier, 0, False)[1] for c in (fewer, card))
     assert (len(mine), len(theirs)) == (40, 80)
     assert {p.tobytes() for p in mine.pixels} < {p.tobytes() for p in theirs.pixels}
 
@@ -159,8 +163,8 @@ def test_sampling_noise_hides_what_a_narrow_code_says(material):
 
 def test_a_judge_of_other_training_pictures_is_refused(places, tmp_path):
     other = write_pictures(tmp_path, train=200, test=40, seed=1)
-    with pytest.raises(DataError, match="judge must come from these training pictures"):
-        evaluation.evaluate(places.bundle, other, places.judge, tmp_path / "e.json", quick=True, log=quiet)
+    with pytest.raises(DataError, match="evaluation classifier must come from these training pictures"):
+        evaluation.evaluate(places.bundle, other, places.eval_classifier, tmp_path / "e.json", quick=True, log=quiet)
 
 
 def test_an_unknown_split_is_refused_before_any_work(tmp_path):

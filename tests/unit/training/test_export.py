@@ -34,7 +34,7 @@ from twofold.training.export.bundle import (
     to_onnx,
 )
 from twofold.training.export.quantize import quantise
-from twofold.training.trainer.calibration import encode, settle, to_tensor
+from twofold.training.trainer.calibration import encode, shrink_to_class_mean, to_tensor
 
 GRAPHS = (contract.ENCODER, contract.DECODER)
 
@@ -118,7 +118,7 @@ def test_the_model_itself_is_left_as_it_is_and_its_opponents_are_left_behind(exp
     twin = _copy(exported.model)
     assert any(isinstance(part, nn.BatchNorm2d) for part in exported.model.modules())
     assert not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in twin.modules())
-    assert not {"critic", "classifier"} & set(twin._modules)
+    assert not {"discriminator", "classifier"} & set(twin._modules)
     assert all(parameter.requires_grad for parameter in exported.model.encoder_s.parameters())
 
 
@@ -218,14 +218,14 @@ def test_pixels_that_differ_from_torch_fail_the_proof(exported, graphs):
 def test_a_decoder_that_draws_another_picture_alone_fails_the_proof(exported, graphs):
     graph = graphs[contract.DECODER].graph
     for node in graph.node:
-        node.input[:] = ["moved" if name == "z_s" else name for name in node.input]
+        node.input[:] = ["trained" if name == "z_s" else name for name in node.input]
     graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "one"))
     for at, node in enumerate(
         (
             helper.make_node("Shape", ["z_s"], ["rows"], end=1),
             helper.make_node("Equal", ["rows", "one"], ["alone"]),
             helper.make_node("Cast", ["alone"], ["by"], to=TensorProto.FLOAT),
-            helper.make_node("Add", ["z_s", "by"], ["moved"]),
+            helper.make_node("Add", ["z_s", "by"], ["trained"]),
         )
     ):
         graph.node.insert(at, node)
@@ -236,7 +236,7 @@ def test_a_decoder_that_draws_another_picture_alone_fails_the_proof(exported, gr
 SWITCHES = {
     "a flow of the code": {"flow_condition": "code"},
     "splines of the code in residual networks": {"flow_kind": "spline", "flow_condition": "code", "blocks": "residual"},
-    "a modulated decoder and settled class codes": {"decoder_modulated": True, "class_spread": 0.2},
+    "a modulated decoder and settled class codes": {"decoder_modulated": True, "shrinkage": 0.8},
 }
 
 
@@ -246,8 +246,8 @@ def test_every_switch_of_the_model_is_proved_on_export_alone_and_in_a_batch(name
     torch.manual_seed(0)
     sizes = dataclasses.replace(SMALL, dim_u=4, flow_layers=4, flow_hidden=8, flow_bins=4, **SWITCHES[name])
     model = lived_in(VaeGan(sizes, torch.full((4,), 0.25), 1, 8, 8).eval(), pictures)
-    if model.prior.spread is not None:
-        settle(model, encode(model, pictures.pixels, pictures.labels))
+    if model.prior.shrinkage is not None:
+        shrink_to_class_mean(model, encode(model, pictures.pixels, pictures.labels))
     place = export(model, pictures, tmp_path / "bundle", small_card())  # prove() has run every graph in batches and alone
     graphs = {file: onnx.load(place / file).graph.node for file in GRAPHS}
     kinds = {file: {node.op_type for node in nodes} for file, nodes in graphs.items()}
@@ -368,9 +368,9 @@ def test_a_file_that_cannot_be_included_is_named_and_nothing_is_written(tmp_path
 
 def test_a_grain_is_exported_and_codes_are_compared_where_they_are_steady(tmp_path, held):
     torch.manual_seed(0)
-    model = VaeGan(dataclasses.replace(SMALL, style_grain=1.0), torch.full((4,), 0.25), 1, 8, 8).eval()
+    model = VaeGan(dataclasses.replace(SMALL, style_step=1.0), torch.full((4,), 0.25), 1, 8, 8).eval()
     with torch.no_grad():
-        model.encoder_u.grain.fill_(0.05)
+        model.encoder_u.style_step.fill_(0.05)
     place = export(model, held, tmp_path / "bundle", small_card())
     golden = contract.open_bundle(place).golden
     fine = model.eval().encoder_u.fine(to_tensor(golden.pixels)).mean

@@ -12,7 +12,7 @@ from tests.pictures import write_pictures
 from twofold.service.client import Local
 from twofold.service.runtime.array_api import Arrays
 from twofold.training.data.dataset import load
-from twofold.training.evaluation.eval_classifier import JudgeConfig, load_judge, train_judge
+from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, load_eval_classifier, train_eval_classifier
 from twofold.training.reporting import sections
 
 
@@ -20,12 +20,14 @@ from twofold.training.reporting import sections
 def scene(tmp_path_factory) -> sections.Scene:
     root = tmp_path_factory.mktemp("gallery")
     data = write_pictures(root, train=400, test=120)
-    train_judge(data, root / "judge", JudgeConfig(widths=(4, 8, 8), epochs=6, batch=16), log=lambda line: None)
+    train_eval_classifier(data, root / "eval_classifier", EvalClassifierConfig(widths=(4, 8, 8), epochs=6, batch=16), log=lambda line: None)
     model, held = Local(toy.make_bundle(root / "bundle")).arrays, load(data, "test")
-    return sections.Scene(model, load_judge(root / "judge"), held, model.encode(held.pixels), held.pixels.mean(0).round().astype(np.uint8))
+    return sections.Scene(
+        model, load_eval_classifier(root / "eval_classifier"), held, model.encode(held.pixels), held.pixels.mean(0).round().astype(np.uint8)
+    )
 
 
-def pixels(row: sections.Row) -> np.ndarray:
+def pixels(row: sections.ImageRow) -> np.ndarray:
     return np.stack([picture.pixels for picture in row.pictures])
 
 
@@ -72,11 +74,11 @@ def test_lost_swaps_are_all_lost_and_counted(scene):
     class Shifted:
         """Judges every picture to be of the next class."""
 
-        def look(self, pictures):
-            seen, features = scene.judge.look(pictures)
+        def validate(self, pictures):
+            seen, features = scene.eval_classifier.validate(pictures)
             return (seen + 1) % 4, features
 
-    grid, share = sections.lost_swaps(replace(scene, judge=Shifted()))
+    grid, share = sections.lost_swaps(replace(scene, eval_classifier=Shifted()))
     assert share > 0.9
     assert all(picture.bad for picture in grid.rows[2].pictures)
     assert sections.lost_swaps(scene)[1] < 0.1

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from twofold.training import cli
-from twofold.training.config.recipe_template import STAGES, Facts, text
+from twofold.training.config.recipe_template import STAGES, DatasetFacts, text
 from twofold.training.config.schema import ConfigError, DataConfig, from_dict, read
 from twofold.training.data.dataset import load_for
-from twofold.training.experiments.autoconfig import Wish, init, lengths
+from twofold.training.experiments.autoconfig import AutoConfigOptions, init, lengths
 from twofold.training.experiments.dry_run import dry_run, sheet
 from twofold.training.experiments.profile import Rehearsal
-from twofold.training.trainer.trainer import LOOKS
+from twofold.training.trainer.trainer import VALIDATIONS
 
 ROOT = Path(__file__).parents[3]
 
@@ -39,7 +39,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def written(folder, tmp_path_factory) -> tuple[Path, list[str]]:
     out, said = tmp_path_factory.mktemp("out") / "twofold.toml", []
-    init(Wish(folder, out, minutes=1), said.append, steps=2)
+    init(AutoConfigOptions(folder, out, minutes=1), said.append, steps=2)
     return out, said
 
 
@@ -66,14 +66,14 @@ def test_the_file_says_what_it_was_made_for(written):
 def test_init_overwrites_nothing(folder, written):
     before = written[0].read_bytes()
     with pytest.raises(ConfigError, match="is there already"):
-        init(Wish(folder, written[0]), print, steps=1)
+        init(AutoConfigOptions(folder, written[0]), print, steps=1)
     assert written[0].read_bytes() == before
 
 
 @pytest.mark.parametrize(("wish", "words"), [({"size": 30}, "try 28"), ({"size": 500}, "try 128"), ({"minutes": 0.0}, "more than 0")])
 def test_a_wish_that_cannot_be_met_is_refused(folder, tmp_path, wish, words):
     with pytest.raises(ConfigError, match=words):
-        init(Wish(folder, tmp_path / "t.toml", **wish), print, steps=1)
+        init(AutoConfigOptions(folder, tmp_path / "t.toml", **wish), print, steps=1)
     assert not (tmp_path / "t.toml").exists()
 
 
@@ -113,17 +113,19 @@ def test_a_bad_data_folder_ends_init_with_one_line_and_2(tmp_path, capsys):
 
 
 def test_a_judge_takes_size_and_background_of_a_configuration(folder, tmp_path, written):
-    assert cli.main(["judge", "--data", str(folder), "--out", str(tmp_path / "judge"), "--config", str(written[0])]) == 0
-    assert json.loads((tmp_path / "judge" / "judge.json").read_text())["shape"] == [28, 28, 1]
+    assert (
+        cli.main(["eval-classifier", "--data", str(folder), "--out", str(tmp_path / "eval_classifier"), "--config", str(written[0])]) == 0
+    )
+    assert json.loads((tmp_path / "eval_classifier" / "eval_classifier.json").read_text())["shape"] == [28, 28, 1]
     assert load_for(DataConfig(), folder)[0].pixels.shape[1:] == (28, 28, 3)
 
 
 def test_looks_are_paid_for_out_of_the_time():
-    facts = Facts("mine", 28, 28, 1, (0,), 10, 12_800, 1280)
+    facts = DatasetFacts("mine", 28, 28, 1, (0,), 10, 12_800, 1280)
     trial = from_dict(tomllib.loads(text(facts, dict.fromkeys(STAGES, 1.0), "")))
     step_s = tuple(10.0 * stage.batch / facts.rows for stage in trial.stage)  # an epoch of any stage takes 10 s
     for budget_s in (60.0, 600.0):
         for look_s in (0.0, 1.0):
             epochs = lengths(facts, trial, Rehearsal(step_s, look_s, 0.0, 0), budget_s)
-            looks = sum(min(math.ceil(e), LOOKS) for e in epochs.values())
+            looks = sum(min(math.ceil(e), VALIDATIONS) for e in epochs.values())
             assert 0.6 * budget_s < 10 * sum(epochs.values()) + look_s * looks <= budget_s

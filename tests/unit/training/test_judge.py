@@ -1,4 +1,4 @@
-"""The judge: learns, repeats itself, and is held to its hash."""
+"""The evaluation classifier: learns, repeats itself, and is held to its hash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.pictures import write_pictures
 from twofold.training.data.dataset import DataError, load
 from twofold.training.evaluation import eval_classifier as judges
 
-TINY = judges.JudgeConfig(widths=(4, 8, 8), epochs=3, batch=16)
+TINY = judges.EvalClassifierConfig(widths=(4, 8, 8), epochs=3, batch=16)
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +23,15 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(data, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("judge")
-    judges.train_judge(data, out, TINY, log=lambda line: None)
+    out = tmp_path_factory.mktemp("eval_classifier")
+    judges.train_eval_classifier(data, out, TINY, log=lambda line: None)
     return out
 
 
 def test_a_trained_judge_comes_back_from_its_folder_and_tells_the_classes_apart(folder, data):
-    judge, test = judges.load_judge(folder), load(data, "test")
-    assert judge.accuracy(test) == judge.card["accuracy"]["test"] > 0.9
-    assert judge.card["class_names"] == list(test.class_names)
+    eval_classifier, test = judges.load_eval_classifier(folder), load(data, "test")
+    assert eval_classifier.accuracy(test) == eval_classifier.card["accuracy"]["test"] > 0.9
+    assert eval_classifier.card["class_names"] == list(test.class_names)
 
 
 def test_it_trains_on_the_training_rows_without_the_validation_rows(folder):
@@ -41,8 +41,8 @@ def test_it_trains_on_the_training_rows_without_the_validation_rows(folder):
 
 
 def test_features_are_128_per_picture_and_do_not_depend_on_the_neighbours(folder, data):
-    judge, pixels = judges.load_judge(folder), load(data, "test").pixels
-    together, alone = judge.look(pixels)[1], judge.look(pixels[3:4])[1]
+    eval_classifier, pixels = judges.load_eval_classifier(folder), load(data, "test").pixels
+    together, alone = eval_classifier.validate(pixels)[1], eval_classifier.validate(pixels[3:4])[1]
     assert together.shape == (80, 128)
     np.testing.assert_allclose(together[3:4], alone, rtol=1e-4, atol=1e-5)
 
@@ -55,14 +55,16 @@ def test_features_have_a_mean_variance_of_1_over_the_training_pictures_and_the_v
     x = torch.from_numpy(train.pixels[:50]).permute(0, 3, 1, 2) / 255
     before = network.eval()(x)
     judges._scale_features(network, train.pixels)
-    assert judges.Judge(network, {}).look(train.pixels)[1].var(0).mean() == pytest.approx(1, rel=1e-4)
+    assert judges.EvalClassifier(network, {}).validate(train.pixels)[1].var(0).mean() == pytest.approx(1, rel=1e-4)
     torch.testing.assert_close(network(x), before)
 
 
 def test_the_same_seed_gives_the_same_hash_and_another_seed_another(folder, data, tmp_path):
-    again = judges.train_judge(data, tmp_path, TINY, log=lambda line: None)
-    assert again["hash"] == judges.load_judge(folder).hash
-    other = judges.train_judge(data, tmp_path, judges.JudgeConfig(widths=(4, 8, 8), epochs=1, batch=16, seed=1), log=lambda line: None)
+    again = judges.train_eval_classifier(data, tmp_path, TINY, log=lambda line: None)
+    assert again["hash"] == judges.load_eval_classifier(folder).hash
+    other = judges.train_eval_classifier(
+        data, tmp_path, judges.EvalClassifierConfig(widths=(4, 8, 8), epochs=1, batch=16, seed=1), log=lambda line: None
+    )
     assert other["hash"] != again["hash"]
 
 
@@ -70,7 +72,7 @@ def test_training_leaves_torch_s_own_random_stream_alone(data, tmp_path):
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    judges.train_judge(data, tmp_path, judges.JudgeConfig(widths=(4, 4, 4), epochs=1), log=lambda line: None)
+    judges.train_eval_classifier(data, tmp_path, judges.EvalClassifierConfig(widths=(4, 4, 4), epochs=1), log=lambda line: None)
     assert torch.equal(torch.rand(2), expected)
 
 
@@ -80,12 +82,12 @@ def test_weights_that_are_not_those_of_the_card_are_refused(folder, tmp_path):
     card = json.loads((tmp_path / judges.CARD).read_text())
     (tmp_path / judges.CARD).write_text(json.dumps({**card, "config": {**card["config"], "seed": 99}}))
     with pytest.raises(DataError, match="does not hold the weights"):
-        judges.load_judge(tmp_path)
+        judges.load_eval_classifier(tmp_path)
 
 
 def test_a_folder_without_a_judge_says_how_to_make_one(tmp_path):
-    with pytest.raises(DataError, match="twofold-train judge"):
-        judges.load_judge(tmp_path)
+    with pytest.raises(DataError, match="twofold-train eval-classifier"):
+        judges.load_eval_classifier(tmp_path)
 
 
 def test_a_shift_moves_pictures_by_at_most_its_pixels_and_keeps_their_shape():

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from twofold.training.metrics.image_metrics import brightness
-from twofold.training.trainer.validation import _leak, _style_moved, look
+from twofold.training.trainer.validation import _leak, _style_moved, validate
 
 
 def test_a_look_gives_its_figures_in_their_ranges_and_the_same_ones_again(exported):
-    figures = look(exported.model, exported.held).figures
+    figures = validate(exported.model, exported.held).figures
     assert {"class_accuracy", "leak", "style_moved"} <= set(figures)
     assert 0 <= figures["class_accuracy"] <= 1
     assert 0 <= figures["leak"] <= 1
     assert -1 <= figures["style_moved"] <= 1
-    assert look(exported.model, exported.held).figures == figures
+    assert validate(exported.model, exported.held).figures == figures
 
 
 def test_a_style_code_that_holds_the_class_leaks_and_noise_does_not():

@@ -173,7 +173,7 @@ def test_a_folder_with_another_configurations_run_is_refused(unbroken, start, co
 
 
 def test_the_paper_preset_with_its_four_batches_a_step_goes_on_bit_for_bit_too(start):
-    small = {f"model.{part}_widths": "[4, 4, 8]" for part in ("encoder_s", "encoder_u", "decoder", "critic")}
+    small = {f"model.{part}_widths": "[4, 4, 8]" for part in ("encoder_s", "encoder_u", "decoder", "discriminator")}
     config = read("paper", small | {"stage.0.epochs": "0.2", "stage.0.batch": "16", "precision": "fp32"})
     unbroken, cut = start(config), start(config, until=stop_at("joint", 2))
     assert [f["step"] for f in unbroken.figures] == [1, 2, 3]
@@ -228,10 +228,10 @@ def test_rates_follow_their_schedule(start, config, schedule, factors):
 
 def test_a_flow_that_moves_with_the_codes_follows_the_schedule_and_is_calibrated_per_class_in_the_end(start, config, few):
     rates, codes = [], config.stage[1]
-    move = {**codes.update[0].move, "flow": {"flow_nll": 1.0}}
+    move = {**codes.update[0].train, "flow": {"flow_nll": 1.0}}
     move["encoder_u"] = {**move["encoder_u"], "flow_nll": 0.2}
     joint = dataclasses.replace(
-        codes, update=(Update(move),), lr={**codes.lr, "flow": 1e-3}, schedule="cosine", before=("whiten",), after=("fold", "refit")
+        codes, update=(Update(move),), lr={**codes.lr, "flow": 1e-3}, schedule="cosine", before=("whiten",), after=("fold", "fit_sampler")
     )
 
     def until(trainer: Trainer, line: dict) -> None:

@@ -14,8 +14,8 @@ def fashion(**values: float) -> dict:
         "split": "test",
         "quick": False,
         "rows": {"held": 10_000},
-        "judge": {"hash": "0123abcd" + "0" * 56, "accuracy": 0.9365},
-        "values": {measure.key: 0.5 for measure in MEASURES} | {"judge_accuracy": 0.9365, "chance": 0.1} | values,
+        "eval_classifier": {"hash": "0123abcd" + "0" * 56, "accuracy": 0.9365},
+        "values": {measure.key: 0.5 for measure in MEASURES} | {"eval_classifier_accuracy": 0.9365, "chance": 0.1} | values,
     }
 
 
@@ -46,7 +46,9 @@ def test_a_quick_evaluation_is_marked_in_its_title():
     assert "ours (quick)" in table({"ours": {**fashion(), "quick": True}})
 
 
-@pytest.mark.parametrize("change", [{"split": "validation"}, {"judge": {"hash": "0" * 64, "accuracy": 1.0}}, {"data": {"name": "mnist"}}])
+@pytest.mark.parametrize(
+    "change", [{"split": "validation"}, {"eval_classifier": {"hash": "0" * 64, "accuracy": 1.0}}, {"data": {"name": "mnist"}}]
+)
 def test_evaluations_that_cannot_be_compared_are_refused(change):
     with pytest.raises(ValueError, match="same data, split and judge"):
         table({"a": fashion(), "b": {**fashion(), **change}})

@@ -17,7 +17,7 @@ from tests.trainee import config, pictures
 from twofold.training.config.schema import ConfigError
 from twofold.training.trainer import checkpoint
 from twofold.training.trainer.batches import batches
-from twofold.training.trainer.distributed import ALONE, Team, join
+from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed, join
 from twofold.training.trainer.trainer import Trainer
 
 ROOT = Path(__file__).parents[3]
@@ -78,22 +78,22 @@ def test_all_processes_end_with_the_same_bits_in_every_stage_and_go_on_after_a_s
 def test_the_shares_of_a_batch_are_the_batch():
     stage = config().stage[0]
     whole = next(batches(pictures(), stage, (0, 0), 3, None))
-    parts = [next(batches(pictures(), stage, (0, 0), 3, None, Team(rank=rank, size=4))) for rank in range(4)]
+    parts = [next(batches(pictures(), stage, (0, 0), 3, None, Distributed(rank=rank, size=4))) for rank in range(4)]
     assert torch.equal(torch.cat([part.x for part in parts]), whole.x)  # augmentation included
     assert torch.equal(torch.cat([part.label for part in parts]), whole.label)
 
 
 def test_a_team_of_one_averages_nothing_and_decides_alone():
     value = torch.arange(3.0)
-    ALONE.average([value])
+    SINGLE_PROCESS.average([value])
     assert value.tolist() == [0, 1, 2]
-    assert (ALONE.any(True), ALONE.any(False), ALONE.first) == (True, False, True)
-    assert np.array_equal(ALONE.share(np.arange(4)), np.arange(4))
+    assert (SINGLE_PROCESS.any(True), SINGLE_PROCESS.any(False), SINGLE_PROCESS.first) == (True, False, True)
+    assert np.array_equal(SINGLE_PROCESS.share(np.arange(4)), np.arange(4))
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_by_its_stage(tmp_path):
     with pytest.raises(ConfigError, match=r"'class encoder': batch must be a multiple of the 3 processes"):
-        Trainer(config(), pictures(), pictures(10), tmp_path, lambda figures: None, team=Team(size=3))
+        Trainer(config(), pictures(), pictures(10), tmp_path, lambda figures: None, distributed=Distributed(size=3))
 
 
 def test_a_device_that_is_not_there_is_refused():
@@ -105,5 +105,5 @@ def test_a_device_that_is_not_there_is_refused():
 
 
 def test_one_process_is_alone_on_the_cpu():
-    with join("cpu", environ={}) as team:
-        assert (team.rank, team.size, team.device.type) == (0, 1, "cpu")
+    with join("cpu", environ={}) as distributed:
+        assert (distributed.rank, distributed.size, distributed.device.type) == (0, 1, "cpu")

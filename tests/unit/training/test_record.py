@@ -29,8 +29,8 @@ def evaluation(bundle):
         "quick": False,
         "seed": 3,
         "rows": {"held": 400},
-        "judge": {"hash": "ab" * 32, "accuracy": 0.75},
-        "values": {"class_accuracy": 0.8125, "class_consistency": 0.65, "judge_accuracy": 0.75},
+        "eval_classifier": {"hash": "ab" * 32, "accuracy": 0.75},
+        "values": {"class_accuracy": 0.8125, "class_consistency": 0.65, "eval_classifier_accuracy": 0.75},
     }
 
 
@@ -45,7 +45,7 @@ def contents(folder):
 def test_the_figures_land_in_the_card_and_in_the_model_card(bundle, evaluation):
     record(bundle, {"toy": evaluation})
     metrics = contract.open_bundle(bundle).card.metrics
-    assert metrics == {key: evaluation[key] for key in ("split", "values", "rows", "judge", "seed")}
+    assert metrics == {key: evaluation[key] for key in ("split", "values", "rows", "eval_classifier", "seed")}
     text = (bundle / contract.MODEL_CARD).read_text(encoding="utf-8")
     assert "| class accuracy | 0.750 | 0.812 |" in text
     assert "test split, 400 pictures; judge abababab" in text

@@ -16,7 +16,7 @@ from twofold.model import contract
 from twofold.model.contract import ContractError
 from twofold.training import cli
 from twofold.training.data.dataset import DataError
-from twofold.training.evaluation.eval_classifier import JudgeConfig, load_judge, train_judge
+from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, load_eval_classifier, train_eval_classifier
 from twofold.training.evaluation.metric_table import MEASURES
 from twofold.training.reporting import report
 
@@ -59,7 +59,7 @@ class Page(HTMLParser):
         self.words += data
 
 
-def evaluation(bundle: Path, judge: Path, **values: float) -> dict:
+def evaluation(bundle: Path, eval_classifier: Path, **values: float) -> dict:
     """What evaluate.py writes, with made-up figures."""
     names = {measure.key for measure in MEASURES} | {measure.real for measure in MEASURES} - {None, "one"}
     card = contract.read_card(bundle)
@@ -70,7 +70,7 @@ def evaluation(bundle: Path, judge: Path, **values: float) -> dict:
         "quick": False,
         "seed": 0,
         "rows": {"fit": 400, "held": 120, "pairs": 120, "generated": 120},
-        "judge": {"hash": load_judge(judge).hash, "accuracy": 0.9},
+        "eval_classifier": {"hash": load_eval_classifier(eval_classifier).hash, "accuracy": 0.9},
         "values": {name: round(0.1 + i / 97, 6) for i, name in enumerate(sorted(names))} | values,
         "seconds": {"total": 3.0},
     }
@@ -78,19 +78,19 @@ def evaluation(bundle: Path, judge: Path, **values: float) -> dict:
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory) -> SimpleNamespace:
-    """A run folder with a bundle, a judge, an evaluation and a log; the data beside it."""
+    """A run folder with a bundle, an evaluation classifier, an evaluation and a log; the data beside it."""
     root = tmp_path_factory.mktemp("report")
     data, run = write_pictures(root, train=400, test=120), root / "run"
     bundle = toy.make_bundle(run / "bundle")
-    train_judge(data, run / "judge", JudgeConfig(widths=(4, 8, 8), epochs=6, batch=16), log=quiet)
-    (run / "evaluation.json").write_text(json.dumps(evaluation(bundle, run / "judge")))
+    train_eval_classifier(data, run / "eval_classifier", EvalClassifierConfig(widths=(4, 8, 8), epochs=6, batch=16), log=quiet)
+    (run / "evaluation.json").write_text(json.dumps(evaluation(bundle, run / "eval_classifier")))
     (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LOG))
-    return SimpleNamespace(root=root, data=data, run=run, bundle=bundle, judge=run / "judge")
+    return SimpleNamespace(root=root, data=data, run=run, bundle=bundle, eval_classifier=run / "eval_classifier")
 
 
 @pytest.fixture(scope="module")
 def written(places) -> SimpleNamespace:
-    path = report.report(report.subjects([places.run]), places.data, places.judge, places.run / "report", log=quiet)
+    path = report.report(report.subjects([places.run]), places.data, places.eval_classifier, places.run / "report", log=quiet)
     text = path.read_text(encoding="utf-8")
     return SimpleNamespace(text=text, page=Page(text), figures=json.loads(path.with_name("report.json").read_text()))
 
@@ -141,11 +141,11 @@ def test_the_figures_are_those_of_the_evaluation(written, places):
 
 def test_two_models_stand_side_by_side_and_a_baseline_in_the_table(places, tmp_path):
     other = toy.make_bundle(tmp_path / "other", name="other", seed=1)
-    (tmp_path / "other.test.json").write_text(json.dumps(evaluation(other, places.judge, class_accuracy=0.777)))
-    (tmp_path / "base.json").write_text(json.dumps(evaluation(other, places.judge, class_accuracy=0.555)))
+    (tmp_path / "other.test.json").write_text(json.dumps(evaluation(other, places.eval_classifier, class_accuracy=0.777)))
+    (tmp_path / "base.json").write_text(json.dumps(evaluation(other, places.eval_classifier, class_accuracy=0.555)))
     found = report.subjects([places.run, other])
     assert report.default_out(found) == places.run / "report-beside-other"
-    path = report.report(found, places.data, places.judge, tmp_path / "out", [tmp_path / "base.json"], log=quiet)
+    path = report.report(found, places.data, places.eval_classifier, tmp_path / "out", [tmp_path / "base.json"], log=quiet)
     page = Page(path.read_text(encoding="utf-8"))
     assert "toy beside other" in page.words
     assert page.words.count(contract.read_card(other).id) > 10  # in the table and over each of its pictures
@@ -161,10 +161,10 @@ def test_a_report_of_a_bundle_adds_no_file_to_it(places):
 
 def test_a_run_that_was_not_measured_is_measured_first(places, tmp_path):
     data = write_pictures(tmp_path, train=80, test=40)
-    train_judge(data, tmp_path / "judge", JudgeConfig(widths=(4, 8, 8), epochs=1, batch=16), log=quiet)
+    train_eval_classifier(data, tmp_path / "eval_classifier", EvalClassifierConfig(widths=(4, 8, 8), epochs=1, batch=16), log=quiet)
     found = report.subjects([tmp_path], [places.bundle])
     assert found[0].evaluation == tmp_path / "evaluation.json"
-    path = report.report(found, data, tmp_path / "judge", tmp_path / "out", log=quiet)
+    path = report.report(found, data, tmp_path / "eval_classifier", tmp_path / "out", log=quiet)
     told = json.loads(found[0].evaluation.read_text())
     assert told["rows"]["held"] == 40
     assert json.loads(path.with_name("report.json").read_text())["models"][0]["evaluation"] == told
@@ -173,9 +173,9 @@ def test_a_run_that_was_not_measured_is_measured_first(places, tmp_path):
 def test_an_evaluation_of_another_model_or_judge_is_refused(places, tmp_path):
     other, good = toy.make_bundle(tmp_path / "other", seed=2), json.loads((places.run / "evaluation.json").read_text())
     with pytest.raises(ContractError, match="evaluation of another model"):
-        report.exhibit(report.Subject(places.run, other, Path("e.json")), good, places.data, places.judge)
+        report.exhibit(report.Subject(places.run, other, Path("e.json")), good, places.data, places.eval_classifier)
     with pytest.raises(DataError, match="another judge"):
-        report.exhibit(report.subjects([places.run])[0], good | {"judge": {"hash": "0"}}, places.data, places.judge)
+        report.exhibit(report.subjects([places.run])[0], good | {"eval_classifier": {"hash": "0"}}, places.data, places.eval_classifier)
 
 
 def test_three_runs_are_too_many():

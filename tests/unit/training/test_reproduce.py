@@ -9,9 +9,18 @@ import pytest
 
 from tests.pictures import write_pictures
 from tests.trainee import config
-from twofold.training.evaluation.eval_classifier import JudgeConfig, train_judge
+from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, train_eval_classifier
 from twofold.training.experiments.ablation_plan import configure, read_plan
-from twofold.training.experiments.ablations import COLUMNS, FIGURES, SAMPLE_COLUMNS, STYLE_COLUMNS, TABLE, Order, reproduce, start_of
+from twofold.training.experiments.ablations import (
+    COLUMNS,
+    FIGURES,
+    SAMPLE_COLUMNS,
+    STYLE_COLUMNS,
+    TABLE,
+    AblationOptions,
+    reproduce,
+    start_of,
+)
 from twofold.training.trainer.checkpoint import CheckpointError
 
 pytestmark = pytest.mark.slow
@@ -19,14 +28,14 @@ ASKED = ("without refitting", "cGAN")
 
 
 @pytest.fixture(scope="module")
-def order(tmp_path_factory) -> Order:
-    """Two rows and the one that the first is like, on 8x8 pictures, with a judge that is there already."""
+def order(tmp_path_factory) -> AblationOptions:
+    """Two rows and the one that the first is like, on 8x8 pictures, with an evaluation classifier that is there already."""
     root = tmp_path_factory.mktemp("reproduce")
     data = write_pictures(root / "data", train=200, test=40)
-    train_judge(data, root / "judge", JudgeConfig(widths=(4, 4, 4), epochs=1, batch=20), log=lambda line: None)
+    train_eval_classifier(data, root / "eval_classifier", EvalClassifierConfig(widths=(4, 4, 4), epochs=1, batch=20), log=lambda line: None)
     plan = replace(read_plan(), scale=1.0)
     base = config(**{"data.validation_rows": "20"})
-    return Order(data, root / "table", root / "judge", base, plan, ASKED, quick=True)
+    return AblationOptions(data, root / "table", root / "eval_classifier", base, plan, ASKED, quick=True)
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +117,9 @@ def test_what_is_there_is_kept(order, text, said):
 def test_figures_of_another_judge_are_measured_again(order, text):
     file = order.out / "cgan" / "validation.json"
     found = json.loads(file.read_text(encoding="utf-8"))
-    file.write_text(json.dumps({**found, "judge": {**found["judge"], "hash": "0" * 64}}), encoding="utf-8")
+    file.write_text(json.dumps({**found, "eval_classifier": {**found["eval_classifier"], "hash": "0" * 64}}), encoding="utf-8")
     assert reproduce(order, lambda line: None) == text
-    assert json.loads(file.read_text(encoding="utf-8"))["judge"] == found["judge"]
+    assert json.loads(file.read_text(encoding="utf-8"))["eval_classifier"] == found["eval_classifier"]
 
 
 def test_rows_of_another_scale_are_refused(order, text):

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.trainee import config, pictures
 from twofold.training.trainer.checkpoint import CheckpointError
-from twofold.training.trainer.distributed import ALONE
+from twofold.training.trainer.distributed import SINGLE_PROCESS
 from twofold.training.trainer.run_dir import RunFolder, digest, environment, manifest
 
 
@@ -35,7 +35,7 @@ def steps(folder: RunFolder) -> list[tuple[int, int]]:
 
 def test_configuration_environment_and_data_are_written_out(folder):
     data = manifest(pictures(), pictures(10, seed=1))
-    folder.describe(config(), data, ALONE)
+    folder.describe(config(), data, SINGLE_PROCESS)
     read = {name: json.loads((folder.path / f"{name}.json").read_text(encoding="utf-8")) for name in ("config", "environment", "data")}
     assert read["config"] == json.loads(json.dumps(config().to_dict()))
     assert read["data"]["rows_per_class"] == {"a": 24, "b": 24, "c": 24, "d": 24}
@@ -46,7 +46,7 @@ def test_configuration_environment_and_data_are_written_out(folder):
 
 
 def test_the_environment_names_no_person_no_host_and_no_path():
-    text = json.dumps(environment(ALONE))
+    text = json.dumps(environment(SINGLE_PROCESS))
     assert "/" not in text.replace("GNU/Linux", "")
     assert platform.node() not in text
     assert getpass.getuser() not in text
@@ -89,7 +89,7 @@ def test_tensorboard_reads_the_losses_of_the_whole_run_and_none_twice(folder):
 
 def test_sheets_become_a_film_in_their_order(folder):
     for stage, step, level in ((2, 1, 200), (1, 20, 100), (1, 3, 0)):
-        folder.look(np.full((6, 9, 1), level, np.uint8), stage, step)
+        folder.validate(np.full((6, 9, 1), level, np.uint8), stage, step)
     folder.film()
     with Image.open(folder.path / "film.webp") as film:
         assert (film.n_frames, film.size, film.info["loop"]) == (3, (9, 6), 0)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
 import tomllib
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,12 +17,31 @@ from twofold.training.trainer.step import KINDS, TERMS, Batch, Diverged, Forward
 ROWS, CLASSES = 12, 3
 
 
+JOINT_STAGE = """
+name = "joint"
+epochs = 4
+batch = 128
+lr = { encoder_u = 4e-4, decoder = 4e-4, flow = 1e-3, discriminator = 5e-4 }
+betas = [0.0, 0.99]
+schedule = "cosine"
+ema = 0.998
+class_code = "detached"
+class_noise = 1.0
+pairs = "class"
+before = ["whiten"]
+after = ["fold", "fit_sampler"]
+[[update]]
+train.encoder_u = { recon_sse = 8.0, kl_sum = 1.0, cka_penalty = 100.0, gen_rec = 15.0, gen_swap = 15.0, flow_nll = 0.2 }
+train.decoder = { recon_sse = 8.0, gen_rec = 15.0, gen_swap = 15.0 }
+train.flow = { flow_nll = 1.0 }
+train.discriminator = { discriminator_real = 1.0, discriminator_rec = 0.5, discriminator_swap = 0.5 }
+"""
+
+
 def joint() -> Config:
-    """The configuration that docs/method.md gives for a flow that moves together with E_u and G, behind the first stages of tiny."""
-    page = (Path(__file__).parents[3] / "docs/method.md").read_text(encoding="utf-8")
-    found = re.search(r"^## A flow that moves with the codes\n.*?```toml\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    """The first stages of tiny, then one whose flow trains together with E_u and G."""
     raw = read("tiny").to_dict()
-    return from_dict(raw | {"stage": [*raw["stage"][:2], *tomllib.loads(found[1])["stage"]]})
+    return from_dict(raw | {"stage": [*raw["stage"][:2], tomllib.loads(JOINT_STAGE)]})
 
 
 JOINT = joint().stage[2]
@@ -38,7 +55,7 @@ PAPER = read("paper").stage[0]
 CLASS_ENCODER, CODES, FLOW, SERVED, _ = read("fashion").stage
 
 
-def make_model(stage: Stage, flow_condition: str = "class", class_spread: float = 1.0) -> VaeGan:
+def make_model(stage: Stage, flow_condition: str = "class", shrinkage: float = 0.0) -> VaeGan:
     """A small model with the flow that the stage needs, and no weight at zero."""
     torch.manual_seed(0)
     sizes = Sizes(
@@ -48,12 +65,12 @@ def make_model(stage: Stage, flow_condition: str = "class", class_spread: float 
         encoder_u_widths=(4, 6),
         decoder_hidden=8,
         decoder_widths=(6, 4),
-        critic_widths=(4, 6),
+        discriminator_widths=(4, 6),
         classifier_hidden=8,
         flow_layers=0 if stage is PAPER else 2,
         flow_hidden=8,
         flow_condition=flow_condition,
-        class_spread=class_spread,
+        shrinkage=shrinkage,
     )
     model = VaeGan(sizes, torch.tensor([0.5, 0.3, 0.2]), channels=1, height=8, width=8)
     torch.nn.init.normal_(model.prior.raw_log_vars, std=0.3)
@@ -106,7 +123,7 @@ def test_each_optimiser_moves_exactly_its_own_parameters(stage, index):
     step(model, alone, endless_batches(), make_optimizers(model, stage), torch.Generator().manual_seed(0))
     after = state_of(model)
     for name in before:
-        if name in update.move:
+        if name in update.train:
             for key, _ in getattr(model, name).named_parameters():
                 assert not torch.equal(before[name][key], after[name][key]), f"{name}.{key} stood still"
         else:
@@ -121,8 +138,8 @@ def test_a_part_takes_the_gradient_of_its_own_weighted_sum(stage, index):
     before = copy.deepcopy(model)
     alone = dataclasses.replace(stage, update=(update,))
     step(model, alone, endless_batches(), make_optimizers(model, stage), torch.Generator().manual_seed(1))
-    terms = sorted({term for weights in update.move.values() for term in weights})
-    for part, weights in update.move.items():
+    terms = sorted({term for weights in update.train.values() for term in weights})
+    for part, weights in update.train.items():
         forward = forward_of(stage, copy.deepcopy(before), kinds=kinds_for(terms, stage))
         values = {term: TERMS[term](forward) for term in terms}
         total = sum(weight * values[term] for term, weight in weights.items())
@@ -146,7 +163,7 @@ def test_an_update_is_repeated_on_fresh_batches():
     losses = step(model, PAPER, counted(), make_optimizers(model, PAPER), torch.Generator().manual_seed(0))
     assert len(seen) == PAPER.batches_per_step == 4
     assert len({float(batch.x.sum()) for batch in seen}) == 4
-    assert set(losses) == {term for update in PAPER.update for weights in update.move.values() for term in weights}
+    assert set(losses) == {term for update in PAPER.update for weights in update.train.values() for term in weights}
 
 
 # ------------------------------------------------------------------------------------------------ where gradients go
@@ -158,24 +175,27 @@ def test_an_update_is_repeated_on_fresh_batches():
         (PAPER, "class", {"encoder_s", "prior"}),
         (PAPER, "likelihood", {"encoder_s", "prior"}),
         (PAPER, "kl_mean", {"encoder_u"}),
-        (PAPER, "leak", {"encoder_u", "classifier"}),  # the adversary knows nothing of E_s
-        (PAPER, "leak_classifier", {"classifier"}),
+        (PAPER, "latent_adversary", {"encoder_u", "classifier"}),  # the adversary knows nothing of E_s
+        (PAPER, "latent_classifier", {"classifier"}),
         (PAPER, "leak_means", {"encoder_u", "classifier"}),
-        (PAPER, "leak_classifier_means", {"classifier"}),
+        (PAPER, "latent_classifier_means", {"classifier"}),
         (PAPER, "recon_mse", {"encoder_s", "encoder_u", "decoder"}),  # not mu, not Sigma
-        (PAPER, "gen_smp", {"decoder", "critic"}),
-        *((PAPER, term, {"critic"}) for term in ("critic_real", "critic_rec", "critic_smp")),
+        (PAPER, "gen_smp", {"decoder", "discriminator"}),
+        *((PAPER, term, {"discriminator"}) for term in ("discriminator_real", "discriminator_rec", "discriminator_smp")),
         (CODES, "recon_sse", {"encoder_u", "decoder"}),  # z_s is detached
-        (CODES, "dependence", {"encoder_u"}),
-        (CODES, "gen_swap", {"encoder_u", "decoder", "critic"}),
-        *((CODES, term, {"critic"}) for term in ("critic_real", "critic_rec", "critic_swap")),
-        *((SERVED, term, {"critic"}) for term in ("critic_real", "critic_rec", "critic_swap", "critic_smp")),
-        (CODES, "cycle_recon", {"encoder_u", "decoder"}),  # not through the swap: what D says of it stays D's business
-        (PAPER, "cycle_recon", {"encoder_s", "encoder_u", "decoder"}),
-        (SERVED, "cycle_recon", {"encoder_u", "flow", "decoder"}),
-        (SERVED, "gen_swap", {"decoder", "critic"}),
-        (SERVED, "gen_smp", {"decoder", "critic"}),
-        (CLASS_ENCODER, "anchor", {"prior"}),
+        (CODES, "cka_penalty", {"encoder_u"}),
+        (CODES, "gen_swap", {"encoder_u", "decoder", "discriminator"}),
+        *((CODES, term, {"discriminator"}) for term in ("discriminator_real", "discriminator_rec", "discriminator_swap")),
+        *(
+            (SERVED, term, {"discriminator"})
+            for term in ("discriminator_real", "discriminator_rec", "discriminator_swap", "discriminator_smp")
+        ),
+        (CODES, "cycle_consistency", {"encoder_u", "decoder"}),  # not through the swap: what D says of it stays D's business
+        (PAPER, "cycle_consistency", {"encoder_s", "encoder_u", "decoder"}),
+        (SERVED, "cycle_consistency", {"encoder_u", "flow", "decoder"}),
+        (SERVED, "gen_swap", {"decoder", "discriminator"}),
+        (SERVED, "gen_smp", {"decoder", "discriminator"}),
+        (CLASS_ENCODER, "log_var_regularizer", {"prior"}),
         (FLOW, "flow_nll", {"encoder_u", "flow"}),
         (FLOW, "flow_transport", {"encoder_u", "flow"}),
         (JOINT, "flow_nll", {"encoder_u", "flow"}),
@@ -206,8 +226,8 @@ def test_the_flow_is_fitted_under_the_share_of_noise_that_the_configuration_says
 
 def test_in_a_joint_stage_the_flow_pulls_on_the_codes_as_the_configuration_says():
     def moved(weight: float) -> dict[str, dict[str, torch.Tensor]]:
-        losses = {k: v for k, v in JOINT.update[0].move["encoder_u"].items() if k != "flow_nll"} | ({"flow_nll": weight} if weight else {})
-        update = dataclasses.replace(JOINT.update[0], move={**JOINT.update[0].move, "encoder_u": losses})
+        losses = {k: v for k, v in JOINT.update[0].train["encoder_u"].items() if k != "flow_nll"} | ({"flow_nll": weight} if weight else {})
+        update = dataclasses.replace(JOINT.update[0], train={**JOINT.update[0].train, "encoder_u": losses})
         stage = dataclasses.replace(JOINT, update=(update,))
         model = make_model(stage)
         set_modes(model, stage)
@@ -215,7 +235,7 @@ def test_in_a_joint_stage_the_flow_pulls_on_the_codes_as_the_configuration_says(
         return state_of(model)
 
     without, light, heavy = moved(0), moved(0.1), moved(10.0)
-    for part in ("flow", "decoder", "critic"):  # E_u's own sum is nothing to them
+    for part in ("flow", "decoder", "discriminator"):  # E_u's own sum is nothing to them
         assert all(torch.equal(without[part][key], heavy[part][key]) for key in without[part]), part
     heads = [state["encoder_u"]["head.weight"] for state in (without, light, heavy)]
     assert not any(torch.equal(a, b) for a, b in ((heads[0], heads[1]), (heads[1], heads[2])))
@@ -297,11 +317,11 @@ def test_samples_have_the_class_frequencies_of_the_training_split():
     [
         ({"class", "likelihood"}, set()),
         ({"recon_sse", "kl_sum"}, {"rec"}),
-        ({"gen_smp", "critic_real", "critic_smp"}, {"smp"}),
-        ({"recon_mse", "critic_smp"}, {"rec", "smp"}),
-        ({"cycle_style"}, {"swap", "smp"}),
-        ({"cycle_class_code"}, {"swap", "smp"}),
-        ({"cycle_recon"}, {"swap"}),
+        ({"gen_smp", "discriminator_real", "discriminator_smp"}, {"smp"}),
+        ({"recon_mse", "discriminator_smp"}, {"rec", "smp"}),
+        ({"latent_regression_u"}, {"swap", "smp"}),
+        ({"latent_regression_s"}, {"swap", "smp"}),
+        ({"cycle_consistency"}, {"swap"}),
     ],
 )
 def test_g_draws_what_the_losses_ask_for_and_nothing_else(terms, kinds):
@@ -315,7 +335,7 @@ def test_g_draws_what_the_losses_ask_for_and_nothing_else(terms, kinds):
     ("term", "shares"),
     [
         ("gen_smp", {"sample_share": 0.0}),
-        ("cycle_recon", {"swap_share": 0.0}),
+        ("cycle_consistency", {"swap_share": 0.0}),
         ("cycle_class", {"swap_share": 0.0, "sample_share": 0.0}),
     ],
 )
@@ -328,7 +348,7 @@ def test_a_loss_on_pictures_of_which_the_stage_draws_none_is_refused(term, share
 
 def test_a_cycle_is_of_what_the_stage_has_a_share_of():
     stage = dataclasses.replace(CODES, sample_share=0.0)
-    assert kinds_for({"cycle_class", "cycle_class_code", "cycle_style"}, stage) == {"swap"}
+    assert kinds_for({"cycle_class", "latent_regression_s", "latent_regression_u"}, stage) == {"swap"}
     cycle = forward_of(stage, kinds={"swap"}).cycle
     assert [len(part) for part in cycle] == 5 * [ROWS]
 
@@ -340,9 +360,9 @@ def test_a_class_code_is_asked_back_from_what_was_drawn_with_it_and_pulls_on_not
     drawn = torch.cat([forward.drawn["swap"], forward.drawn["smp"]])
     asked = torch.cat([forward.swap_codes[0], forward.sample_codes[0]])
     wanted = (forward.model.encoder_s(drawn) - asked).square().mean()
-    assert TERMS["cycle_class_code"](forward).item() == pytest.approx(wanted.item(), rel=1e-4)
+    assert TERMS["latent_regression_s"](forward).item() == pytest.approx(wanted.item(), rel=1e-4)
     assert not forward.cycle.z_s.requires_grad
-    assert reached(SERVED, "cycle_class_code") == {"encoder_s", "decoder"}
+    assert reached(SERVED, "latent_regression_s") == {"encoder_s", "decoder"}
 
 
 @pytest.mark.parametrize("stage", [CODES, SERVED], ids=["codes", "served"])
@@ -357,7 +377,7 @@ def test_a_style_that_is_lent_and_given_back_is_that_of_the_swap_under_its_owner
         code = model.code_from_style(model.flow(code, model.read_class(borrower), borrower)[0], owner)
     assert torch.allclose(forward.returned, model.decoder(owner, code), atol=1e-6)
     wanted = (forward.returned - forward.x[: ROWS // 2]).square().sum((1, 2, 3)).mean()
-    assert TERMS["cycle_recon"](forward).item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert TERMS["cycle_consistency"](forward).item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
 def test_a_decoder_that_takes_the_mean_is_trained_on_that_of_the_true_class():
@@ -371,7 +391,7 @@ def test_a_decoder_that_takes_the_mean_is_trained_on_that_of_the_true_class():
 
 def test_a_way_back_moves_the_decoder_and_the_style_encoder_in_a_step():
     def moved(weight: float) -> dict[str, dict[str, torch.Tensor]]:
-        losses = {"recon_sse": 8.0, "kl_sum": 1.0} | ({"cycle_recon": weight} if weight else {})
+        losses = {"recon_sse": 8.0, "kl_sum": 1.0} | ({"cycle_consistency": weight} if weight else {})
         stage = dataclasses.replace(CODES, update=(Update({"encoder_u": losses, "decoder": losses}),))
         model = make_model(stage)
         set_modes(model, stage)
@@ -385,12 +405,12 @@ def test_a_way_back_moves_the_decoder_and_the_style_encoder_in_a_step():
         assert not any(torch.equal(a, b) for a, b in ((states[0], states[1]), (states[1], states[2]))), part
 
 
-@pytest.mark.parametrize("spread", [1.0, 0.2], ids=["as they are", "settled"])
+@pytest.mark.parametrize("spread", [1.0, 0.2], ids=["as they are", "shrunk"])
 def test_codes_of_frozen_encoders_may_come_with_the_batch(spread):
-    model = make_model(SERVED, class_spread=spread)
+    model = make_model(SERVED, shrinkage=1 - spread)
     set_modes(model, SERVED)
-    if model.prior.spread is not None:
-        model.prior.spread.fill_(spread)
+    if model.prior.shrinkage is not None:
+        model.prior.shrinkage.fill_(1 - spread)
     x, label = (batch := next(endless_batches())).x, batch.label
     z_s, q, _ = model.codes(x)
     cached, fresh = (forward_of(SERVED, model, b) for b in (Batch(x, label, z_s, q), Batch(x, label)))
@@ -398,30 +418,30 @@ def test_codes_of_frozen_encoders_may_come_with_the_batch(spread):
 
 
 def test_an_encoder_that_moves_is_not_settled():
-    model = make_model(CLASS_ENCODER, class_spread=0.2)
-    model.prior.spread.fill_(0.2)
+    model = make_model(CLASS_ENCODER, shrinkage=0.8)
+    model.prior.shrinkage.fill_(0.8)
     forward = forward_of(CLASS_ENCODER, model)
     assert torch.equal(forward.z_s, model.encoder_s(forward.x))
 
 
 # ------------------------------------------------------------------------------------------------------- what D sees
 
-VIEWED = dataclasses.replace(SERVED, critic_views=("brightness", "translation", "cutout"))
+VIEWED = dataclasses.replace(SERVED, discriminator_views=("brightness", "translation", "cutout"))
 
 
-def seen_by_the_critic(stage: Stage, seed: int = 1) -> list[torch.Tensor]:
+def seen_by_the_discriminator(stage: Stage, seed: int = 1) -> list[torch.Tensor]:
     """The pictures that D was handed, in order: those that G learns from, then those that D learns from."""
     model, handed = make_model(stage).eval(), []
-    model.critic.register_forward_pre_hook(lambda module, inputs: handed.append(inputs[0]))
+    model.discriminator.register_forward_pre_hook(lambda module, inputs: handed.append(inputs[0]))
     forward = forward_of(stage, model)
     forward.generator.manual_seed(seed)
-    for scores in (forward.fake_scores, forward.critic_scores):
+    for scores in (forward.fake_scores, forward.discriminator_scores):
         assert all(score.isfinite().all() for score in scores.values())
     return handed
 
 
 def test_d_sees_real_and_drawn_pictures_alike_under_views_that_the_seed_decides():
-    plain, seen, again, other = (seen_by_the_critic(*args) for args in ((SERVED,), (VIEWED,), (VIEWED,), (VIEWED, 2)))
+    plain, seen, again, other = (seen_by_the_discriminator(*args) for args in ((SERVED,), (VIEWED,), (VIEWED,), (VIEWED, 2)))
     assert all(torch.equal(a, b) for a, b in zip(seen, again, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(seen, other, strict=True))
     for a, b in zip(plain, seen, strict=True):
@@ -448,9 +468,9 @@ def test_g_learns_through_the_views():
 def test_a_loss_that_is_not_finite_names_itself_and_moves_nothing():
     model = make_model(CODES)
     set_modes(model, CODES)
-    model.critic.score.bias.data.fill_(torch.nan)
+    model.discriminator.score.bias.data.fill_(torch.nan)
     before = [p.clone() for p in model.decoder.parameters()]
-    with pytest.raises(Diverged, match=r"^critic_real is not finite in stage 'codes': try a smaller lr"):
+    with pytest.raises(Diverged, match=r"^discriminator_real is not finite in stage 'codes': try a smaller lr"):
         step(model, CODES, endless_batches(), make_optimizers(model, CODES), torch.Generator().manual_seed(0))
     assert all(torch.equal(a, b) for a, b in zip(before, model.decoder.parameters(), strict=True))
 
@@ -459,7 +479,7 @@ def test_frozen_parts_are_in_evaluation_mode_and_moving_parts_train():
     model = make_model(SERVED)
     set_modes(model, SERVED)
     for name in PARTS:
-        moves = name in {"decoder", "critic"}
+        moves = name in {"decoder", "discriminator"}
         assert all(module.training == moves for module in getattr(model, name).modules())
         assert all(parameter.requires_grad == moves for parameter in getattr(model, name).parameters())
 

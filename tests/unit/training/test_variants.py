@@ -21,11 +21,11 @@ FASHION = read("fashion")
 
 
 def losses(config: Config, part: str) -> set[str]:
-    return {term for stage in config.stage for update in stage.update for term in update.move.get(part, {})}
+    return {term for stage in config.stage for update in stage.update for term in update.train.get(part, {})}
 
 
 def moved(config: Config) -> set[str]:
-    return set().union(*(stage.moved for stage in config.stage))
+    return set().union(*(stage.trained for stage in config.stage))
 
 
 @pytest.mark.parametrize("base", ["fashion", "tiny"])
@@ -37,7 +37,7 @@ def test_every_row_has_the_networks_pictures_and_steps_of_g_of_the_base(name, ba
     check_actions(row)
     assert decoder_steps(row) == pytest.approx(decoder_steps(base), rel=1e-3)
     assert (row.seed, row.precision, row.data) == (base.seed, base.precision, base.data)
-    for key in ("encoder_s_widths", "encoder_u_widths", "decoder_widths", "decoder_hidden", "critic_widths"):
+    for key in ("encoder_s_widths", "encoder_u_widths", "decoder_widths", "decoder_hidden", "discriminator_widths"):
         assert getattr(row.model, key) == getattr(base.model, key)
 
 
@@ -52,7 +52,7 @@ def test_the_class_encoder_is_trained_once_for_all_but_the_paper_and_the_codes_w
     assert {other.name: shared_stages(ours, other) for other in others} == {
         "without-fine-tuning": 1,
         "without-the-flow": 2,
-        "without-the-dependence-penalty": 1,
+        "without-the-cka-penalty": 1,
         "without-the-gan": 1,
         "z-s-not-throttled": 1,
         "cvae": 1,
@@ -85,28 +85,28 @@ def test_the_steps_of_a_stage_that_is_left_out_go_to_the_others():
 
 def test_a_row_lacks_what_its_name_says():
     rows = {name: configure(ROWS[name], FASHION, 1.0) for name in RUNS}
-    assert "critic" not in moved(rows["without the GAN"])
+    assert "discriminator" not in moved(rows["without the GAN"])
     assert not {term for term in losses(rows["without the GAN"], "decoder") if term.startswith("gen")}
-    assert "dependence" not in losses(rows["without the dependence penalty"], "encoder_u")
+    assert "cka_penalty" not in losses(rows["without the CKA penalty"], "encoder_u")
     assert rows["without the flow"].model.flow_layers == 0
     assert not {"served", "sharpened"} & {stage.name for stage in rows["without fine-tuning"].stage}
     codes = rows["z_s not throttled"].stage[1]
     assert (codes.class_code, codes.class_noise) == ("live", 0)
-    assert "recon_sse" in codes.update[0].move["encoder_s"]
+    assert "recon_sse" in codes.update[0].train["encoder_s"]
 
 
 def test_the_baselines_take_the_mean_of_the_class_and_their_own_losses():
     rows = {name: configure(ROWS[name], FASHION, 1.0) for name in ("cVAE", "cGAN", "cVAE-GAN")}
     assert {row.model.decoder_takes for row in rows.values()} == {"mean"}
     assert losses(rows["cVAE"], "decoder") == {"recon_sse", "kl_sum"}
-    assert "critic" not in moved(rows["cVAE"])
+    assert "discriminator" not in moved(rows["cVAE"])
     assert losses(rows["cGAN"], "decoder") == {"gen_smp"}
-    assert losses(rows["cGAN"], "critic") == {"critic_real", "critic_smp"}
+    assert losses(rows["cGAN"], "discriminator") == {"discriminator_real", "discriminator_smp"}
     assert "encoder_u" not in moved(rows["cGAN"])
     assert losses(rows["cVAE-GAN"], "decoder") == {"recon_sse", "kl_sum", "gen_rec", "gen_smp"}
-    assert losses(rows["cVAE-GAN"], "critic") == {"critic_real", "critic_rec", "critic_smp"}
+    assert losses(rows["cVAE-GAN"], "discriminator") == {"discriminator_real", "discriminator_rec", "discriminator_smp"}
     for row in rows.values():
-        assert [stage.moved for stage in row.stage if "prior" in stage.moved] == [{"encoder_s", "prior"}]
+        assert [stage.trained for stage in row.stage if "prior" in stage.trained] == [{"encoder_s", "prior"}]
 
 
 # ---------------------------------------------------------------------------------------------------------- refusals

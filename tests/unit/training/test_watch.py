@@ -21,21 +21,21 @@ def test_a_healthy_model_is_not_warned_of():
 
 
 def test_samples_that_hardly_differ_name_the_weight_that_pushes_them_together():
-    assert "stage.1.update.0.move.decoder.gen_swap (now 15)" in warnings(FASHION, CODES, 0.29, ALIVE)["variety"]
-    assert "stage.3.update.0.move.decoder.gen_smp (now 20)" in warnings(FASHION, SERVED, 0.29, ALIVE)["variety"]
-    assert "stage.0.update.1.move.decoder.gen_smp (now 1)" in warnings(PAPER, 0, 0.0, ALIVE)["variety"]
+    assert "stage.1.update.0.train.decoder.gen_swap (now 15)" in warnings(FASHION, CODES, 0.29, ALIVE)["variety"]
+    assert "stage.3.update.0.train.decoder.gen_smp (now 20)" in warnings(FASHION, SERVED, 0.29, ALIVE)["variety"]
+    assert "stage.0.update.1.train.decoder.gen_smp (now 1)" in warnings(PAPER, 0, 0.0, ALIVE)["variety"]
     assert warnings(FASHION, SERVED, 0.31, ALIVE) == {}
 
 
 def test_dead_style_dimensions_are_counted_and_name_the_weight_that_silences_them():
     found = warnings(FASHION, CODES, 0.9, DEAD)["style"]
     assert "dimensions 3, 7 are dead" in found
-    assert "stage.1.update.0.move.encoder_u.kl_sum (now 1)" in found
-    assert "stage.0.update.1.move.encoder_u.kl_mean (now 1)" in warnings(PAPER, 0, 0.9, DEAD)["style"]
+    assert "stage.1.update.0.train.encoder_u.kl_sum (now 1)" in found
+    assert "stage.0.update.1.train.encoder_u.kl_mean (now 1)" in warnings(PAPER, 0, 0.9, DEAD)["style"]
 
 
 def test_a_later_stage_names_the_stage_that_moved_the_part_last():
-    assert "stage.1.update.0.move.encoder_u.kl_sum" in warnings(FASHION, FLOW, 0.9, DEAD)["style"]
+    assert "stage.1.update.0.train.encoder_u.kl_sum" in warnings(FASHION, FLOW, 0.9, DEAD)["style"]
 
 
 def test_what_has_not_been_trained_yet_is_not_warned_of():
@@ -43,7 +43,7 @@ def test_what_has_not_been_trained_yet_is_not_warned_of():
 
 
 def test_a_part_without_a_weight_to_blame_names_its_rate():
-    update = dataclasses.replace(FASHION.stage[1].update[0], move={"decoder": {"recon_sse": 1.0}})
+    update = dataclasses.replace(FASHION.stage[1].update[0], train={"decoder": {"recon_sse": 1.0}})
     stage = dataclasses.replace(FASHION.stage[1], update=(update,))
     assert "stage.0.lr.decoder (now 0.0008)" in warnings(dataclasses.replace(FASHION, stage=(stage,)), 0, 0.1, ALIVE)["variety"]
 
