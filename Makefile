@@ -16,7 +16,7 @@ REPRODUCE_ARGS ?=
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-SOURCES := pyproject.toml constraints.txt
+SOURCES := pyproject.toml constraints.txt service/__init__.py
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test kill-test fuzz-api browser-test check format train export reproduce bench bench-training study image training-image \
@@ -113,7 +113,7 @@ clean: ## forget what was installed and cached (runs and data stay)
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-# One environment that only grows; a stamp per size, renewed when the pins change.
+# One environment that only grows; a stamp per size, renewed when the pins or the version change.
 .venv/.serve: $(SOURCES) | .venv/bin/python
 	$(INSTALL) .
 	@touch $@

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ def test_help_imports_nothing_heavy(arguments):
 
 
 def test_the_version_is_the_distributions():
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
+    assert version("twofold") == __version__
     assert twofold("--version").stdout == f"twofold {__version__}\n"
 
 
