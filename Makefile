@@ -16,11 +16,11 @@ REPRODUCE_ARGS ?=
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-SOURCES := pyproject.toml constraints.txt
+SOURCES := pyproject.toml constraints.txt twofold/__init__.py
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test kill-test fuzz-api browser-test check format train export reproduce bench bench-training study image training-image \
-	system-deps clean
+	release system-deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -44,7 +44,7 @@ fuzz-api: .venv/.dev ## requests made from the OpenAPI document, FUZZ_EXAMPLES f
 browser-test: .venv/.dev system-deps ## the page in a real headless Chromium
 	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
 
-check: .venv/.dev ## format, lint, types, walls between rooms, secrets, Dockerfile, compose file
+check: .venv/.dev ## format, lint, types, import contracts, secrets, Dockerfile, compose file, files for GitHub
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -54,6 +54,12 @@ check: .venv/.dev ## format, lint, types, walls between rooms, secrets, Dockerfi
 	  --exclude-files '^model/pretrained/' --exclude-lines '"[a-z_]*(hash|sha256)[a-z_]*": "'
 	$(BIN)/hadolint docker/*.Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format --default-filetype yaml CITATION.cff
 
 format: .venv/.dev ## let ruff format and repair
 	$(BIN)/ruff check --fix .
@@ -88,6 +94,13 @@ image training-image:
 	elif command -v buildah >/dev/null; then buildah bud --format docker --layers $(BUILD_ARGS) --file $(DOCKERFILE) --tag $(TAG) .; \
 	else echo "make $@ needs docker or buildah" >&2; exit 1; fi
 
+# Old metadata and build folders would be packed again, so each release begins without them; the wheel is built from the sdist.
+release: .venv/.dev ## build sdist and wheel into dist/, install the wheel into a fresh environment and ask what it serves for a picture
+	rm -rf build dist *.egg-info
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m tests.release dist/*.whl
+
 system-deps: # Chromium for the browser tests: found, or installed where this is Debian and we are root
 	@if command -v chromium >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -95,12 +108,12 @@ system-deps: # Chromium for the browser tests: found, or installed where this is
 	else echo "the browser tests need Chromium: install your system's package, or make test PYTEST_ARGS='-m \"not browser\"'" >&2; exit 1; fi
 
 clean: ## forget what was installed and cached (runs and data stay)
-	rm -rf .venv build *.egg-info .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-# One environment that only grows; a stamp per size, renewed when the pins change.
+# One environment that only grows; a stamp per size, renewed when the pins or the version change.
 .venv/.serve: $(SOURCES) | .venv/bin/python
 	$(INSTALL) .
 	@touch $@
