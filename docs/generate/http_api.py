@@ -1,46 +1,49 @@
-"""docs/openapi.json as a page for people: `python -m docs.api > docs/api.md` in the root folder.
+"""docs/openapi.json as Markdown: a section for each operation and for each schema.
 
-Knows the shape of our own document, and leaves out what every route has in common: that stands once, above.
+Knows the structure of our own document, and leaves out what every route has in common: the page says that once, above.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-DOCUMENT = Path(__file__).with_name("openapi.json")
+DOCUMENT = Path(__file__).resolve().parents[1] / "openapi.json"
 JSON = "application/json"
 
 
-def page(document: Mapping[str, Any]) -> str:
-    """The document as Markdown: one section per operation in its order, then every shape that an answer or a body has."""
-    parts = [_HEAD.format(summary=document["info"]["summary"], version=document["info"]["version"])]
+def part() -> str:
+    """The committed document as Markdown."""
+    return markdown(json.loads(DOCUMENT.read_text(encoding="utf-8")))
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """One section per operation in the document's order, then every schema that a response or a request body has."""
     operations = [(path, method, one) for path, methods in document["paths"].items() for method, one in methods.items()]
-    parts += ["\n".join(_operation(f"{method.upper()} {path}", one)) for path, method, one in operations]
-    parts.append("## Shapes\n")
-    parts += ["\n".join(_shape(name, schema)) for name, schema in document["components"]["schemas"].items()]
+    parts = ["\n".join(_operation(f"{method.upper()} {path}", one)) for path, method, one in operations]
+    parts.append("## Schemas\n")
+    parts += ["\n".join(_schema(name, schema)) for name, schema in document["components"]["schemas"].items()]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
 def _operation(title: str, operation: Mapping[str, Any]) -> Iterator[str]:
-    yield f"## {title}\n\n{operation['summary']}.\n"
+    yield f"## {title}\n\n{operation['summary'].rstrip('.')}.\n"
     if operation.get("parameters"):
-        yield "| parameter | in | type | what |\n|---|---|---|---|"
+        yield "| parameter | in | type | description |\n|---|---|---|---|"
         for one in operation["parameters"]:
             name = f"`{one['name']}`" + (" (required)" if one["required"] else "")
             yield f"| {name} | {one['in']} | {_type(one['schema'])} | {_cell(one.get('description', ''))} |"
         yield ""
     for media, content in operation.get("requestBody", {}).get("content", {}).items():
         yield _body(media, content)
-    good = {status: answer for status, answer in operation["responses"].items() if status < "400"}
-    for status, answer in good.items():
+    successes = {status: answer for status, answer in operation["responses"].items() if status < "400"}
+    for status, answer in successes.items():
         forms = ", ".join(_form(media, content) for media, content in answer.get("content", {}).items())
         yield f"**{status}** {forms or answer['description']}\n"
-    refusals = [status for status in operation["responses"] if status >= "400"]
-    yield f"Refusals: {', '.join(refusals)}.\n"
+    errors = [status for status in operation["responses"] if status >= "400"]
+    yield f"Errors: {', '.join(errors)}.\n"
 
 
 def _body(media: str, content: Mapping[str, Any]) -> str:
@@ -55,17 +58,17 @@ def _body(media: str, content: Mapping[str, Any]) -> str:
 
 
 def _form(media: str, content: Mapping[str, Any]) -> str:
-    shape = content.get("schema", {})
-    return f"`{media}`" + (f" ({_reference(shape)})" if "$ref" in shape else "")
+    schema = content.get("schema", {})
+    return f"`{media}`" + (f" ({_reference(schema)})" if "$ref" in schema else "")
 
 
-def _shape(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
+def _schema(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
     yield f"### {name}\n"
     if about := schema.get("description"):
         yield f"{_cell(about)}\n"
     if not schema.get("properties"):
         return
-    yield "| field | type | what |\n|---|---|---|"
+    yield "| field | type | description |\n|---|---|---|"
     for field, spec in schema["properties"].items():
         title = f"`{field}`" + (" (required)" if field in schema.get("required", ()) else "")
         default = f"; default `{json.dumps(spec['default'])}`" if spec.get("default") is not None else ""
@@ -102,19 +105,3 @@ def _reference(schema: Mapping[str, Any]) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-_HEAD = """# The HTTP interface
-
-{summary}
-Version {version}. Made from [openapi.json](openapi.json) by `python -m docs.api > docs/api.md`; the running service shows
-the same at `/docs`. What a refusal means and what an operator sets is in [service.md](service.md).
-
-Query and JSON body take the same names. `Accept` decides the form of an answer; the form named first is what `*/*` gets. Every answer
-has `X-Request-Id`; one of a model has `X-Model` and `Server-Timing`, and `X-Seed` where a seed was used. Every refusal is
-`application/problem+json` ([Problem](#problem)).
-"""
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page(json.loads(DOCUMENT.read_text(encoding="utf-8"))))

@@ -1,4 +1,4 @@
-"""Draws a swap matrix of a bundle's example pictures, for the README: `python -m docs.images.make [BUNDLE]` in the root folder.
+"""Draws a swap matrix of a bundle's example pictures, for the README: `python -m docs.generate.swap_matrix [BUNDLE]` in the root folder.
 
 Rows give the class, columns the style; the headers are pictures that came with the bundle. The pixels of every cell are those of the
 service, enlarged.
@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model import contract
-from model.contract import Pixels
-from model.preprocessing import to_pixels
-from service.arrays import Arrays
-from service.bundles import DEFAULT_BUNDLE
-from service.client import Local
-from training.figures import CLASS, STYLE, Sheet, draw
+from twofold import Local
+from twofold.model import contract
+from twofold.model.contract import Pixels
+from twofold.model.preprocessing import to_pixels
+from twofold.service.runtime.array_api import Arrays
+from twofold.service.runtime.registry import DEFAULT_BUNDLE
+from twofold.training.reporting.paper_figures import CLASS, STYLE, Sheet, draw
+
+IMAGES = Path(__file__).resolve().parents[1] / "images"
 
 
 def matrix(local: Arrays, originals: Pixels) -> Pixels:
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Draw a swap matrix of a bundle's example pictures.")
     parser.add_argument("bundle", type=Path, nargs="?", default=DEFAULT_BUNDLE, help="bundle folder (default: the embedded one)")
     parser.add_argument("--examples", type=int, nargs="+", default=[0, 1, 3, 5, 8, 9], metavar="N", help="which examples, by order")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("swap-matrix.png"))
+    parser.add_argument("--out", type=Path, default=IMAGES / "swap-matrix.png")
     args = parser.parse_args(argv)
     with Local(args.bundle) as local:
         card, arrays = local.arrays.card, local.arrays
