@@ -36,8 +36,12 @@ def _operation(title: str, operation: Mapping[str, Any]) -> Iterator[str]:
             name = f"`{one['name']}`" + (" (required)" if one["required"] else "")
             yield f"| {name} | {one['in']} | {_type(one['schema'])} | {_cell(one.get('description', ''))} |"
         yield ""
-    for media, content in operation.get("requestBody", {}).get("content", {}).items():
-        yield _body(media, content)
+    bodies = operation.get("requestBody", {}).get("content", {})
+    for media, content in bodies.items():
+        if not media.startswith("image/"):
+            yield _body(media, content)
+    if pictures := [f"`{media}`" for media in bodies if media.startswith("image/")]:
+        yield f"Body {', '.join(pictures)}: the picture itself.\n"
     successes = {status: answer for status, answer in operation["responses"].items() if status < "400"}
     for status, answer in successes.items():
         forms = ", ".join(_form(media, content) for media, content in answer.get("content", {}).items())

@@ -23,5 +23,5 @@ def _relinked(found: re.Match[str]) -> str:
     bang, words, target, anchor = found.groups(default="")
     if "://" in target:
         return found[0]
-    inside = PAGES.get(target, target.removeprefix("docs/") if target.startswith("docs/") else "")
+    inside = PAGES.get(target, target.removeprefix("docs/").replace(".ipynb", ".md") if target.startswith("docs/") else "")
     return f"{bang}[{words}]({inside}{anchor})" if inside else words
