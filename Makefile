@@ -19,7 +19,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 SOURCES := pyproject.toml constraints.txt twofold/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test kill-test fuzz-api browser-test check format train export reproduce bench bench-training study image training-image \
+.PHONY: help serve test kill-test fuzz-api browser-test check docs format train export reproduce bench bench-training study image training-image \
 	release system-deps clean
 
 help: ## this list
@@ -61,6 +61,9 @@ check: .venv/.dev ## format, lint, types, import contracts, secrets, Dockerfile,
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format --default-filetype yaml CITATION.cff
 
+docs: .venv/.docs ## the documentation as a site in build/docs; a broken link ends the build
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
 format: .venv/.dev ## let ruff format and repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -80,7 +83,7 @@ bench: .venv/.dev ## cold start, latency, throughput and memory of the service o
 bench-training: .venv/.dev ## images/s and a profile of a training step, against a plain fp32 loop
 	$(BIN)/python -m tests.bench.training
 
-study: .venv/.dev ## what made pictures are worth to a classifier with 50 real pictures per class of DATA (docs/study.md)
+study: .venv/.dev ## what made pictures are worth to a classifier with 50 real pictures per class of DATA (docs/explanation/study.md)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.study --data $(DATA) --out runs/study
 
 image: DOCKERFILE := docker/service.Dockerfile
@@ -121,6 +124,10 @@ clean: ## forget what was installed and cached (runs and data stay)
 .venv/.train: $(SOURCES) | .venv/bin/python
 	$(INSTALL) '.[train]'
 	@touch .venv/.serve $@
+
+.venv/.docs: $(SOURCES) | .venv/bin/python
+	$(INSTALL) '.[train,docs]'
+	@touch .venv/.serve .venv/.train $@
 
 .venv/.dev: $(SOURCES) | .venv/bin/python
 	$(INSTALL) '.[train,test,dev]'
