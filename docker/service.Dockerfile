@@ -7,7 +7,7 @@ COPY model ./model
 COPY service ./service
 COPY twofold ./twofold
 # The link to training/ leads nowhere here, so the wheel holds no training code
-RUN python -m venv /opt/twofold && /opt/twofold/bin/pip install -c constraints.txt .
+RUN python -m venv /opt/twofold && /opt/twofold/bin/pip install -c constraints.txt . && rm /opt/twofold/bin/twofold-train
 
 FROM python:3.11-slim
 COPY --from=build /opt/twofold /opt/twofold
