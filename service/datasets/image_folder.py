@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twofold.service.datasets.files import claimed, put
 from twofold.service.datasets.plan import Plan, Tally, chunks
-from twofold.service.runtime import image_io
+from twofold.service.runtime import image_headers
 from twofold.service.runtime.errors import UndecodablePicture, UnsupportedMedia
 
 Render = Callable[[range], list[bytes | None]]
@@ -35,7 +35,7 @@ def write(plan: Plan, about: str, render: Render, out: Path, report: Report) -> 
 def _is_whole(file: Path) -> bool:
     """Whether a picture is there, down to its last checksum: after a power failure a file may have its name before its bytes."""
     try:
-        image_io.read_header(file.read_bytes(), max_scans=0)
+        image_headers.read_header(file.read_bytes(), max_scans=0)
     except (FileNotFoundError, UndecodablePicture, UnsupportedMedia):
         return False
     return True

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,9 @@ from twofold.service.runtime.batcher import Batcher, Timings
 from twofold.service.runtime.engine import Encoded, Engine
 from twofold.service.runtime.errors import Invalid, NotFound
 from twofold.service.runtime.hub import HubError
-from twofold.service.settings import Settings
+
+if TYPE_CHECKING:
+    from twofold.service.settings import Settings
 
 DEFAULT_BUNDLE = Path(contract.__file__).parent / "pretrained" / "fashion-mnist"
 _GATE_ROWS = 128  # pictures generated for the consistency gate
