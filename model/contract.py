@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONTRACT_VERSION = 1
-OPSET = 20
+OPSET = 20  # what the export writes; the service accepts a range (service/runtime/onnx_header.py)
 
 CARD, ENCODER, DECODER, PRIOR, GOLDEN, SUMS = (
     "card.json",
