@@ -20,7 +20,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twofold.model.contract import Dims, Floats, Pixels, Preprocessing
-from twofold.service.http.middleware import RequestContext
+from twofold.service.http.context import RequestContext
 from twofold.service.http.request_body import picture_bytes
 from twofold.service.runtime import image_headers, image_io, latents, provenance
 from twofold.service.runtime.batcher import Timings

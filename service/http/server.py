@@ -20,8 +20,9 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from twofold.service.http.app import refuse
-from twofold.service.http.middleware import LINGER_S, AppState
+from twofold.service.http.context import AppState
+from twofold.service.http.middleware import LINGER_S
+from twofold.service.http.problems import refuse
 from twofold.service.runtime import errors
 from twofold.service.settings import Settings
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from twofold import __version__
 from twofold.service.http import responses
-from twofold.service.http.middleware import Connected, RequestContext, context_of
+from twofold.service.http.context import Connected, RequestContext, context_of
 from twofold.service.http.openapi import json_route
 from twofold.service.http.request_body import picture_bytes, read
 from twofold.service.http.schemas import Inspect, InspectAnswer

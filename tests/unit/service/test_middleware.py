@@ -157,7 +157,7 @@ async def test_requests_are_logged_with_their_id_and_route_but_never_their_value
 
 
 async def test_a_problem_stays_within_its_size_whatever_the_class_names(client):
-    from twofold.service.http.app import refuse
+    from twofold.service.http.problems import refuse
     from twofold.service.runtime.errors import Invalid
 
     answer = refuse(Invalid("There is no such class.", field="class", allowed="ü" * 600), "r-1")
