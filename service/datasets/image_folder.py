@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from twofold.service.datasets.files import claimed, put
+from twofold.files import write_atomic
+from twofold.service.datasets.claim import claimed
 from twofold.service.datasets.plan import Plan, Tally, chunks
 from twofold.service.runtime import image_headers
 from twofold.service.runtime.errors import UndecodablePicture, UnsupportedMedia
@@ -25,7 +26,7 @@ def write(plan: Plan, about: str, render: Render, out: Path, report: Report) -> 
             for picture, there, data in zip(pictures, whole, made, strict=True):
                 if data is not None and not there:
                     (out / picture.file).parent.mkdir(exist_ok=True)
-                    put(out / picture.file, data)
+                    write_atomic(out / picture.file, data)
                 if data is not None or there:
                     tally.add(picture.label, found=there)
             report(numbers.stop)

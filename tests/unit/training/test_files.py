@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twofold.files import replace_folder, taking_the_place_of
+from twofold.files import atomic_folder, replace_folder
 
 
 def folder(path, text):
@@ -50,7 +50,7 @@ def test_when_the_new_folder_cannot_move_in_the_old_one_comes_back(tmp_path):
 
 def test_what_a_block_writes_takes_the_place_when_the_block_ends_and_not_before(tmp_path):
     place = tmp_path / "deep" / "place"
-    with taking_the_place_of(place) as new:
+    with atomic_folder(place) as new:
         (new / "file").write_text("new")
         assert not place.exists()
     assert (place / "file").read_text() == "new"
@@ -63,7 +63,7 @@ def test_a_block_that_fails_leaves_the_old_folder_and_nothing_beside_it(tmp_path
     (place / "file").write_text("old")
 
     def fail() -> None:
-        with taking_the_place_of(place) as new:
+        with atomic_folder(place) as new:
             (new / "file").write_text("new")
             raise ValueError("half way")
 
