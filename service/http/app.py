@@ -26,7 +26,10 @@ from twofold.service.telemetry import Metrics
 
 
 def create_app(settings: Settings, registry: Registry, metrics: Metrics) -> FastAPI:
-    """The ASGI app on loaded models. Its lifespan starts and drains their queues."""
+    """The ASGI app on loaded models. Its lifespan starts and drains their queues.
+
+    `registry` must not be started yet; the app's state of all requests is at `app.state.state`.
+    """
     state = AppState(settings, registry, metrics)
     metrics.watch_queue(lambda: registry.queued)
     for model in registry.models.values():

@@ -1,4 +1,4 @@
-"""What requests share, what is known of one request, and whether its client is still there."""
+"""What all requests share, what is known of one request, and whether its client is still connected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass
 class AppState:
-    """What all requests share; lives as long as the app."""
+    """What all requests share, for the life of the app. `draining`: the server is shutting down and refuses to be ready."""
 
     settings: Settings
     registry: Registry
@@ -27,18 +27,18 @@ class AppState:
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request: who it is, when it came, and what is to be said of it in headers, metrics and log."""
+    """One request: its id and arrival, and what headers, metrics and log say of it. Filled by the handlers as they learn it."""
 
     state: AppState
     request_id: str
     arrived: float  # monotonic seconds
-    model: str = ""
+    model: str = ""  # id of the model that was used; "" is the default's
     seed: int | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
-    status: int = 0
-    reason: str = ""
+    status: int = 0  # of the response; 0 until it begins
+    reason: str = ""  # code of the refusal, if it was one
     body_read: bool = False
-    gone: bool = False
+    gone: bool = False  # the client disconnected
 
     @property
     def deadline(self) -> float:
@@ -46,17 +46,18 @@ class RequestContext:
         return self.arrived + self.state.settings.deadline_s
 
     def spent(self, stage: str, seconds: float) -> None:
-        """Add to the time of a stage: queue, preprocess, model or encode."""
+        """Add seconds to a stage: queue, preprocess, model or encode."""
         self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + seconds * 1000
 
 
 def context_of(request: Request) -> RequestContext:
+    """What RequestMiddleware noted of this request."""
     context: RequestContext = request.scope["context"]
     return context
 
 
 class Connected:
-    """`with Connected(request):` cancels the handler when its client leaves, so that its rows leave the queue too.
+    """`with Connected(request):` cancels the handler when its client disconnects, so that its rows leave the queue too.
 
     The body must have been read: this consumes what the client still sends.
     """

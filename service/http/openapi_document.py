@@ -44,10 +44,7 @@ _DOCUMENTED: tuple[type[BaseModel], ...] = (
 
 
 def openapi_json() -> bytes:
-    """The OpenAPI document: FastAPI's, with our schemas and every refusal of every route.
-
-    `python -m twofold.service.http.app` prints it.
-    """
+    """The document as JSON, indented, with a newline at its end: the bytes of /openapi.json and of docs/openapi.json."""
     document = get_openapi(
         title="Twofold",
         version=__version__,
@@ -73,7 +70,7 @@ def _by_status(codes: list[str]) -> dict[int, list[str]]:
 
 
 def _refusal_response(status: int, codes: list[str]) -> dict[str, Any]:
-    described: Callable[[str], str] = {error.code: (error.__doc__ or "").strip() for error in _tree()}.__getitem__
+    described: Callable[[str], str] = {error.code: (error.__doc__ or "").strip() for error in _refusals()}.__getitem__
     example = {"type": "about:blank", "title": PHRASE[status], "status": status, "code": codes[0], "detail": "…", "request_id": "…"}
     headers = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}} if status == 503 else {}
     return {
@@ -83,7 +80,7 @@ def _refusal_response(status: int, codes: list[str]) -> dict[str, Any]:
     }
 
 
-def _tree() -> list[type[errors.TwofoldError]]:
+def _refusals() -> list[type[errors.TwofoldError]]:
     found = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.TwofoldError)]
     return [one for one in found if "code" in vars(one) and one is not errors.BadOutput]
 

@@ -47,9 +47,9 @@ _INTERNAL = "Something failed on our side; try again, and tell the operator the 
 
 
 def refuse(error: Exception, request_id: str, path: str = "") -> Response:
-    """RFC 9457, at most MAX_PROBLEM_BYTES. Of an error that is not in the tree nothing is told.
+    """The response to an error: RFC 9457, at most MAX_PROBLEM_BYTES. An error that is no TwofoldError discloses nothing.
 
-    Below /v2 the detail stands in `error` too, where clients of the Open Inference Protocol look for it.
+    Below /v2 the detail is in `error` too, where clients of the Open Inference Protocol expect it.
     """
     known = error if isinstance(error, errors.TwofoldError) and error.code != errors.TwofoldError.code else errors.TwofoldError(_INTERNAL)
     status = STATUS[known.code]
@@ -80,7 +80,7 @@ def _compact(problem: dict[str, Any]) -> bytes:
 
 
 class NoSuchMethod(errors.MethodNotAllowed):
-    """Carries what the Allow header says."""
+    """405 with the value of the Allow header."""
 
     def __init__(self, methods: str) -> None:
         super().__init__(f"This route takes {methods}.", allowed=methods)
@@ -88,7 +88,7 @@ class NoSuchMethod(errors.MethodNotAllowed):
 
 
 async def refuse_routing(request: Request, error: Exception) -> Response:
-    """The router's own 404 and 405, raised again as ours; every method of the path is named, not only its first route's."""
+    """Raise the router's own 404 and 405 again as ours; every method of the path is named, not only its first route's."""
     methods: set[str] = set()
     for route in request.app.routes:
         if route.matches(request.scope)[0] is not Match.NONE:

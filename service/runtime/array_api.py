@@ -44,7 +44,7 @@ class Arrays:
     def __init__(self, model: Model, settings: Settings) -> None:
         self.card = model.card
         self.prior = model.prior
-        self.mean_look = model.mean_look  # what fills a hole at first, uint8 [H,W,C]
+        self.mean_picture = model.mean_picture  # what fills a hole at first, uint8 [H,W,C]
         self.provider = model.provider
         self._engine = model.engine
         self._settings = settings
@@ -66,7 +66,7 @@ class Arrays:
         pixels = self._pixels(pictures)
         if holes.shape != pixels.shape[:3] or holes.dtype != np.bool_:
             raise Invalid("holes must be bool of shape [n,H,W]", field="holes")
-        filling = inpainting.Filling(pixels, holes, self.mean_look, steps)
+        filling = inpainting.Filling(pixels, holes, self.mean_picture, steps)
         for filled in filling:
             encoded = self.encode(filled)
             filling.put(self.decode(encoded.z_s, encoded.z_u_mean))

@@ -31,7 +31,7 @@ async def inpaint(request: HttpRequest) -> Response:
     with Connected(request):
         hole, said = await _hole(context, model, asked)
         pixels, notes = await responses.to_pixels(context, model, [("image", asked.image)])
-        filling = inpainting.Filling(pixels, hole[None], model.mean_look, asked.steps)
+        filling = inpainting.Filling(pixels, hole[None], model.mean_picture, asked.steps)
         for filled in filling:
             encoded = await picture_codes.encode(context, model, filled)
             filling.put(await responses.decode(context, model, encoded.z_s, encoded.z_u_mean))

@@ -35,7 +35,7 @@ async def test_a_lone_request_runs_at_once_and_gets_its_own_rows(batcher_of):
     assert timings.model_ms > 0
 
 
-async def test_what_waits_while_a_batch_runs_rides_together_in_the_next(batcher_of):
+async def test_what_waits_while_a_batch_runs_shares_the_next_one(batcher_of):
     model = BlockingModel()
     batcher = batcher_of(model, batch_rows=4)
     first = asyncio.create_task(batcher.submit(rows(0), later()))
@@ -58,7 +58,7 @@ async def test_a_big_request_is_split_and_given_back_in_order(batcher_of):
     assert model.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 20, 21], [22]]
 
 
-async def test_every_request_gets_its_own_predictions_whatever_rides_along(batcher_of):
+async def test_every_request_gets_its_own_outputs_whatever_shares_its_batch(batcher_of):
     batcher = batcher_of(BlockingModel(blocked=False), batch_rows=5, queue_rows=1000)
     rng = np.random.default_rng(0)
     inputs = [rows(*rng.normal(size=n)) for n in rng.integers(1, 12, 60)]
@@ -251,7 +251,7 @@ async def test_a_lost_thread_fails_the_request_and_is_reported_by_the_health_che
     await batcher.aclose()
 
 
-async def test_an_idle_batcher_has_no_task_and_never_looks_at_the_clock(batcher_of):
+async def test_an_idle_batcher_has_no_task_and_never_reads_the_clock(batcher_of):
     clock, before = Clock(), asyncio.all_tasks()
     batcher = batcher_of(BlockingModel(blocked=False), clock=clock)
     await batcher.submit(rows(1), clock() + 5)
@@ -299,7 +299,7 @@ def test_the_past_is_forgotten():
 
 
 class Clock:
-    """Seconds that pass only when told; read from both threads."""
+    """Seconds that pass only when the test says so; read from both threads."""
 
     def __init__(self):
         self.now = 1000.0

@@ -45,7 +45,7 @@ def test_the_same_pixels_give_the_same_bytes(media):
 MOVING = np.stack([np.roll(GREY, k, 1) for k in range(5)]), np.stack([np.roll(RGB, k, 1) for k in range(5)])
 
 
-def told(image):
+def carried_by(image):
     """The recipe that an animation carries."""
     if image.format == "GIF":
         return image.info.get("comment", b"").decode() or None
@@ -56,9 +56,9 @@ def told(image):
 @pytest.mark.parametrize("pixels", MOVING, ids=["grey", "rgb"])
 @pytest.mark.parametrize("media", [image_io.WEBP, image_io.GIF])
 @pytest.mark.parametrize("recipe", [RECIPE, None])
-def test_an_animation_shows_every_frame_for_its_time_and_for_ever_and_carries_its_recipe(pixels, media, recipe):
+def test_an_animation_shows_every_frame_for_its_time_and_carries_its_recipe(pixels, media, recipe):
     image = Image.open(io.BytesIO(image_io.animation(pixels, media, 8, recipe)))
-    assert (image.n_frames, image.info["loop"], told(image)) == (5, 0, recipe)
+    assert (image.n_frames, image.info["loop"], carried_by(image)) == (5, 0, recipe)
     lasted = []
     for k, frame in enumerate(ImageSequence.Iterator(image)):
         assert np.array_equal(np.asarray(frame.convert("RGB")), np.broadcast_to(pixels[k], (8, 8, 3)))  # few colours: a GIF has them all
@@ -76,7 +76,7 @@ def test_a_gif_never_shows_a_frame_for_less_than_browsers_honour(fps, total_ms):
 @pytest.mark.parametrize("media", [image_io.WEBP, image_io.GIF])
 def test_a_long_recipe_is_carried_whole(media):
     recipe = RECIPE * 3000
-    assert told(Image.open(io.BytesIO(image_io.animation(MOVING[0], media, 8, recipe)))) == recipe
+    assert carried_by(Image.open(io.BytesIO(image_io.animation(MOVING[0], media, 8, recipe)))) == recipe
 
 
 @pytest.mark.parametrize("media", [image_io.WEBP, image_io.GIF])
@@ -267,7 +267,7 @@ def test_every_truncation_of_a_recipe_is_refused_or_finds_none():
         assert found in (None, RECIPE)
 
 
-def test_a_difference_is_told_in_grey_levels_of_any_channel():
+def test_a_difference_is_measured_in_grey_levels_of_any_channel():
     for pixels in (GREY, RGB):
         for media in (image_io.PNG, image_io.WEBP):
             data = image_io.encode(pixels, media, None)
@@ -342,7 +342,7 @@ def test_a_bomb_is_refused_without_being_decoded():
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "YCbCr", "HSV"])
-def test_a_picture_in_memory_becomes_a_file_of_the_same_look(mode):
+def test_a_picture_in_memory_becomes_a_file_of_the_same_pixels(mode):
     image = Image.new("RGB", (5, 4), (200, 30, 90)).convert("L").convert(mode) if mode == "I;16" else Image.new("RGB", (5, 4)).convert(mode)
     found = image_io.to_image(image_io.to_file(image))
     assert found.size == (5, 4)
