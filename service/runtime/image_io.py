@@ -23,8 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from twofold.model.contract import Dims, Pixels, Preprocessing
 from twofold.model.preprocessing import to_pixels
 from twofold.service.runtime.errors import TooLarge, UndecodablePicture
-from twofold.service.runtime.image_headers import JPEG as JPEG  # the media types belong to the interface of this module too
-from twofold.service.runtime.image_headers import PNG as PNG
+from twofold.service.runtime.image_headers import PNG as PNG  # the media types that are written belong to this interface too
 from twofold.service.runtime.image_headers import PNG_SIGNATURE, Header, png_chunks, riff_chunks
 from twofold.service.runtime.image_headers import WEBP as WEBP
 
@@ -61,7 +60,7 @@ def max_difference(data: bytes, header: Header, pixels: Pixels, compared: Pixels
 
 @contextmanager
 def _loaded(data: bytes, header: Header) -> Iterator[Image.Image]:
-    """The decoded picture; whatever fails while it is open is its own fault. Raises UndecodablePicture."""
+    """The decoded picture. Any exception while it is open is the fault of its data. Raises UndecodablePicture."""
     try:
         with Image.open(io.BytesIO(data), formats=(header.media.removeprefix("image/").upper(),)) as image:
             if image.size != (header.width, header.height):
@@ -70,17 +69,17 @@ def _loaded(data: bytes, header: Header) -> Iterator[Image.Image]:
             yield image
     except UndecodablePicture:
         raise
-    except Exception as error:  # Pillow raises a dozen kinds on damaged files; none of them is our fault
+    except Exception as error:  # Pillow raises a dozen kinds on damaged files
         raise UndecodablePicture("The picture cannot be decoded: it is cut short or damaged; send it again.") from error
 
 
-# ------------------------------------------------------------------------------------------------------ carried recipes
+# ---------------------------------------------------------------------------------------------- recipes in pictures
 
 
 def recipe_of(data: bytes) -> str | None:
     """The recipe that a picture or an animation made here carries, None without one. Raises UndecodablePicture.
 
-    For those who know where the file is from; what comes from anyone is checked first, and given to `read_recipe`.
+    For files of a known origin; what a client sent is checked by `image_headers` first and given to `read_recipe`.
     """
     if data.startswith(b"GIF8"):
         with _opened(data) as image:
@@ -93,7 +92,7 @@ def recipe_of(data: bytes) -> str | None:
 
 
 def read_recipe(data: bytes, header: Header, max_bytes: int) -> str | None:
-    """The recipe that a checked picture carries, None without one. Nothing is decompressed, and no XML parser is asked.
+    """The recipe that a checked picture carries, None without one. Nothing is decompressed, and no XML parser is used.
 
     Raises TooLarge above `max_bytes`; UndecodablePicture when there are two, or one in another form than `encode` gives it.
     """
@@ -122,7 +121,7 @@ def _itxt_recipes(data: bytes) -> list[memoryview]:
     found = []
     for kind, at, length in png_chunks(data):
         if kind == b"iTXt" and data.startswith(_ITXT_NAME, at):
-            if length < len(_ITXT_HEAD) or not data.startswith(_ITXT_HEAD, at):  # compressed, or in a language
+            if length < len(_ITXT_HEAD) or not data.startswith(_ITXT_HEAD, at):  # compressed, or with a language
                 raise _damaged_recipe()
             found.append(memoryview(data)[at + len(_ITXT_HEAD) : at + length])
     return found
@@ -146,7 +145,7 @@ def grid(n: int) -> tuple[int, int]:
 
 
 def sheet(pixels: Pixels, rows: int, cols: int, background: tuple[int, ...]) -> Pixels:
-    """[n,H,W,C] in reading order -> [rows*H, cols*W, C]; cells beyond n show the background."""
+    """uint8 [n,H,W,C] in reading order -> uint8 [rows*H, cols*W, C]; cells beyond n have the colour `background` (C values)."""
     n, height, width, channels = pixels.shape
     cells = np.empty((rows * cols, height, width, channels), np.uint8)
     cells[:n] = pixels
@@ -162,7 +161,7 @@ def encode(pixels: Pixels, media: str, recipe: str | None) -> bytes:
 
 
 def animation(pixels: Pixels, media: str, fps: int, recipe: str | None) -> bytes:
-    """uint8 [n,H,W,C] -> WebP (lossless) or GIF (of 256 colours: lossless where grey) that runs for ever and carries the recipe.
+    """uint8 [n,H,W,C] -> WebP (lossless) or GIF (of 256 colours: lossless where grey) that repeats for ever and carries the recipe.
 
     The same bytes for the same arguments. A GIF runs at 50 frames a second at most.
     """
@@ -218,25 +217,25 @@ def _escaped(text: bytes) -> bytes:
 
 
 def _unescaped(text: bytes) -> bytes:
-    """What `_escaped` made `text` of. Raises UndecodablePicture when it did not."""
+    """The inverse of `_escaped`. Raises UndecodablePicture for a text that `_escaped` cannot have written."""
     plain = text.replace(b"&gt;", b">").replace(b"&lt;", b"<").replace(b"&amp;", b"&")
     if _escaped(plain) != text:
         raise _damaged_recipe()
     return plain
 
 
-# ------------------------------------------------------------------------------------------------------------- made here
+# ------------------------------------------------------------------------------------- pictures made by the service
 
 
 def to_image(data: bytes) -> Image.Image:
-    """A picture made here, as a PIL picture. Raises UndecodablePicture."""
+    """A picture made by the service as a PIL picture. Raises UndecodablePicture."""
     image = _opened(data)
     image.load()
     return image
 
 
 def to_array(data: bytes) -> Pixels:
-    """A picture made here -> pixels uint8 [H,W,C] as they stand in its file (WebP is always RGB). Raises UndecodablePicture."""
+    """A picture made by the service -> pixels uint8 [H,W,C] as they stand in its file (WebP is always RGB). Raises UndecodablePicture."""
     pixels = np.asarray(to_image(data))
     return pixels.reshape(*pixels.shape[:2], -1)
 

@@ -92,7 +92,7 @@ def test_a_sheet_reads_left_to_right_and_its_spare_cells_show_the_background():
 
 @pytest.mark.parametrize(
     ("data", "media"),
-    [(drawings.png(20, 24), image_io.PNG), (drawings.jpeg(), image_io.JPEG), (drawings.jpeg(progressive=True), image_io.JPEG)]
+    [(drawings.png(20, 24), image_io.PNG), (drawings.jpeg(), image_headers.JPEG), (drawings.jpeg(progressive=True), image_headers.JPEG)]
     + [(drawings.webp(lossless=lossless), image_io.WEBP) for lossless in (True, False)]
     + [(drawings.webp(exif=Image.Exif().tobytes() + b"\0\0", xmp=b"<x/>"), image_io.WEBP)],
 )
