@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from fastapi.openapi.utils import get_openapi
@@ -70,11 +69,11 @@ def _by_status(codes: list[str]) -> dict[int, list[str]]:
 
 
 def _refusal_response(status: int, codes: list[str]) -> dict[str, Any]:
-    described: Callable[[str], str] = {error.code: (error.__doc__ or "").strip() for error in _refusals()}.__getitem__
+    described = {error.code: (error.__doc__ or "").strip() for error in _refusals()}
     example = {"type": "about:blank", "title": PHRASE[status], "status": status, "code": codes[0], "detail": "…", "request_id": "…"}
     headers = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}} if status == 503 else {}
     return {
-        "description": " ".join(f"`{code}`: {described(code)}".rstrip(": ") for code in codes),
+        "description": " ".join(f"`{code}`: {described[code]}".rstrip(": ") for code in codes),
         "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
         **({"headers": headers} if headers else {}),
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from http import HTTPStatus
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -53,7 +52,7 @@ def refuse(error: Exception, request_id: str, path: str = "") -> Response:
     """
     known = error if isinstance(error, errors.TwofoldError) and error.code != errors.TwofoldError.code else errors.TwofoldError(_INTERNAL)
     status = STATUS[known.code]
-    problem = {
+    problem: dict[str, object] = {
         "type": "about:blank",
         "title": PHRASE[status],
         "status": status,
@@ -75,7 +74,7 @@ def refuse(error: Exception, request_id: str, path: str = "") -> Response:
     return Response(body, status, headers, PROBLEM)
 
 
-def _compact(problem: dict[str, Any]) -> bytes:
+def _compact(problem: dict[str, object]) -> bytes:
     return json.dumps({key: value for key, value in problem.items() if value is not None}, ensure_ascii=False).encode()
 
 
