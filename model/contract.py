@@ -1,13 +1,11 @@
 """The bundle: the only thing that training hands to the service.
 
-This page says which files a bundle holds, which tensors its graphs take and give, and what its card says. It imports the
-standard library and numpy only. It does not know who made the bundle (training) nor who runs it (service).
-
-Longer than 250 lines because a bundle is said on one page: names, shapes, card and checks belong together.
+Which files a bundle holds, which tensors its graphs take and give, what its card holds, and the checks of all that, in one module. It
+imports the standard library and numpy only, and knows neither who made the bundle (training) nor who runs it (service).
 
 A bundle is a folder:
 
-    card.json      who the model is: names, dims, preprocessing, data, licence, configuration, headline metrics
+    card.json      identity of the model: names, dims, preprocessing, data, licence, configuration, headline metrics
     encoder.onnx   pixels uint8 [N,H,W,C] -> z_s, z_u_mean, z_u_log_var, class_log_prob, log_density
     decoder.onnx   z_s, z_u -> pixels uint8 [N,H,W,C]
     prior.npz      the class Gaussians as learned, and refitted on the training codes (the default sampler)
@@ -31,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONTRACT_VERSION = 1
-OPSET = 20
+OPSET = 20  # what the export writes; the service accepts a range (service/runtime/onnx_header.py)
 
 CARD, ENCODER, DECODER, PRIOR, GOLDEN, SUMS = (
     "card.json",
@@ -266,7 +264,7 @@ class Directions:
 class CodeMap:
     """map.npz: stored codes of held-out pictures and their places in a flat overview; M from 1 to MAX_MAP_POINTS."""
 
-    xy: Floats  # [M, 2]  -1..1, to look at: distances between islands mean little
+    xy: Floats  # [M, 2]  -1..1, for display: distances between clusters mean little
     label: NDArray[np.int64]  # [M]  the true class
     z_s: Floats  # [M, D_s]
     z_u: Floats  # [M, D_u]
@@ -419,6 +417,22 @@ def verify_sums(folder: Path) -> dict[str, str]:
     """
     if not folder.is_dir():
         raise ContractError("no such bundle folder")
+    sums = _read_sums(folder)
+    present = set(_files(folder))
+    for name in sorted(set(sums) | present):
+        if name not in present:
+            raise ContractError(f"{name}: missing")
+        if name not in sums:
+            raise ContractError(f"{name}: not named in {SUMS}")
+        if (folder / name).stat().st_size > MAX_FILE_BYTES:
+            raise ContractError(f"{name}: larger than {MAX_FILE_BYTES} bytes")
+        if file_sha256(folder / name) != sums[name]:
+            raise ContractError(f"{name}: its SHA-256 is not the one in {SUMS}")
+    return sums
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    """Name -> hash, as SHA256SUMS has them. Raises ContractError on a malformed line or a required file that it does not name."""
     try:
         text = (folder / SUMS).read_bytes().decode("ascii")
     except (OSError, ValueError) as error:
@@ -434,16 +448,6 @@ def verify_sums(folder: Path) -> dict[str, str]:
     for name in REQUIRED:
         if name not in sums:
             raise ContractError(f"{SUMS}: does not name {name}")
-    present = set(_files(folder))
-    for name in sorted(set(sums) | present):
-        if name not in present:
-            raise ContractError(f"{name}: missing")
-        if name not in sums:
-            raise ContractError(f"{name}: not named in {SUMS}")
-        if (folder / name).stat().st_size > MAX_FILE_BYTES:
-            raise ContractError(f"{name}: larger than {MAX_FILE_BYTES} bytes")
-        if file_sha256(folder / name) != sums[name]:
-            raise ContractError(f"{name}: its SHA-256 is not the one in {SUMS}")
     return sums
 
 

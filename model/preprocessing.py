@@ -1,6 +1,6 @@
-"""From any picture to the model's pixels. Shared by training and service, so that both see the same picture.
+"""From any picture to the model's pixels, in training and service alike.
 
-The only file of `model/` that touches Pillow. It knows nothing of files, formats or caps: whoever decoded the picture checked it.
+The only module of `model` that imports Pillow. It knows nothing of files, formats or caps: the caller has decoded and checked the picture.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _RESAMPLING = {name: getattr(Image.Resampling, name.upper()) for name in ("neare
 
 
 def to_pixels(image: Image.Image, dims: Dims, preprocessing: Preprocessing) -> tuple[Pixels, list[str]]:
-    """Any PIL picture -> pixels uint8 [H,W,C] and notes that say what was done to it.
+    """Any PIL picture -> pixels uint8 [H,W,C] and one note per change, in words.
 
     In order: EXIF orientation, 16-bit to 8-bit, alpha flattened on the bundle's background, grey or RGB, centre crop to the
     aspect of the bundle, resize.

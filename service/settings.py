@@ -1,7 +1,7 @@
 """Every setting of the service: its name, default, bounds and one line of description.
 
-`Settings.from_env` reads `TWOFOLD_<NAME>`. This room does not know what the settings are for; the documentation's table is
-printed by `python -m twofold.service.settings`.
+`Settings()` has the defaults; `Settings.from_env` reads the variables `TWOFOLD_<NAME>`. This module does not know what a setting is for.
+`python -m twofold.service.settings` prints the table of the documentation.
 """
 
 from __future__ import annotations
@@ -10,104 +10,136 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self, get_args
+
+from annotated_types import Ge, Le
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "TWOFOLD_"
-_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-_LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+# What a text from the environment may be, by the beginning of pydantic's error type.
+_ALLOWED = {"bool_": "one of 1, true, yes, on, 0, false, no, off", "float_": "a number", "int_": "a whole number"}
 
 
 class SettingsError(ValueError):
     """A setting is unknown or out of bounds. The text names it and says what is allowed."""
 
 
-def _setting(default: Any, about: str, low: float | None = None, high: float | None = None) -> Any:
-    return field(default=default, metadata={"about": about, "low": low, "high": high})
+def _paths(value: object) -> object:
+    """Paths as the entries of PATH are separated; the colon of hf:USER/NAME separates nothing."""
+    if not isinstance(value, str):
+        return value
+    parts = re.split(rf"(?<!^hf){os.pathsep}(?<!{os.pathsep}hf{os.pathsep})", value)
+    return tuple(Path(part) for part in parts if part)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All settings. Raises SettingsError when a value is out of its bounds."""
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)]
 
-    host: str = _setting("127.0.0.1", "address to listen on")
-    port: int = _setting(8000, "TCP port to listen on; 0 takes a free one", 0, 65535)
-    bundle: tuple[Path, ...] = _setting(
-        (), "bundle folders or hf:USER/NAME[@REVISION], the first is the default; empty serves the embedded one"
+
+class Settings(BaseSettings):
+    """All settings, immutable. Raises SettingsError when a value is unknown or out of its bounds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
+    bundle: Paths = Field(
+        (), description="bundle folders or hf:USER/NAME[@REVISION], the first is the default; empty serves the embedded one"
     )
-    max_body_bytes: int = _setting(8 * 2**20, "largest request body", 1024, 2**30)
-    max_picture_bytes: int = _setting(4 * 2**20, "largest encoded picture", 1024, 2**30)
-    max_pixels: int = _setting(4_200_000, "largest picture in pixels, checked before decoding", 1, 10**9)
-    max_side: int = _setting(4096, "longest side of a picture in pixels, checked before decoding", 1, 65535)
-    max_jpeg_scans: int = _setting(100, "most scans of a progressive JPEG, checked before decoding", 1, 10_000)
-    max_items: int = _setting(64, "most pictures, items or matrix cells of one request", 1, 4096)
-    max_header_bytes: int = _setting(16 * 2**10, "largest header block of a request", 1024, 2**20)
-    max_url_bytes: int = _setting(4 * 2**10, "longest URL", 256, 2**16)
-    deadline_s: float = _setting(10.0, "time from a request's arrival to its answer, queue included", 0.01, 3600)
-    body_timeout_s: float = _setting(10.0, "time a client has to send its body", 0.01, 3600)
-    queue_rows: int = _setting(1024, "most pictures that wait for each graph; at least max_items", 1, 10**6)
-    batch_rows: int = _setting(8, "most pictures of one run of a graph", 1, 1024)
-    threads: int = _setting(0, "threads of one run of a graph; 0 takes the CPU quota of the container", 0, 256)
-    recipe: bool = _setting(True, "write the recipe into every picture")
-    drain_s: float = _setting(10.0, "time to finish what was accepted after SIGTERM", 0, 3600)
-    log_level: str = _setting("info", f"one of {', '.join(_LOG_LEVELS)}")
+    max_body_bytes: int = Field(8 * 2**20, ge=1024, le=2**30, description="largest request body")
+    max_picture_bytes: int = Field(4 * 2**20, ge=1024, le=2**30, description="largest encoded picture")
+    max_pixels: int = Field(4_200_000, ge=1, le=10**9, description="largest picture in pixels, checked before decoding")
+    max_side: int = Field(4096, ge=1, le=65535, description="longest side of a picture in pixels, checked before decoding")
+    max_jpeg_scans: int = Field(100, ge=1, le=10_000, description="most scans of a progressive JPEG, checked before decoding")
+    max_items: int = Field(64, ge=1, le=4096, description="most pictures, items or matrix cells of one request")
+    max_header_bytes: int = Field(16 * 2**10, ge=1024, le=2**20, description="largest header block of a request")
+    max_url_bytes: int = Field(4 * 2**10, ge=256, le=2**16, description="longest URL")
+    deadline_s: float = Field(10.0, ge=0.01, le=3600, description="time from a request's arrival to its answer, queue included")
+    body_timeout_s: float = Field(10.0, ge=0.01, le=3600, description="time a client has to send its body")
+    queue_rows: int = Field(1024, ge=1, le=10**6, description="most pictures that wait for each graph; at least max_items")
+    batch_rows: int = Field(8, ge=1, le=1024, description="most pictures of one run of a graph")
+    threads: int = Field(0, ge=0, le=256, description="threads of one run of a graph; 0 takes the CPU quota of the container")
+    recipe: bool = Field(True, description="write the recipe into every picture")
+    drain_s: float = Field(10.0, ge=0, le=3600, description="time to finish what was accepted after SIGTERM")
+    log_level: LogLevel = Field("info", description=f"one of {', '.join(get_args(LogLevel))}")
 
-    def __post_init__(self) -> None:
-        for spec in fields(self):
-            value, low, high = getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"]
-            if low is not None and not low <= value <= high:
-                raise SettingsError(f"{spec.name} must be from {low} to {high}")
-        if self.log_level not in _LOG_LEVELS:
-            raise SettingsError(f"log_level must be one of {', '.join(_LOG_LEVELS)}")
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_sentence(error)) from None
+
+    @model_validator(mode="after")
+    def _queue_holds_the_largest_request(self) -> Self:
         if self.queue_rows < self.max_items:
-            raise SettingsError("queue_rows must be at least max_items, or the largest request could never be served")
+            raise ValueError("queue_rows must be at least max_items, or the largest request could never be served")
+        return self
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Settings:
-        """Read every TWOFOLD_<NAME>; `overrides` (from the command line) win. Raises SettingsError, also on an unknown name."""
-        specs = {PREFIX + spec.name.upper(): spec for spec in fields(cls)}
-        values: dict[str, Any] = {}
-        for name in sorted(environ):
-            if not name.startswith(PREFIX):
-                continue
-            if name not in specs:
-                nearest = difflib.get_close_matches(name, specs, n=1, cutoff=0.0)[0]
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The arguments alone: a bundle opened in a notebook must not depend on the environment. `from_env` reads that."""
+        return (init_settings,)
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """Read every TWOFOLD_<NAME> of the environment; `overrides` (from the command line) win.
+
+        Raises SettingsError, also on an unknown name, and then says which known one is nearest.
+        """
+        known = {PREFIX + name.upper() for name in cls.model_fields}
+        for name in sorted(os.environ):
+            if name.upper().startswith(PREFIX) and name not in known:
+                nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
                 raise SettingsError(f"{name} is not a setting; the nearest is {nearest}")
-            values[specs[name].name] = _parse(name, environ[name], type(specs[name].default))
-        return cls(**(values | overrides))
+        return cls(**(EnvSettingsSource(cls)() | overrides))
 
 
-def _parse(name: str, text: str, kind: type) -> Any:
-    """The value of one variable. A tuple of paths is separated as PATH is; the colon of hf:USER/NAME separates nothing."""
-    if kind is tuple:
-        parts = re.split(rf"(?<!^hf){os.pathsep}(?<!{os.pathsep}hf{os.pathsep})", text)
-        return tuple(Path(part) for part in parts if part)
-    if kind is bool:
-        if text.lower() not in _WORDS:
-            raise SettingsError(f"{name} must be one of {', '.join(_WORDS)}")
-        return _WORDS[text.lower()]
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise SettingsError(f"{name} must be {'a whole number' if kind is int else 'a number'}") from error
+def bounds(name: str) -> tuple[float | None, float | None]:
+    """The least and the greatest value of a setting, both allowed; None where there is no bound."""
+    limits = Settings.model_fields[name].metadata
+    low, high = (next((getattr(one, end) for one in limits if isinstance(one, kind)), None) for kind, end in ((Ge, "ge"), (Le, "le")))
+    return low, high
+
+
+def _sentence(error: ValidationError) -> str:
+    """One line on the first fault: the setting and what it may be."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    name = str(fault["loc"][0])
+    if name not in Settings.model_fields:
+        return f"{name} is not a setting"
+    kind = fault["type"]
+    if kind in ("greater_than_equal", "less_than_equal"):
+        low, high = bounds(name)
+        return f"{name} must be from {low} to {high}"
+    if kind == "literal_error":
+        return f"{name} must be one of {', '.join(get_args(LogLevel))}"
+    for begins, allowed in _ALLOWED.items():
+        if kind.startswith(begins):
+            return f"{PREFIX}{name.upper()} must be {allowed}"
+    return f"{name}: {fault['msg']}"
 
 
 def table() -> str:
     """The Markdown table of all settings: variable, default, bounds, description."""
     lines = ["| variable | default | from | to | what |", "|---|---|---|---|---|"]
-    for spec in fields(Settings):
-        default = (
-            {True: "true", False: "false", (): "(empty)"}.get(spec.default, spec.default) if not _number(spec.default) else spec.default
-        )
-        low, high = ("" if spec.metadata[end] is None else spec.metadata[end] for end in ("low", "high"))
-        lines.append(f"| `{PREFIX}{spec.name.upper()}` | `{default}` | {low} | {high} | {spec.metadata['about']} |")
+    for name, spec in Settings.model_fields.items():
+        default = {"True": "true", "False": "false", "()": "(empty)"}.get(str(spec.default), spec.default)
+        low, high = ("" if end is None else end for end in bounds(name))
+        lines.append(f"| `{PREFIX}{name.upper()}` | `{default}` | {low} | {high} | {spec.description} |")
     return "\n".join(lines) + "\n"
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 if __name__ == "__main__":

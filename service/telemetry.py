@@ -1,4 +1,4 @@
-"""The numbers that Prometheus collects, in a collector registry of their own per app. It counts; it does not know what to do about it.
+"""The metrics that Prometheus collects, in a registry of their own per app.
 
 Labels are route templates, reasons and model names, never anything a client chose.
 """
@@ -38,10 +38,11 @@ class Metrics:
         self.swaps = Counter("twofold_swap_verdicts", "Swaps judged by the encoder: whether the class was kept.", ["kept"], registry=r)
 
     def watch_queue(self, rows: Callable[[], float]) -> None:
-        """Read the queue length when the metrics are collected."""
+        """Call `rows` for the queue length when the metrics are collected."""
         self.queue_rows.set_function(rows)
 
     def observe_batch(self, rows: int) -> None:
+        """Count one run of a graph on `rows` pictures."""
         self.batch_rows.observe(rows)
 
     def render(self) -> bytes:

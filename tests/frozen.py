@@ -124,7 +124,8 @@ def requests(picture: str, code: str, name: str, dims: Any) -> dict[str, tuple[s
 
 async def answers() -> dict[str, dict[str, str]]:
     """Digests by request, by bundle that ships; and of openapi.json."""
-    from twofold.service.http.app import create_app, openapi_json
+    from twofold.service.http.app import create_app
+    from twofold.service.http.openapi_document import openapi_json
     from twofold.service.runtime.registry import DEFAULT_BUNDLE, Registry, load
     from twofold.service.settings import Settings
     from twofold.service.telemetry import Metrics

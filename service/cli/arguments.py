@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from twofold.service.client import Client, Local
@@ -13,7 +12,7 @@ from twofold.service.settings import Settings
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """The command line first, then TWOFOLD_* variables. Raises SettingsError."""
     given = {name: value for name in ("host", "port") if (value := getattr(arguments, name, None)) is not None}
-    return Settings.from_env(os.environ, **given, **({"bundle": tuple(arguments.bundle)} if arguments.bundle else {}))
+    return Settings.from_env(**given, **({"bundle": tuple(arguments.bundle)} if arguments.bundle else {}))
 
 
 def open_door(arguments: argparse.Namespace) -> Client:

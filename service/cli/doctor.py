@@ -7,7 +7,6 @@ import os
 import platform
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -118,7 +117,7 @@ def _port(settings: Settings) -> str:
 
 def _bundle(settings: Settings, bundle: Path) -> Callable[[], str]:
     def check() -> str:
-        model = Registry.open(replace(settings, bundle=(bundle,))).get()
+        model = Registry.open(settings.model_copy(update={"bundle": (bundle,)})).get()
         return f"{model.card.id} is whole, and gives its golden outputs on {model.provider}"
 
     return check

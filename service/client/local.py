@@ -10,7 +10,6 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING
 import httpx
 
 from twofold.service.client.http import Client
-from twofold.service.settings import Settings
 
 if TYPE_CHECKING:
     from twofold.service.runtime.array_api import Arrays
+    from twofold.service.settings import Settings
 
 _PATIENT_S = 3600.0  # nobody else waits here: a slow machine may take its time
 
@@ -81,9 +80,10 @@ class Local(Client):
 
     def __init__(self, bundle: Path | str | None = None, settings: Settings | None = None) -> None:
         from twofold.service.runtime.registry import Registry  # who asks a server needs no engine
+        from twofold.service.settings import Settings
 
-        settings = replace(settings or Settings(), deadline_s=_PATIENT_S)
-        self._settings = settings if bundle is None else replace(settings, bundle=(Path(bundle),))
+        changes = {"deadline_s": _PATIENT_S} | ({} if bundle is None else {"bundle": (Path(bundle),)})
+        self._settings = (settings or Settings()).model_copy(update=changes)
         self._registry = Registry.open(self._settings)
         super().__init__("http://local", timeout_s=_PATIENT_S, transport=InProcess(self._serving))
 

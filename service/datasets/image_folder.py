@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from twofold.service.datasets.files import claimed, put
+from twofold.files import write_atomic
+from twofold.service.datasets.claim import claimed
 from twofold.service.datasets.plan import Plan, Tally, chunks
-from twofold.service.runtime import image_io
+from twofold.service.runtime import image_headers
 from twofold.service.runtime.errors import UndecodablePicture, UnsupportedMedia
 
 Render = Callable[[range], list[bytes | None]]
@@ -25,7 +26,7 @@ def write(plan: Plan, about: str, render: Render, out: Path, report: Report) -> 
             for picture, there, data in zip(pictures, whole, made, strict=True):
                 if data is not None and not there:
                     (out / picture.file).parent.mkdir(exist_ok=True)
-                    put(out / picture.file, data)
+                    write_atomic(out / picture.file, data)
                 if data is not None or there:
                     tally.add(picture.label, found=there)
             report(numbers.stop)
@@ -35,7 +36,7 @@ def write(plan: Plan, about: str, render: Render, out: Path, report: Report) -> 
 def _is_whole(file: Path) -> bool:
     """Whether a picture is there, down to its last checksum: after a power failure a file may have its name before its bytes."""
     try:
-        image_io.read_header(file.read_bytes(), max_scans=0)
+        image_headers.read_header(file.read_bytes(), max_scans=0)
     except (FileNotFoundError, UndecodablePicture, UnsupportedMedia):
         return False
     return True

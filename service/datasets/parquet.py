@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twofold.service.datasets.files import beside, claimed, put
+from twofold.files import atomic_file, write_atomic
+from twofold.service.datasets.claim import claimed
 from twofold.service.datasets.image_folder import Render, Report
 from twofold.service.datasets.plan import Plan, Tally, chunks, differences
 from twofold.service.runtime.errors import Invalid
@@ -41,7 +42,7 @@ def write(plan: Plan, about: str, render: Render, out: Path, report: Report) -> 
             found = rows is not None
             if rows is None:
                 rows = _rows(plan, numbers, render(numbers), schema)
-                put(file, _encoded(rows))
+                write_atomic(file, _encoded(rows))
             _count(tally, rows, found=found)
             report(numbers.stop)
         _join(sorted(spool.glob("*.parquet")), schema, out)
@@ -84,7 +85,7 @@ def _read(file: Path) -> pa.Table | None:
 
 def _join(pieces: list[Path], schema: pa.Schema, out: Path) -> None:
     """One row group per piece, on the disk before it has its name."""
-    with beside(out) as file:
+    with atomic_file(out) as file:
         with _writer(file, schema) as writer:
             for piece in pieces:
                 rows = pq.ParquetFile(piece).read()

@@ -13,7 +13,7 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from twofold.service.http.middleware import RequestContext
+from twofold.service.http.context import RequestContext
 from twofold.service.runtime import provenance
 from twofold.service.runtime.registry import Model
 

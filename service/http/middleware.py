@@ -1,6 +1,6 @@
-"""The gate every request passes: identity, caps on URL and headers, the clock, refusals, headers of the answer, counting, the log.
+"""What every request passes through: its id, caps on URL and headers, refusals, headers of the response, metrics, the log.
 
-Pure ASGI, one layer. It does not know routes, pictures or models; what a refusal looks like it is told (`refuse`).
+Pure ASGI, one layer. It does not know routes, pictures or models; `refuse`, which makes the response of a refusal, is passed in.
 """
 
 from __future__ import annotations
@@ -8,28 +8,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from twofold.service.http.context import REQUEST_ID, AppState, RequestContext
 from twofold.service.runtime.errors import HeadersTooLarge, SlowSender, TwofoldError, UriTooLong
-from twofold.service.runtime.registry import Registry
-from twofold.service.settings import Settings
-from twofold.service.telemetry import Metrics
 
 log = logging.getLogger("twofold.request")
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 QUIET = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})  # probes are logged at debug level only
-LINGER_S = 2.0  # how long the rest of an unread body is thrown away, so that the client can read why
-GONE = 499  # in log and metrics: the client left before its answer
+LINGER_S = 2.0  # how long the rest of an unread body is discarded, so that the client can read the refusal
+GONE = 499  # in log and metrics: the client disconnected before its response
 _SECURITY = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -39,71 +33,8 @@ _SECURITY = (
 )
 
 
-@dataclass
-class AppState:
-    """What all requests share; lives as long as the app."""
-
-    settings: Settings
-    registry: Registry
-    metrics: Metrics
-    draining: bool = False
-
-
-@dataclass(slots=True)
-class RequestContext:
-    """One request: who it is, when it came, and what is to be said of it in headers, metrics and log."""
-
-    state: AppState
-    request_id: str
-    arrived: float  # monotonic seconds
-    model: str = ""
-    seed: int | None = None
-    timings_ms: dict[str, float] = field(default_factory=dict)
-    status: int = 0
-    reason: str = ""
-    body_read: bool = False
-    gone: bool = False
-
-    @property
-    def deadline(self) -> float:
-        """Monotonic seconds; counted from arrival."""
-        return self.arrived + self.state.settings.deadline_s
-
-    def spent(self, stage: str, seconds: float) -> None:
-        """Add to the time of a stage: queue, preprocess, model or encode."""
-        self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + seconds * 1000
-
-
-def context_of(request: Request) -> RequestContext:
-    context: RequestContext = request.scope["context"]
-    return context
-
-
-class Connected:
-    """`with Connected(request):` cancels the handler when its client leaves, so that its rows leave the queue too.
-
-    The body must have been read: this consumes what the client still sends.
-    """
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-
-    def __enter__(self) -> None:
-        self._watcher = asyncio.create_task(self._watch(asyncio.current_task()))
-
-    def __exit__(self, *_: object) -> None:
-        self._watcher.cancel()
-
-    async def _watch(self, handler: asyncio.Task[object] | None) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
-        context_of(self._request).gone = True
-        if handler is not None:
-            handler.cancel()
-
-
 class RequestMiddleware:
-    """ASGI middleware. `refuse(error, request_id, path)` makes the answer of whatever was raised behind it."""
+    """ASGI middleware. `refuse(error, request_id, path)` makes the response to an exception of the app."""
 
     def __init__(self, app: ASGIApp, state: AppState, refuse: Callable[[Exception, str, str], Response]) -> None:
         self.app = app
@@ -116,8 +47,8 @@ class RequestMiddleware:
             return
         headers = Headers(scope=scope)
         offered = headers.get("x-request-id", "")
-        known = offered if REQUEST_ID.fullmatch(offered) else secrets.token_hex(8)
-        context = scope["context"] = RequestContext(self.state, known, time.monotonic())
+        request_id = offered if REQUEST_ID.fullmatch(offered) else secrets.token_hex(8)
+        context = scope["context"] = RequestContext(self.state, request_id, time.monotonic())
         body = BodyStream(context, headers, receive)
         answer = ResponseHeaders(context, send, body)
         try:
@@ -129,7 +60,7 @@ class RequestMiddleware:
             context.status = context.status or GONE
         except Exception as error:
             if context.status:
-                raise  # half an answer is out: the server must cut the connection
+                raise  # part of the response has been sent: the server must close the connection
             if not isinstance(error, TwofoldError) or error.code == "internal":
                 log.exception("request failed", extra={"request_id": context.request_id})
             context.reason = error.code if isinstance(error, TwofoldError) else "internal"
@@ -155,13 +86,13 @@ class RequestMiddleware:
             metrics.stage.labels(stage).observe(spent_ms / 1000)
         level = logging.DEBUG if route in QUIET else logging.INFO
         if log.isEnabledFor(level):
-            said = {"request_id": context.request_id, "method": scope["method"], "route": route, "status": context.status}
-            said |= {"ms": round((time.monotonic() - context.arrived) * 1000, 3)} | ({"reason": context.reason} if context.reason else {})
-            log.log(level, "request", extra=said)
+            extra = {"request_id": context.request_id, "method": scope["method"], "route": route, "status": context.status}
+            extra |= {"ms": round((time.monotonic() - context.arrived) * 1000, 3)} | ({"reason": context.reason} if context.reason else {})
+            log.log(level, "request", extra=extra)
 
 
 class BodyStream:
-    """Watches `receive`: whether the body was read whole, and throws the rest away when it was not."""
+    """`receive` that notes whether the body was read whole, and can discard the rest when it was not."""
 
     def __init__(self, context: RequestContext, headers: Headers, receive: Receive) -> None:
         self.context = context
@@ -169,13 +100,14 @@ class BodyStream:
         context.body_read = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
 
     async def receive(self) -> Message:
+        """The next message of the client."""
         message = await self._receive()
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             self.context.body_read = True
         return message
 
     async def discard(self) -> None:
-        """Read on until the end, four body caps or LINGER_S: a connection closed on unread data would lose the answer."""
+        """Read on until the end, four body caps or LINGER_S: a connection closed on unread data would lose the response."""
         left = 4 * self.context.state.settings.max_body_bytes
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
@@ -184,7 +116,7 @@ class BodyStream:
 
 
 class ResponseHeaders:
-    """Decorates `send`: the headers that every answer has."""
+    """`send` that adds the headers of every response, and reads an unread body to its end before the last message."""
 
     def __init__(self, context: RequestContext, send: Send, body: BodyStream) -> None:
         self.context = context
@@ -193,6 +125,7 @@ class ResponseHeaders:
         self._unread = False
 
     async def send(self, message: Message) -> None:
+        """Pass on a message of the app."""
         if message["type"] == "http.response.start":
             self.context.status = message["status"]
             self._unread = not self.context.body_read

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from twofold.service.http import schemas
 from twofold.service.http.schemas import Request, Strict
-from twofold.service.runtime.image_io import JPEG, PNG, WEBP
+from twofold.service.runtime.image_headers import JPEG, PNG, WEBP
 
 EVERYWHERE = ("uri_too_long", "headers_too_large", "internal")
 QUERIED = ("malformed", "invalid", "not_found", "not_acceptable", "queue_full", "draining", "not_ready", "deadline_passed", *EVERYWHERE)

@@ -13,7 +13,7 @@ import numpy as np
 
 from twofold.model.contract import Floats, Pixels
 from twofold.service.http import responses
-from twofold.service.http.middleware import RequestContext
+from twofold.service.http.context import RequestContext
 from twofold.service.runtime import latents
 from twofold.service.runtime.engine import Encoded
 from twofold.service.runtime.errors import Invalid

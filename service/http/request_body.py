@@ -20,7 +20,7 @@ import python_multipart
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request as HttpRequest
 
-from twofold.service.http.middleware import AppState, context_of
+from twofold.service.http.context import AppState, context_of
 from twofold.service.http.schemas import Request
 from twofold.service.runtime.errors import Invalid, Malformed, SlowSender, TooLarge, UnsupportedMedia
 from twofold.service.settings import Settings

@@ -20,9 +20,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twofold.model.contract import Dims, Floats, Pixels, Preprocessing
-from twofold.service.http.middleware import RequestContext
+from twofold.service.http.context import RequestContext
 from twofold.service.http.request_body import picture_bytes
-from twofold.service.runtime import image_io, latents, provenance
+from twofold.service.runtime import image_headers, image_io, latents, provenance
 from twofold.service.runtime.batcher import Timings
 from twofold.service.runtime.errors import Invalid, NotAcceptable
 from twofold.service.runtime.registry import Model
@@ -229,9 +229,9 @@ async def decode_picture(
     """One picture as it was sent -> pixels [H,W,C] and notes, preprocessed as is said. Raises as `to_pixels`."""
     started = time.perf_counter()
     data = picture_bytes(picture, field, context.state.settings)
-    header = image_io.check_picture(data, context.state.settings)
+    header = image_headers.check_picture(data, context.state.settings)
     job = (data, header, dims, preprocessing)
-    decoded = image_io.decode(*job) if image_io.is_small(data, header) else await asyncio.to_thread(image_io.decode, *job)
+    decoded = image_io.decode(*job) if image_headers.is_small(data, header) else await asyncio.to_thread(image_io.decode, *job)
     context.spent("preprocess", time.perf_counter() - started)
     return decoded
 

@@ -1,7 +1,8 @@
-"""The process around the app: sockets, signals, and the limits that must hold before a request exists.
+"""The process around the app: sockets, signals, logging, and the limits that must hold before there is a request.
 
-uvicorn does the HTTP; what it lacks is added here: a cap and a clock on the bytes of a request's head, refusals in our form,
-and a shutdown that says so first. It does not know routes.
+uvicorn does the HTTP; what it lacks is added here: a cap and a deadline on the bytes of a request's head, refusals as problem documents,
+and a shutdown that is announced first. This uses uvicorn's internals, so uvicorn is pinned below its next minor version, and
+tests/contract/test_uvicorn_protocol.py names all that is used. Routes are not known here.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from twofold.service.http.app import refuse
-from twofold.service.http.middleware import LINGER_S, AppState
+from twofold.service.http.context import AppState
+from twofold.service.http.middleware import LINGER_S
+from twofold.service.http.problems import refuse
 from twofold.service.runtime import errors
 from twofold.service.settings import Settings
 
 log = logging.getLogger("twofold.server")
 
 KEEP_ALIVE_S = 5
-_POLL_S = 0.05
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a cap and a clock on request heads, and on what surrounds a body (chunk sizes, trailers)."""
+    """uvicorn's protocol with a cap and a deadline on request heads, and a cap on what surrounds a body (chunk sizes, trailers)."""
 
     in_head = True
     url = b""
-    cut = False  # refused: what still comes is thrown away
+    refused = False  # what still comes is discarded
     received = 0  # bytes since the request began
-    head_clock: asyncio.TimerHandle | None = None
+    head_deadline: asyncio.TimerHandle | None = None
 
     @property
     def settings(self) -> Settings:
@@ -47,29 +48,29 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wind_clock()
+        self._start_head_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_clock()
+        self._stop_head_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.cut:
+        if self.refused:
             return
         self.received += len(data)
         super().data_received(data)
-        if self.cut or self.transport.is_closing():
+        if self.refused or self.transport.is_closing():
             return
         settings = self.settings
         if self.in_head:
             if self.received > settings.max_url_bytes + settings.max_header_bytes:
-                self._cut(
+                self._refuse(
                     self._too_long() or errors.HeadersTooLarge(f"The headers may have {settings.max_header_bytes} bytes; send fewer.")
                 )
-            elif self.received and self.head_clock is None:
-                self._wind_clock()
+            elif self.received and self.head_deadline is None:
+                self._start_head_deadline()
         elif self.received > 8 * settings.max_body_bytes:
-            self._cut(errors.TooLarge(f"A body may have {settings.max_body_bytes} bytes, and less around it."))
+            self._refuse(errors.TooLarge(f"A body may have {settings.max_body_bytes} bytes, and less around it."))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -81,7 +82,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.in_head = False
-        self._stop_clock()
+        self._stop_head_deadline()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -89,27 +90,27 @@ class GuardedProtocol(HttpToolsProtocol):
         self.in_head, self.received = True, 0
 
     def send_400_response(self, msg: str) -> None:
-        self._cut(self._too_long() or errors.Malformed("This is not HTTP/1.1."))
+        self._refuse(self._too_long() or errors.Malformed("This is not HTTP/1.1."))
 
     def _too_long(self) -> errors.UriTooLong | None:
         cap = self.settings.max_url_bytes
         return errors.UriTooLong(f"The URL may have {cap} bytes; send the fields in a body.") if len(self.url) > cap else None
 
-    def _wind_clock(self) -> None:
+    def _start_head_deadline(self) -> None:
         late = errors.SlowSender("The request's head did not arrive in time.")
-        self.head_clock = self.loop.call_later(self.settings.body_timeout_s, self._cut, late)
+        self.head_deadline = self.loop.call_later(self.settings.body_timeout_s, self._refuse, late)
 
-    def _stop_clock(self) -> None:
-        if self.head_clock is not None:
-            self.head_clock.cancel()
-            self.head_clock = None
+    def _stop_head_deadline(self) -> None:
+        if self.head_deadline is not None:
+            self.head_deadline.cancel()
+            self.head_deadline = None
 
-    def _cut(self, error: errors.TwofoldError) -> None:
-        """Refuse and close. While another answer of this connection is on its way, or nothing was asked, only close."""
-        self._stop_clock()
-        if self.cut or self.transport.is_closing():
+    def _refuse(self, error: errors.TwofoldError) -> None:
+        """Refuse and close. While another response of this connection is being sent, or nothing was received, only close."""
+        self._stop_head_deadline()
+        if self.refused or self.transport.is_closing():
             return
-        self.cut = True
+        self.refused = True
         if not self.received or not (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
             return
@@ -117,18 +118,19 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.write(_raw(refuse(error, secrets.token_hex(8))))
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.loop.call_later(LINGER_S, self.transport.close)  # closed on unread data, a socket would lose the answer
+        self.loop.call_later(LINGER_S, self.transport.close)  # closed on unread data, a socket would lose the response
 
 
 def _raw(response: Response) -> bytes:
+    """The bytes of a whole response that closes the connection."""
     head = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
     return b"HTTP/1.1 %d \r\n%sconnection: close\r\n\r\n%s" % (response.status_code, head, bytes(response.body))
 
 
 class Server(uvicorn.Server):
-    """On the first signal: unready, `Connection: close` on every answer, until no connection is left or the drain time is over.
+    """On the first signal: not ready, `Connection: close` on every response, until no connection is left or the drain time is over.
 
-    Then uvicorn's graceful end: what was accepted is finished. The second signal skips the drain time. The exit status is 0.
+    Then uvicorn's graceful shutdown: what was accepted is finished. A second signal skips the drain time. The exit status is 0.
     """
 
     def __init__(self, config: uvicorn.Config, state: AppState) -> None:
@@ -150,7 +152,7 @@ class Server(uvicorn.Server):
 
 
 def serve(app: FastAPI, settings: Settings) -> None:
-    """Run until a signal. Prints one line with the address once it listens."""
+    """Run until a signal. Logs one line with the address once it listens. Raises SystemExit when it cannot."""
     logging_to_stderr(settings.log_level)
     config = uvicorn.Config(
         app,
@@ -183,6 +185,7 @@ class JsonLines(logging.Formatter):
 
 
 def logging_to_stderr(level: str) -> None:
+    """Send every record of `level` and above to stderr as JsonLines, warnings included."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

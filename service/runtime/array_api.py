@@ -6,7 +6,6 @@ For those who measure or draw by the thousand. It knows no HTTP and no queue.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twofold.model.contract import Floats, Pixels
 from twofold.model.preprocessing import to_pixels
-from twofold.service.runtime import image_io, inpainting, latents, registry
+from twofold.service.runtime import image_headers, image_io, inpainting, latents, registry
 from twofold.service.runtime.engine import Encoded
 from twofold.service.runtime.errors import Invalid
 from twofold.service.runtime.inpainting import Hole
@@ -32,7 +31,7 @@ def load_bundle(bundle: Path | str | None = None, settings: Settings | None = No
     Raises ContractError when it is not a good bundle.
     """
     settings = settings or Settings()
-    settings = settings if bundle is None else replace(settings, bundle=(Path(bundle),))
+    settings = settings if bundle is None else settings.model_copy(update={"bundle": (Path(bundle),)})
     return Arrays(registry.Registry.open(settings).get(), settings)
 
 
@@ -45,7 +44,7 @@ class Arrays:
     def __init__(self, model: Model, settings: Settings) -> None:
         self.card = model.card
         self.prior = model.prior
-        self.mean_look = model.mean_look  # what fills a hole at first, uint8 [H,W,C]
+        self.mean_picture = model.mean_picture  # what fills a hole at first, uint8 [H,W,C]
         self.provider = model.provider
         self._engine = model.engine
         self._settings = settings
@@ -67,7 +66,7 @@ class Arrays:
         pixels = self._pixels(pictures)
         if holes.shape != pixels.shape[:3] or holes.dtype != np.bool_:
             raise Invalid("holes must be bool of shape [n,H,W]", field="holes")
-        filling = inpainting.Filling(pixels, holes, self.mean_look, steps)
+        filling = inpainting.Filling(pixels, holes, self.mean_picture, steps)
         for filled in filling:
             encoded = self.encode(filled)
             filling.put(self.decode(encoded.z_s, encoded.z_u_mean))
@@ -114,5 +113,5 @@ class Arrays:
         if isinstance(picture, str | Path):
             picture = Path(picture).read_bytes()
         if isinstance(picture, bytes):
-            return image_io.decode(picture, image_io.check_picture(picture, self._settings), dims, preprocessing)[0]
+            return image_io.decode(picture, image_headers.check_picture(picture, self._settings), dims, preprocessing)[0]
         return to_pixels(picture, dims, preprocessing)[0]

@@ -1,10 +1,8 @@
-"""Codes become rows here: a bounded queue before one graph, and batching that never waits.
+"""A bounded queue of rows before one graph, and batches that are formed without waiting.
 
-When the engine's thread is free it takes what waits, up to `batch_rows`, and runs it; meanwhile the next rows gather. There is no
-timer and no task that could be cancelled or burn an idle CPU: a submitted row or a finished batch starts the next one. Rows go in
-and rows come out; what they mean is not known here. All methods belong to one event loop; only `run` works in the own thread.
-
-Longer than 250 lines because admission, queue and batch share one state and are read together.
+When the engine's thread is free it takes the rows that are queued, up to `batch_rows`, and runs them; meanwhile the next ones gather.
+There is no timer and no task that could be cancelled or use an idle CPU: a submitted row or a finished batch starts the next one. What
+the rows mean is not known here. All methods belong to one event loop; only `run` works in a thread of its own.
 """
 
 from __future__ import annotations
@@ -28,32 +26,32 @@ Arrays = tuple[NDArray[Any], ...]
 Run = Callable[[Arrays], Arrays]
 
 _NOT_READY = "the model is not ready; try again soon"
-_FORGET = 0.95  # weight of the past in the fitted cost, per batch
+_FORGET = 0.95  # weight of earlier batches in the fitted cost, per batch
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the time of one submission went."""
+    """Milliseconds that one submission spent in the queue and in the model."""
 
     queue_ms: float
     model_ms: float
 
 
 class Cost:
-    """duration = a * rows + b with a, b >= 0, in seconds, fitted online by least squares that forgets."""
+    """Seconds of a batch = a * rows + b with a, b >= 0, fitted online by least squares with exponential forgetting."""
 
     def __init__(self) -> None:
         self._sums = [0.0] * 5  # of 1, rows, seconds, rows^2, rows * seconds
 
     def add(self, rows: int, seconds: float) -> None:
-        """Learn from one batch."""
+        """Include one measured batch."""
         new = (1.0, rows, seconds, rows * rows, rows * seconds)
         self._sums = [_FORGET * old + value for old, value in zip(self._sums, new, strict=True)]
 
     def line(self) -> tuple[float, float]:
-        """(a, b); (0, 0) before the first batch."""
+        """(a, b) in seconds; (0, 0) before the first batch."""
         n, x, y, xx, xy = self._sums
         if not n:
             return 0.0, 0.0
@@ -63,7 +61,7 @@ class Cost:
         return slope, (y - slope * x) / n
 
     def seconds(self, rows: int, batch_rows: int) -> float:
-        """Expected time for `rows` rows in batches of `batch_rows`."""
+        """Expected seconds for `rows` rows in batches of `batch_rows`."""
         a, b = self.line()
         return a * rows + b * -(-rows // batch_rows)
 
@@ -82,13 +80,14 @@ class _Job:
     model_s: float = 0.0
 
 
-_Slot = tuple[_Job, int, int]  # rows start..stop of a job ride in this batch
+_Slot = tuple[_Job, int, int]  # rows start..stop of a job are in this batch
 
 
 class Batcher:
-    """Rows -> `run` -> rows. Times are of `clock` (monotonic seconds), which the deadlines must be of too.
+    """Rows -> `run` -> rows. Deadlines are times of `clock` (monotonic seconds).
 
-    `run` gets at most `batch_rows` rows at once and must give as many. `on_batch` hears the rows of each batch.
+    `run` gets at most `batch_rows` rows at once and must return as many; at most `queue_rows` rows wait. `on_batch` is called with the
+    rows of each batch. A batch that has been running for `stuck_s` makes the batcher unhealthy.
     """
 
     def __init__(
@@ -117,12 +116,12 @@ class Batcher:
     # ------------------------------------------------------------------------------------------------------- lifetime
 
     def start(self) -> None:
-        """Make the thread, now, so that a lack of threads shows at start and not in a request."""
+        """Create the thread now, so that a lack of threads shows at start and not in a request. Raises RuntimeError without one."""
         self._executor = self._thread()
         self._executor.submit(int).result()
 
     async def aclose(self, drain_s: float = 10.0) -> None:
-        """Refuse what comes, finish what was accepted for at most `drain_s`, fail the rest, end the thread."""
+        """Refuse new rows, finish what was accepted for at most `drain_s` seconds, fail the rest, end the thread."""
         self._closing = True
         try:
             async with asyncio.timeout(drain_s):
@@ -144,7 +143,8 @@ class Batcher:
         """Rows [n, ...] in, the same rows' outputs [n, ...] out, in order.
 
         Raises QueueFull (at once, when they cannot be queued or cannot be done by `deadline`), DeadlinePassed, BadOutput when the
-        model fails on one of these rows, Draining, NotReady. Cancelling gives the rows' places back.
+        model fails on one of these rows, Invalid on no rows or more than the queue holds, Draining, NotReady. Cancelling frees the rows'
+        places in the queue.
         """
         rows, arrived = len(inputs[0]), self._clock()
         self._admit(rows, arrived, deadline)
@@ -174,7 +174,8 @@ class Batcher:
         if (excess := self.queued + rows - self._queue_rows) > 0:
             raise QueueFull("the queue is full; try again later", retry_after_s=self._wait_s(now, excess))
         late = now + self._wait_s(now, self.queued + rows) - deadline
-        if late > 0 and self._running:  # an idle engine always tries, or one slow batch would refuse all that could correct it
+        # An idle engine always tries: refusals after one slow batch would keep the estimate from ever being corrected.
+        if late > 0 and self._running:
             raise QueueFull("the queue is too long for the deadline; try again later", retry_after_s=late)
 
     def _wait_s(self, now: float, rows: int) -> float:
@@ -186,7 +187,7 @@ class Batcher:
         self._drop(job, DeadlinePassed("the deadline passed before the answer was ready"))
 
     def _drop(self, job: _Job, error: Exception | None = None) -> None:
-        """Take what is left of a job out of the queue, and fail it when nobody has answered it yet."""
+        """Take what is left of a job out of the queue, and fail it unless it has its result."""
         if job.taken < job.rows:
             self._queue.remove(job)
             self.queued -= job.rows - job.taken
@@ -213,7 +214,7 @@ class Batcher:
         self._idle.clear()
         try:
             future = asyncio.get_running_loop().run_in_executor(self._executor, self._work, slots)
-        except RuntimeError:  # the thread is gone: say so, to these callers and to the health check
+        except RuntimeError:  # the thread has ended: refuse these callers, and let the health check see it
             log.exception("the engine's thread takes no more work")
             self._executor, self._running = None, 0
             for job, _, _ in slots:
@@ -224,16 +225,16 @@ class Batcher:
         future.add_done_callback(partial(self._finished, slots))
 
     def _gather(self) -> list[_Slot]:
-        """The oldest rows, at most `batch_rows`; those nobody waits for any more are dropped."""
+        """The oldest rows, at most `batch_rows`; rows whose client left or whose deadline passed are dropped."""
         slots: list[_Slot] = []
-        room, now = self._batch_rows, self._clock()
-        while self._queue and room:
+        free, now = self._batch_rows, self._clock()
+        while self._queue and free:
             job = self._queue[0]
             if job.done.done() or job.deadline <= now:
                 self._expire(job)
                 continue
-            start, job.taken = job.taken, min(job.rows, job.taken + room)
-            room -= job.taken - start
+            start, job.taken = job.taken, min(job.rows, job.taken + free)
+            free -= job.taken - start
             self.queued -= job.taken - start
             slots.append((job, start, job.taken))
             if job.taken == job.rows:
@@ -241,7 +242,10 @@ class Batcher:
         return slots
 
     def _work(self, slots: list[_Slot]) -> tuple[list[Arrays | None], float]:
-        """In the thread: each slot's outputs, None where the model failed, and the seconds it took."""
+        """In the thread: each slot's outputs, None where the model failed, and the seconds of the batch.
+
+        If a batch fails, its rows are run again one by one, so that a row that the model cannot take harms no other request.
+        """
         began = self._clock()
         inputs = tuple(np.concatenate([job.inputs[i][a:b] for job, a, b in slots]) for i in range(len(slots[0][0].inputs)))
         rows = len(inputs[0])
@@ -259,7 +263,7 @@ class Batcher:
         return results, self._clock() - began
 
     def _attempt(self, inputs: Arrays) -> Arrays | None:
-        """`run`, or None when it raises, gives another number of rows, or a value that is not finite."""
+        """What `run` returns, or None when it raises or returns another number of rows or a value that is not finite."""
         try:
             outputs = self._run(inputs)
             if all(len(array) == len(inputs[0]) and np.isfinite(array).all() for array in outputs):
@@ -270,7 +274,7 @@ class Batcher:
         return None
 
     def _finished(self, slots: list[_Slot], future: asyncio.Future[tuple[list[Arrays | None], float]]) -> None:
-        """Give every slot its outputs or its failure; then the next batch. Nothing that happened before may keep it from starting."""
+        """Give every slot its outputs or its failure, then start the next batch whatever happened before."""
         rows = self._running
         results, seconds = ([None] * len(slots), 0.0) if future.cancelled() or future.exception() else future.result()
         self._running = 0
@@ -296,5 +300,5 @@ class Batcher:
 
 
 def _joined(pieces: list[Arrays]) -> Arrays:
-    """Pieces of rows, put together again in order."""
+    """Pieces of rows joined in order, array by array."""
     return pieces[0] if len(pieces) == 1 else tuple(np.concatenate(column) for column in zip(*pieces, strict=True))

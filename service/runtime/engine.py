@@ -1,13 +1,11 @@
-"""Rows in, rows out: the only file that touches onnxruntime.
+"""The two graphs of a bundle as functions on rows: the only module of the service that imports onnxruntime.
 
-It runs the two graphs of one bundle on the CPU, never more than `batch_rows` rows at once. It does not know requests, queues,
-classes or where the graphs came from.
+It runs them on the CPU, at most `batch_rows` rows at once. It does not know requests, queues, classes or where the graphs came from.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from twofold.model import contract
 from twofold.model.contract import ContractError, Dims, Floats, Pixels, TensorSpec
+from twofold.service.runtime.onnx_header import check_header
 
 Arrays = tuple[NDArray[Any], ...]
 PROVIDER = "CPUExecutionProvider"
@@ -25,7 +24,7 @@ PROVIDER = "CPUExecutionProvider"
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the encoder says about n pictures, all float32."""
+    """The encoder's outputs for n pictures, all float32."""
 
     z_s: Floats  # [n, D_s]
     z_u_mean: Floats  # [n, D_u]
@@ -37,8 +36,8 @@ class Encoded:
 class Engine:
     """Both graphs of a bundle. Thread-safe: a graph may be run from any thread.
 
-    Raises ContractError when a graph cannot be loaded, has the wrong opset, refers to other files, or has other tensors than
-    the contract says.
+    `threads` are those of one run, 0 takes the CPU quota; `batch_rows` bounds the memory of a run. Raises ContractError when a graph
+    cannot be loaded, has an opset out of range, refers to other files, or has other tensors than the contract says.
     """
 
     def __init__(self, encoder: bytes, decoder: bytes, dims: Dims, *, threads: int = 0, batch_rows: int = 8) -> None:
@@ -74,14 +73,14 @@ class Engine:
 
 
 def _session(file: str, graph: bytes, signature: tuple[tuple[TensorSpec, ...], ...], threads: int) -> ort.InferenceSession:
-    _check_header(file, graph)
+    check_header(file, graph)
     options = ort.SessionOptions()
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # memory goes back after each run: a rare large batch does not stay in the process
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # both graphs and the event loop share the cores
+    options.log_severity_level = 4  # fatal only: what a caller can do something about is raised
     try:
         session = ort.InferenceSession(graph, options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime raises many kinds
@@ -92,54 +91,6 @@ def _session(file: str, graph: bytes, signature: tuple[tuple[TensorSpec, ...], .
         found = [(t.name, t.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32"), t.shape) for t in tensors]
         contract.check_tensors(file, specs, found)
     return session
-
-
-def _check_header(file: str, graph: bytes) -> None:
-    """Refuse another opset and data outside the file; onnxruntime says nothing of the first and would read the second."""
-    try:
-        model = list(_protobuf(graph))
-        opsets = [dict(_protobuf(value)) for number, value in model if number == 8]
-        versions = [opset.get(2) for opset in opsets if opset.get(1, b"") in (b"", b"ai.onnx")]
-        tensors = [tensor for number, value in model if number == 7 for kind, tensor in _protobuf(value) if kind == 5]
-        external = any(number in (13, 14) and value not in (0, b"") for tensor in tensors for number, value in _protobuf(tensor))
-    except (IndexError, ValueError, TypeError) as error:
-        raise ContractError(f"{file}: not an ONNX graph") from error
-    if versions != [contract.OPSET]:
-        raise ContractError(f"{file}: must use opset {contract.OPSET}")
-    if external:
-        raise ContractError(f"{file}: must hold its weights itself, not refer to other files")
-
-
-def _protobuf(data: bytes) -> Iterator[tuple[int, Any]]:
-    """(field number, value) of one protobuf message: int for numbers, bytes for everything with a length.
-
-    Enough of the format to read ModelProto (7 graph, 8 opset_import), GraphProto (5 initializer), OperatorSetIdProto (1 domain,
-    2 version) and TensorProto (13 external_data, 14 data_location) without the onnx package.
-    """
-    position = 0
-
-    def varint() -> int:
-        nonlocal position
-        value = shift = 0
-        while True:
-            byte = data[position]
-            position += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    view = memoryview(data)
-    while position < len(data):
-        number, wire = divmod(varint(), 8)
-        if wire == 0:
-            yield number, varint()
-            continue
-        size = {1: 8, 5: 4}.get(wire) or varint()
-        if wire not in (1, 2, 5) or position + size > len(data):
-            raise ValueError
-        yield number, bytes(view[position : position + size])
-        position += size
 
 
 def runtime() -> tuple[str, list[str]]:

@@ -1,7 +1,7 @@
-"""Everything that can be refused, as one exception tree. Knows no HTTP: `app.py` holds the one status table.
+"""Every refusal, as one tree of exceptions. Knows no HTTP: the table of statuses is in `http.problems`.
 
-`detail` is one sentence for the caller: what is wrong, what is allowed, what to do. It never echoes input, a path, a
-library's text or a stack.
+`detail` is one sentence for the caller: what is wrong, what is allowed, what to do. It never repeats input, a path, a library's text or
+a stack. The docstrings of the classes describe the refusals in openapi.json.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ class TwofoldError(Exception):
     """Root of the tree. `code` is from a closed list, `field` names the parameter at fault, `allowed` what it may be."""
 
     code: ClassVar[str] = "internal"
-    retry_after_s: float | None = None  # None: trying again is no use
-    request_id: str = ""  # what a server called the request; for its clients
+    retry_after_s: float | None = None  # None: trying again does not help
+    request_id: str = ""  # set by the clients of a server: its id of the request
 
     def __init__(self, detail: str, *, field: str | None = None, allowed: str | None = None) -> None:
         super().__init__(detail)

@@ -1,7 +1,7 @@
-"""A bundle on a hub: `hf:USER/NAME` or `hf:USER/NAME@REVISION` becomes a folder in the cache of huggingface_hub.
+"""Bundles on the Hugging Face hub: `hf:USER/NAME` or `hf:USER/NAME@REVISION` to a folder in the cache of huggingface_hub.
 
-Knows names and the library, which is imported only when such a bundle is asked for (the extra `hub`); not what a bundle is: whoever
-gets the folder verifies it. Only what starts the service names a bundle here, never a request.
+The library (the extra `hub`) is imported only when such a bundle is named. What a bundle is is not known here: the caller verifies the
+folder. Names come from the settings, never from a request.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ PREFIX = "hf:"
 
 
 class HubError(Exception):
-    """The bundle could not be had. One sentence that says what to do."""
+    """The bundle could not be fetched. The text is one sentence that says what to do."""
 
 
 def is_on_hub(bundle: Path) -> bool:
-    """Whether this is a name on a hub and no folder; a folder of such a name is written ./hf:..."""
+    """Whether this is a name on the hub and no folder; a folder of such a name is written ./hf:..."""
     return bundle.as_posix().startswith(PREFIX)
 
 
 def fetch(bundle: Path) -> Path:
-    """The folder of `hf:USER/NAME[@REVISION]` in the cache, fetched if it isn't there; HF_HUB_OFFLINE=1 asks nobody. Raises HubError."""
+    """The folder of `hf:USER/NAME[@REVISION]` in the cache, fetched if it isn't there. Raises HubError.
+
+    HF_HUB_OFFLINE=1 uses the cache alone.
+    """
     match = re.fullmatch(PREFIX + r"(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?", bundle.as_posix(), re.ASCII)
     if not match or ".." in bundle.as_posix():
         raise HubError("write it as hf:USER/NAME or hf:USER/NAME@REVISION")

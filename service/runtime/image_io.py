@@ -1,9 +1,7 @@
-"""Bytes to pixels and pixels to bytes; the only room that knows Pillow.
+"""Bytes to pixels and pixels to bytes: the only module of the service that imports Pillow.
 
-Headers are read, and every cap checked, before a decoder sees a byte. It does not know where the bytes came from, what the
-model makes of the pixels, or what a recipe says (a text to be carried along).
-
-Longer than 250 lines because whatever touches the bytes of a picture file is here, and nowhere else.
+It decodes what `image_headers` has checked. It does not know where the bytes came from, what the model makes of the pixels, or what a
+recipe says: that is a text to be carried along.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -25,146 +22,22 @@ from PIL import Image, UnidentifiedImageError
 
 from twofold.model.contract import Dims, Pixels, Preprocessing
 from twofold.model.preprocessing import to_pixels
-from twofold.service.runtime.errors import TooLarge, UndecodablePicture, UnsupportedMedia
-from twofold.service.settings import Settings
+from twofold.service.runtime.errors import TooLarge, UndecodablePicture
+from twofold.service.runtime.image_headers import PNG as PNG  # the media types that are written belong to this interface too
+from twofold.service.runtime.image_headers import PNG_SIGNATURE, Header, png_chunks, riff_chunks
+from twofold.service.runtime.image_headers import WEBP as WEBP
 
-PNG, JPEG, WEBP, GIF = "image/png", "image/jpeg", "image/webp", "image/gif"
-SMALL_BYTES = 64 * 1024  # below both, decoding costs less than a thread's round trip
-SMALL_PIXELS = 128 * 128
-MAX_PARTS = 16_384  # chunks of a PNG, segments of a JPEG: more is not a picture but a way to keep a parser busy
+GIF = "image/gif"
 
-PilPicture: TypeAlias = Image.Image  # for those who name it in a type
+PilPicture: TypeAlias = Image.Image  # for modules that need the type and must not import Pillow
 
 _GIF_TICK_MS, _GIF_SHORTEST_MS = 10, 20  # a GIF counts hundredths of a second, and browsers slow down what is shorter than two
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = {1: 0, 3: 2}  # channels -> colour type
-_NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # within a scan FF 00 is data and FF D0..D7 only restarts it
-_JPEG_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _XMP_OPEN = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
 _XMP_CLOSE = b"</rdf:RDF></x:xmpmeta>"
 _XMP_RECIPE = re.compile(rb"<twofold:recipe>([^<]*)</twofold:recipe>")
 _ITXT_NAME = b"twofold\0"
 _ITXT_HEAD = _ITXT_NAME + b"\0\0\0\0"  # not compressed, no language, no translated keyword
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a picture says of itself before it is decoded: sides in pixels, JPEG scans (1 for the others)."""
-
-    media: str
-    width: int
-    height: int
-    scans: int = 1
-
-
-def read_header(data: bytes, max_scans: int) -> Header:
-    """Tell the format by content and read the header.
-
-    Raises UnsupportedMedia (not PNG, JPEG or WebP), UndecodablePicture (damaged, or more than one frame), TooLarge (scans).
-    """
-    try:
-        if data.startswith(_PNG_SIGNATURE):
-            return _png_header(data)
-        if data.startswith(b"\xff\xd8\xff"):
-            return _jpeg_header(data, max_scans)
-        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return _webp_header(data)
-    except (struct.error, IndexError) as error:
-        raise UndecodablePicture("The picture ends too early; send the whole file.") from error
-    raise UnsupportedMedia("The picture is of an unsupported format; send PNG, JPEG or WebP.", allowed="PNG, JPEG, WebP")
-
-
-def _one_frame() -> UndecodablePicture:
-    return UndecodablePicture("The picture is animated; send a single frame.")
-
-
-def _too_many_parts() -> UndecodablePicture:
-    return UndecodablePicture(f"The picture has more than {MAX_PARTS} chunks or segments; save it again.", allowed=f"{MAX_PARTS} parts")
-
-
-def _png_header(data: bytes) -> Header:
-    width = height = 0
-    for kind, at, _ in _png_chunks(data):
-        if kind == b"IHDR":
-            width, height = struct.unpack_from(">II", data, at)
-        elif kind == b"acTL":
-            raise _one_frame()
-    return Header(PNG, width, height)
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, offset and length of every chunk before the end: a wrong CRC or a missing end would otherwise be found late or never."""
-    at = len(_PNG_SIGNATURE)
-    for _ in range(MAX_PARTS):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        (crc,) = struct.unpack_from(">I", data, at + 8 + length)
-        if zlib.crc32(memoryview(data)[at + 4 : at + 8 + length]) != crc:
-            raise UndecodablePicture("The PNG is damaged: a checksum does not fit; send it again.")
-        if kind == b"IEND":
-            return
-        yield kind, at + 8, length
-        at += 12 + length
-    raise _too_many_parts()
-
-
-def _jpeg_header(data: bytes, max_scans: int) -> Header:
-    width = height = scans = 0
-    at = 2
-    for _ in range(MAX_PARTS):
-        found = _NEXT_MARKER.match(data, at) or _NEXT_MARKER.search(data, at)
-        if found is None or data[found.end() - 1] == 0xD9:
-            break  # no end marker: the decoder decides whether the scans are whole
-        marker, at = data[found.end() - 1], found.end()
-        if marker == 0x01 or marker == 0xD8:
-            continue
-        (length,) = struct.unpack_from(">H", data, at)
-        if marker in _JPEG_SOF:
-            height, width = struct.unpack_from(">HH", data, at + 3)
-        elif marker == 0xDA:
-            scans += 1
-            if scans > max_scans:
-                raise TooLarge(f"The JPEG has more than {max_scans} scans; send it as a baseline JPEG.", allowed=f"{max_scans} scans")
-        at += max(length, 2)
-    else:
-        raise _too_many_parts()
-    return Header(JPEG, width, height, scans)
-
-
-def _webp_header(data: bytes) -> Header:
-    kind = data[12:16]
-    if kind == b"VP8X":
-        if data[20] & 0x02:
-            raise _one_frame()
-        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
-    elif kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    elif kind == b"VP8 ":
-        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
-    else:
-        raise UndecodablePicture("The WebP is damaged; send it again.")
-    return Header(WEBP, width, height)
-
-
-def check_picture(data: bytes, settings: Settings) -> Header:
-    """Every cap, before decoding. Raises as `read_header`, and TooLarge naming the cap."""
-    if len(data) > settings.max_picture_bytes:
-        raise TooLarge(
-            f"A picture may have {settings.max_picture_bytes} bytes; send a smaller file.", allowed=f"{settings.max_picture_bytes} bytes"
-        )
-    header = read_header(data, settings.max_jpeg_scans)
-    if header.width < 1 or header.height < 1:
-        raise UndecodablePicture("The picture has no size; send it again.")
-    if max(header.width, header.height) > settings.max_side:
-        raise TooLarge(f"A side may have {settings.max_side} pixels; scale the picture down.", allowed=f"{settings.max_side} pixels a side")
-    if header.width * header.height > settings.max_pixels:
-        raise TooLarge(f"A picture may have {settings.max_pixels} pixels; scale it down.", allowed=f"{settings.max_pixels} pixels")
-    return header
-
-
-def is_small(data: bytes, header: Header) -> bool:
-    """Whether `decode` is cheap enough to run on the event loop."""
-    return len(data) <= SMALL_BYTES and header.width * header.height <= SMALL_PIXELS
 
 
 def decode(data: bytes, header: Header, dims: Dims, preprocessing: Preprocessing) -> tuple[Pixels, list[str]]:
@@ -187,7 +60,7 @@ def max_difference(data: bytes, header: Header, pixels: Pixels, compared: Pixels
 
 @contextmanager
 def _loaded(data: bytes, header: Header) -> Iterator[Image.Image]:
-    """The decoded picture; whatever fails while it is open is its own fault. Raises UndecodablePicture."""
+    """The decoded picture. Any exception while it is open is the fault of its data. Raises UndecodablePicture."""
     try:
         with Image.open(io.BytesIO(data), formats=(header.media.removeprefix("image/").upper(),)) as image:
             if image.size != (header.width, header.height):
@@ -196,30 +69,30 @@ def _loaded(data: bytes, header: Header) -> Iterator[Image.Image]:
             yield image
     except UndecodablePicture:
         raise
-    except Exception as error:  # Pillow raises a dozen kinds on damaged files; none of them is our fault
+    except Exception as error:  # Pillow raises a dozen kinds on damaged files
         raise UndecodablePicture("The picture cannot be decoded: it is cut short or damaged; send it again.") from error
 
 
-# ------------------------------------------------------------------------------------------------------ carried recipes
+# ---------------------------------------------------------------------------------------------- recipes in pictures
 
 
 def recipe_of(data: bytes) -> str | None:
     """The recipe that a picture or an animation made here carries, None without one. Raises UndecodablePicture.
 
-    For those who know where the file is from; what comes from anyone is checked first, and given to `read_recipe`.
+    For files of a known origin; what a client sent is checked by `image_headers` first and given to `read_recipe`.
     """
     if data.startswith(b"GIF8"):
         with _opened(data) as image:
             comment: bytes = image.info.get("comment", b"")
         return comment.decode() if comment.startswith(b"{") else None
-    media = PNG if data.startswith(_PNG_SIGNATURE) else WEBP if data[8:12] == b"WEBP" else None
+    media = PNG if data.startswith(PNG_SIGNATURE) else WEBP if data[8:12] == b"WEBP" else None
     if media is None:
         raise _no_recipes()
     return read_recipe(data, Header(media, 0, 0), len(data))
 
 
 def read_recipe(data: bytes, header: Header, max_bytes: int) -> str | None:
-    """The recipe that a checked picture carries, None without one. Nothing is decompressed, and no XML parser is asked.
+    """The recipe that a checked picture carries, None without one. Nothing is decompressed, and no XML parser is used.
 
     Raises TooLarge above `max_bytes`; UndecodablePicture when there are two, or one in another form than `encode` gives it.
     """
@@ -246,9 +119,9 @@ def _damaged_recipe() -> UndecodablePicture:
 
 def _itxt_recipes(data: bytes) -> list[memoryview]:
     found = []
-    for kind, at, length in _png_chunks(data):
+    for kind, at, length in png_chunks(data):
         if kind == b"iTXt" and data.startswith(_ITXT_NAME, at):
-            if length < len(_ITXT_HEAD) or not data.startswith(_ITXT_HEAD, at):  # compressed, or in a language
+            if length < len(_ITXT_HEAD) or not data.startswith(_ITXT_HEAD, at):  # compressed, or with a language
                 raise _damaged_recipe()
             found.append(memoryview(data)[at + len(_ITXT_HEAD) : at + length])
     return found
@@ -256,22 +129,10 @@ def _itxt_recipes(data: bytes) -> list[memoryview]:
 
 def _xmp_recipes(data: bytes) -> list[bytes]:
     found = []
-    for kind, at, length in _riff_chunks(data):
+    for kind, at, length in riff_chunks(data):
         if kind == b"XMP ":
             found += [_unescaped(text) for text in _XMP_RECIPE.findall(data, at, at + length)]
     return found
-
-
-def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, offset and length of every chunk of a WebP."""
-    at = 12
-    for _ in range(MAX_PARTS):
-        if at + 8 > len(data):
-            return
-        kind, length = struct.unpack_from("<4sI", data, at)
-        yield kind, at + 8, length
-        at += 8 + length + length % 2
-    raise _too_many_parts()
 
 
 # --------------------------------------------------------------------------------------------------------------- encoding
@@ -284,7 +145,7 @@ def grid(n: int) -> tuple[int, int]:
 
 
 def sheet(pixels: Pixels, rows: int, cols: int, background: tuple[int, ...]) -> Pixels:
-    """[n,H,W,C] in reading order -> [rows*H, cols*W, C]; cells beyond n show the background."""
+    """uint8 [n,H,W,C] in reading order -> uint8 [rows*H, cols*W, C]; cells beyond n have the colour `background` (C values)."""
     n, height, width, channels = pixels.shape
     cells = np.empty((rows * cols, height, width, channels), np.uint8)
     cells[:n] = pixels
@@ -300,7 +161,7 @@ def encode(pixels: Pixels, media: str, recipe: str | None) -> bytes:
 
 
 def animation(pixels: Pixels, media: str, fps: int, recipe: str | None) -> bytes:
-    """uint8 [n,H,W,C] -> WebP (lossless) or GIF (of 256 colours: lossless where grey) that runs for ever and carries the recipe.
+    """uint8 [n,H,W,C] -> WebP (lossless) or GIF (of 256 colours: lossless where grey) that repeats for ever and carries the recipe.
 
     The same bytes for the same arguments. A GIF runs at 50 frames a second at most.
     """
@@ -323,7 +184,7 @@ def _png(pixels: Pixels, recipe: str | None) -> bytes:
     height, width, channels = pixels.shape
     lines = np.zeros((height, 1 + width * channels), np.uint8)  # filter type 0, then the row
     lines[:, 1:] = pixels.reshape(height, -1)
-    chunks = [_PNG_SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOUR[channels], 0, 0, 0))]
+    chunks = [PNG_SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOUR[channels], 0, 0, 0))]
     if recipe is not None:
         chunks.append(_chunk(b"iTXt", _ITXT_HEAD + recipe.encode()))
     chunks += (_chunk(b"IDAT", zlib.compress(lines.tobytes(), 6)), _chunk(b"IEND", b""))
@@ -356,25 +217,25 @@ def _escaped(text: bytes) -> bytes:
 
 
 def _unescaped(text: bytes) -> bytes:
-    """What `_escaped` made `text` of. Raises UndecodablePicture when it did not."""
+    """The inverse of `_escaped`. Raises UndecodablePicture for a text that `_escaped` cannot have written."""
     plain = text.replace(b"&gt;", b">").replace(b"&lt;", b"<").replace(b"&amp;", b"&")
     if _escaped(plain) != text:
         raise _damaged_recipe()
     return plain
 
 
-# ------------------------------------------------------------------------------------------------------------- made here
+# ------------------------------------------------------------------------------------- pictures made by the service
 
 
 def to_image(data: bytes) -> Image.Image:
-    """A picture made here, as a PIL picture. Raises UndecodablePicture."""
+    """A picture made by the service as a PIL picture. Raises UndecodablePicture."""
     image = _opened(data)
     image.load()
     return image
 
 
 def to_array(data: bytes) -> Pixels:
-    """A picture made here -> pixels uint8 [H,W,C] as they stand in its file (WebP is always RGB). Raises UndecodablePicture."""
+    """A picture made by the service -> pixels uint8 [H,W,C] as they stand in its file (WebP is always RGB). Raises UndecodablePicture."""
     pixels = np.asarray(to_image(data))
     return pixels.reshape(*pixels.shape[:2], -1)
 

@@ -40,7 +40,7 @@ class Filling:
         self.filled = np.where(self._inside, drawn, self._pixels)
 
 
-def mean_look(class_pixels: Pixels, class_weights: Floats) -> Pixels:
+def mean_picture(class_pixels: Pixels, class_weights: Floats) -> Pixels:
     """What fills a hole at first: one picture per class [K,H,W,C], averaged by how frequent the classes are [K] -> [H,W,C]."""
     weights = class_weights.astype(np.float64)[:, None, None, None]
     look: Pixels = np.rint((weights * class_pixels).sum(0) / weights.sum()).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Bundle folders become models that answer, or are refused with one clear line.
+"""Bundle folders to models that are served, or one line that says why not: load, verify, put a queue before each graph.
 
-It knows how to verify a bundle (sums, contract, golden outputs, class consistency) and how its two graphs are queued. It does not
-know HTTP, pictures' formats or what the codes mean.
+A bundle is verified by its sums and the contract, its golden outputs and its class consistency. HTTP, the formats of pictures and the
+meaning of the codes are not known here.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twofold.model import contract
-from twofold.model.contract import BundleFiles, Card, ContractError, Dims, Floats, Golden, Pixels, Prior, TensorSpec
+from twofold.model.contract import BundleFiles, Card, ContractError, Dims, Directions, Floats, Golden, Pixels, Prior, TensorSpec
 from twofold.service.runtime import hub, inpainting, latents
 from twofold.service.runtime.batcher import Batcher, Timings
 from twofold.service.runtime.engine import Encoded, Engine
 from twofold.service.runtime.errors import Invalid, NotFound
 from twofold.service.runtime.hub import HubError
-from twofold.service.settings import Settings
+
+if TYPE_CHECKING:
+    from twofold.service.settings import Settings
 
 DEFAULT_BUNDLE = Path(contract.__file__).parent / "pretrained" / "fashion-mnist"
-_GATE_ROWS = 128  # pictures generated for the consistency gate
-_GATE_SLACK = 0.1
+_CONSISTENCY_ROWS = 128  # pictures generated to check class consistency
+_CONSISTENCY_SLACK = 0.1  # below the card's figure: what so few pictures may differ by
 
-OnBatch = Callable[[int], None]
+OnBatch = Callable[[int], None]  # called with the rows of each batch
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,27 @@ class Example:
     png: bytes
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What a bundle may hold beside its graphs."""
+
+    calibration: Floats | None  # [101]  quantiles of the log-density of held-out pictures, nats, ascending
+    directions: Directions | None
+    examples: tuple[Example, ...]
+
+
 class Model:
     """One verified bundle with a queue before each graph. `start` before the first call, `aclose` after the last."""
 
-    def __init__(self, files: BundleFiles, engine: Engine, folder: Path, settings: Settings, on_batch: OnBatch) -> None:
+    def __init__(self, files: BundleFiles, engine: Engine, extras: Extras, settings: Settings, on_batch: OnBatch) -> None:
         self.card: Card = files.card
         self.prior: Prior = files.prior
         self.engine = engine
         self.provider = engine.provider
-        self.calibration = _read_calibration(folder)
-        self.directions = contract.read_directions(folder, files.card.dims)
-        self.mean_look = mean_look(engine, files.prior)
-        self.examples = _read_examples(folder, files.card)
+        self.calibration = extras.calibration
+        self.directions = extras.directions
+        self.examples = extras.examples
+        self.mean_picture = mean_picture(engine, files.prior)
         self._encoder, self._decoder = (
             Batcher(run, batch_rows=settings.batch_rows, queue_rows=settings.queue_rows, stuck_s=3 * settings.deadline_s, on_batch=on_batch)
             for run in (engine.run_encoder, engine.run_decoder)
@@ -60,12 +71,15 @@ class Model:
         self._drain_s = settings.drain_s
 
     async def encode(self, pixels: Pixels, deadline: float) -> tuple[Encoded, Timings]:
-        """pixels uint8 [n,H,W,C] -> what the encoder says. `deadline` in monotonic seconds; raises what Batcher.submit raises."""
+        """pixels uint8 [n,H,W,C] -> Encoded of n rows. `deadline` in monotonic seconds.
+
+        Raises Invalid on another shape or type, else what Batcher.submit raises.
+        """
         outputs, timings = await self._encoder.submit((checked_pixels(self.card.dims, pixels),), deadline)
         return Encoded(*outputs), timings
 
     async def decode(self, z_s: Floats, z_u: Floats, deadline: float) -> tuple[Pixels, Timings]:
-        """z_s [n,D_s], z_u [n,D_u] -> pixels uint8 [n,H,W,C]. Raises Invalid unless the codes are finite, else as `encode`."""
+        """z_s float32 [n,D_s], z_u float32 [n,D_u] -> pixels uint8 [n,H,W,C]. Raises Invalid unless they are finite, else as `encode`."""
         outputs, timings = await self._decoder.submit(checked_codes(self.card.dims, z_s, z_u), deadline)
         return outputs[0], timings
 
@@ -80,6 +94,7 @@ class Model:
         return self._encoder.queued + self._decoder.queued
 
     def start(self) -> None:
+        """Start the threads of both queues. Raises RuntimeError when the system gives none."""
         self._encoder.start()
         self._decoder.start()
 
@@ -89,7 +104,7 @@ class Model:
 
 
 def checked_pixels(dims: Dims, pixels: NDArray[Any]) -> Pixels:
-    """Pixels as the encoder takes them. Raises Invalid on another shape or type: a bad row never reaches the queue."""
+    """Pixels uint8 [n,H,W,C], n >= 1, unchanged. Raises Invalid on another shape or type: a bad row never reaches the queue."""
     (spec,) = contract.encoder_signature(dims)[0]
     if pixels.dtype != np.uint8 or pixels.shape[1:] != spec.shape or not len(pixels):
         raise Invalid(f"pixels must be uint8 of shape {_shape(spec)}, n at least 1", field=spec.name)
@@ -97,7 +112,7 @@ def checked_pixels(dims: Dims, pixels: NDArray[Any]) -> Pixels:
 
 
 def checked_codes(dims: Dims, z_s: ArrayLike, z_u: ArrayLike) -> tuple[Floats, Floats]:
-    """Codes as the decoder takes them, float32. Raises Invalid on another shape, other row counts or a value that is not finite."""
+    """Codes as float32 [n,D_s] and [n,D_u], n >= 1. Raises Invalid on another shape, other row counts or a value that is not finite."""
     with np.errstate(over="ignore"):
         arrays = np.asarray(z_s, np.float32), np.asarray(z_u, np.float32)
     for spec, array in zip(contract.decoder_signature(dims)[0], arrays, strict=True):
@@ -118,7 +133,7 @@ def _shape(spec: TensorSpec) -> str:
 def load(folder: Path, settings: Settings, on_batch: OnBatch = lambda rows: None) -> Model:
     """Verify a bundle and make it ready to start. Raises ContractError with one line that names the file at fault."""
     files, engine = load_engine(folder, settings)
-    return Model(files, engine, folder, settings, on_batch)
+    return Model(files, engine, _read_extras(folder, files.card), settings, on_batch)
 
 
 def load_engine(folder: Path, settings: Settings) -> tuple[BundleFiles, Engine]:
@@ -135,14 +150,17 @@ def load_engine(folder: Path, settings: Settings) -> tuple[BundleFiles, Engine]:
     return files, engine
 
 
-def mean_look(engine: Engine, prior: Prior) -> Pixels:
-    """What a hole in a picture is filled with at first: the middles of all classes, drawn in the mean style and averaged -> [H,W,C]."""
+def mean_picture(engine: Engine, prior: Prior) -> Pixels:
+    """The class means decoded in the mean style and averaged by class weight -> uint8 [H,W,C]: what a hole in a picture begins with."""
     styles = np.tile(prior.fit_z_u_mean, (len(prior.fit_means), 1))
-    return inpainting.mean_look(engine.decode(prior.fit_means, styles), prior.class_weights)
+    return inpainting.mean_picture(engine.decode(prior.fit_means, styles), prior.class_weights)
 
 
 def _check_golden(engine: Engine, golden: Golden) -> None:
-    """The golden inputs give the golden outputs, all at once and (this warms the engine up too) the first one alone."""
+    """Raises ContractError unless the golden inputs give the golden outputs, all at once and the first one alone.
+
+    This warms the engine up too: the first run of a shape is slow.
+    """
     for rows in (slice(None), slice(1)):
         found = engine.encode(golden.pixels[rows])
         for spec in fields(Encoded):
@@ -155,17 +173,24 @@ def _check_golden(engine: Engine, golden: Golden) -> None:
 
 
 def _check_consistency(engine: Engine, card: Card, prior: Prior) -> None:
-    """Generated pictures are read as their class, not less often than the card's figure - 0.1; without a figure nothing is checked."""
+    """Raises ContractError when the encoder recognizes fewer generated pictures as their class than the card's figure - 0.1.
+
+    Without a figure nothing is checked.
+    """
     values = card.metrics.get("values", {})
     figure = values.get("class_consistency") if isinstance(values, Mapping) else None
     if not isinstance(figure, int | float):
         return
-    labels = np.arange(max(_GATE_ROWS, card.dims.classes)) % card.dims.classes
+    labels = np.arange(max(_CONSISTENCY_ROWS, card.dims.classes)) % card.dims.classes
     z_s = np.stack([latents.sample_z_s(prior, int(label), 0, k) for k, label in enumerate(labels)])
     z_u = np.stack([latents.sample_z_u(prior, 0, k) for k in range(len(labels))])
     share = float((engine.encode(engine.decode(z_s, z_u)).class_log_prob.argmax(1) == labels).mean())
-    if share < figure - _GATE_SLACK:
+    if share < figure - _CONSISTENCY_SLACK:
         raise ContractError(f"{contract.CARD}: claims class_consistency {figure:.2f}, the graphs reach {share:.2f}")
+
+
+def _read_extras(folder: Path, card: Card) -> Extras:
+    return Extras(_read_calibration(folder), contract.read_directions(folder, card.dims), _read_examples(folder, card))
 
 
 def _read_calibration(folder: Path) -> Floats | None:
@@ -197,7 +222,7 @@ def _read_examples(folder: Path, card: Card) -> tuple[Example, ...]:
 
 
 class Registry:
-    """The models that are served, by name; the first is the default."""
+    """The models that are served, by name; the first is the default. Raises ContractError when two have one name."""
 
     def __init__(self, models: Iterable[Model]) -> None:
         self.models: dict[str, Model] = {}
@@ -233,6 +258,7 @@ class Registry:
 
     @property
     def healthy(self) -> bool:
+        """Whether every model's queues move."""
         return all(one.healthy for one in self.models.values())
 
     @property
@@ -241,8 +267,10 @@ class Registry:
         return sum(one.queued for one in self.models.values())
 
     def start(self) -> None:
+        """Start every model."""
         for one in self.models.values():
             one.start()
 
     async def aclose(self) -> None:
+        """Finish what was accepted, within the drain time; all models at once."""
         await asyncio.gather(*(one.aclose() for one in self.models.values()))

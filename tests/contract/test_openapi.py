@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from twofold.service.http.app import STATUS, openapi_json
+from twofold.service.http.openapi_document import openapi_json
+from twofold.service.http.problems import STATUS
 
 COMMITTED = Path(__file__).parents[2] / "docs/openapi.json"
 
@@ -13,7 +14,7 @@ def operations(document):
 
 
 def test_the_committed_document_is_the_apps():
-    assert COMMITTED.read_bytes() == openapi_json(), "run: python -m twofold.service.http.app > docs/openapi.json"
+    assert COMMITTED.read_bytes() == openapi_json(), "run: python -m twofold.service.http.openapi_document > docs/openapi.json"
 
 
 async def test_the_app_serves_the_committed_document(client):

@@ -11,7 +11,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 from twofold.model.contract import Dims, Preprocessing
-from twofold.service.runtime import image_io
+from twofold.service.runtime import image_headers, image_io
 from twofold.service.settings import Settings
 from twofold.training.data.dataset import load
 
@@ -84,7 +84,7 @@ def test_every_odd_picture_becomes_the_same_pixels_in_training_and_in_the_servic
     trained = load(data, "train", dims, preprocessing).pixels
     assert len(trained) == len(ODD)
     for (name, content), pixels in zip(ODD.items(), trained, strict=True):
-        served, _ = image_io.decode(content, image_io.check_picture(content, Settings()), dims, preprocessing)
+        served, _ = image_io.decode(content, image_headers.check_picture(content, Settings()), dims, preprocessing)
         np.testing.assert_array_equal(served, pixels, err_msg=name)
         assert served.shape == (dims.height, dims.width, dims.channels)
 
@@ -92,7 +92,8 @@ def test_every_odd_picture_becomes_the_same_pixels_in_training_and_in_the_servic
 def test_the_odd_pictures_are_odd(data):
     dims, preprocessing = BUNDLES["colour"]
     seen = {
-        name: image_io.decode(content, image_io.check_picture(content, Settings()), dims, preprocessing) for name, content in ODD.items()
+        name: image_io.decode(content, image_headers.check_picture(content, Settings()), dims, preprocessing)
+        for name, content in ODD.items()
     }
     said = " ".join(note for _, notes in seen.values() for note in notes)
     assert all(words in said for words in ("rotated by EXIF", "16 bits reduced", "transparency flattened", "cropped to 24x32"))

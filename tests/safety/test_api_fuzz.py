@@ -23,7 +23,8 @@ from schemathesis import Case, GenerationMode
 from schemathesis.core.failures import FailureGroup
 
 from tests.serving import serving
-from twofold.service.http.app import STATUS, openapi_json
+from twofold.service.http.openapi_document import openapi_json
+from twofold.service.http.problems import STATUS
 from twofold.service.runtime.registry import DEFAULT_BUNDLE
 
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.gate import Gate
+from tests.fake_model import BlockingModel
 from twofold.service.runtime.errors import BadOutput
 
 
@@ -19,49 +19,49 @@ def later() -> float:
     return time.monotonic() + 60
 
 
-async def behind(gate, batcher, *requests):
+async def behind(model, batcher, *requests):
     """The outcomes of requests that gathered while another batch ran, so that they ride together."""
     first = asyncio.create_task(batcher.submit(rows(0), later()))
-    await gate.entered()
+    await model.started()
     tasks = [asyncio.create_task(batcher.submit(rows(*values), later())) for values in requests]
     await asyncio.sleep(0)
-    gate.open()
+    model.unblock()
     await first
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
 async def test_a_poisoned_row_fails_alone(batcher_of, bad):
-    gate = Gate()
-    batcher = batcher_of(gate, batch_rows=8)
-    good, guilty, other = await behind(gate, batcher, [1, 2], [3, bad], [5])
+    model = BlockingModel()
+    batcher = batcher_of(model, batch_rows=8)
+    good, guilty, other = await behind(model, batcher, [1, 2], [3, bad], [5])
     assert isinstance(guilty, BadOutput)
     assert good[0][0].tolist() == [2, 4]
     assert other[0][0].tolist() == [10]
-    assert [len(batch) for batch in gate.batches] == [1, 5, 1, 1, 1, 1, 1]
+    assert [len(batch) for batch in model.batches] == [1, 5, 1, 1, 1, 1, 1]
 
 
 async def test_a_lone_poisoned_row_is_not_run_twice(batcher_of):
-    gate = Gate(is_open=True)
+    model = BlockingModel(blocked=False)
     with pytest.raises(BadOutput):
-        await batcher_of(gate).submit(rows(-1), later())
-    assert len(gate.batches) == 1
+        await batcher_of(model).submit(rows(-1), later())
+    assert len(model.batches) == 1
 
 
 async def test_the_rest_of_a_request_with_a_poisoned_row_is_not_run(batcher_of):
-    gate = Gate(is_open=True)
-    batcher = batcher_of(gate, batch_rows=2)
+    model = BlockingModel(blocked=False)
+    batcher = batcher_of(model, batch_rows=2)
     with pytest.raises(BadOutput):
         await batcher.submit(rows(-1, 1, 2, 3, 4, 5, 6, 7), later())
     (got,), _ = await batcher.submit(rows(9), later())
     assert got.tolist() == [18]
-    assert sum(len(batch) for batch in gate.batches) <= 2 + 2 + 2 + 1
+    assert sum(len(batch) for batch in model.batches) <= 2 + 2 + 2 + 1
     assert batcher.queued == 0
 
 
 async def test_a_failure_is_logged_without_the_rows(batcher_of, caplog):
     with caplog.at_level(logging.ERROR), pytest.raises(BadOutput):
-        await batcher_of(Gate(is_open=True, poison=1234.5)).submit(rows(1234.5), later())
+        await batcher_of(BlockingModel(blocked=False, poison=1234.5)).submit(rows(1234.5), later())
     assert "a batch of 1 failed" in caplog.text
     assert "1234.5" not in caplog.text
 
@@ -72,10 +72,10 @@ async def test_a_model_that_loses_rows_is_caught(batcher_of):
 
 
 async def test_rows_of_gone_clients_are_dropped(batcher_of):
-    gate = Gate()
-    batcher = batcher_of(gate, batch_rows=4, queue_rows=40)
+    model = BlockingModel()
+    batcher = batcher_of(model, batch_rows=4, queue_rows=40)
     first = asyncio.create_task(batcher.submit(rows(0), later()))
-    await gate.entered()
+    await model.started()
     gone = [asyncio.create_task(batcher.submit(rows(i, i), later())) for i in range(1, 20)]
     stays = asyncio.create_task(batcher.submit(rows(99), later()))
     await asyncio.sleep(0)
@@ -83,37 +83,37 @@ async def test_rows_of_gone_clients_are_dropped(batcher_of):
         task.cancel()
     await asyncio.wait(gone)
     assert batcher.queued == 1
-    gate.open()
+    model.unblock()
     await first
     (got,), _ = await stays
     assert got.tolist() == [198]
-    assert gate.batches == [[0], [99]]
+    assert model.batches == [[0], [99]]
 
 
 async def test_a_client_that_goes_while_its_batch_runs_leaves_the_others_their_rows(batcher_of):
-    gate = Gate()
-    batcher = batcher_of(gate, batch_rows=4)
+    model = BlockingModel()
+    batcher = batcher_of(model, batch_rows=4)
     goes = asyncio.create_task(batcher.submit(rows(*range(10)), later()))
-    await gate.entered()
+    await model.started()
     stays = asyncio.create_task(batcher.submit(rows(50, 51), later()))
     await asyncio.sleep(0)
     goes.cancel()
     await asyncio.wait([goes])
-    gate.open()
+    model.unblock()
     (got,), _ = await stays
     assert got.tolist() == [100, 102]
-    assert gate.batches == [[0, 1, 2, 3], [50, 51]]
+    assert model.batches == [[0, 1, 2, 3], [50, 51]]
 
 
 async def test_batching_survives_the_cancellation_of_every_task(batcher_of):
-    gate = Gate()
-    batcher = batcher_of(gate)
+    model = BlockingModel()
+    batcher = batcher_of(model)
     tasks = [asyncio.create_task(batcher.submit(rows(i), later())) for i in range(20)]
-    await gate.entered()
+    await model.started()
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await asyncio.wait(tasks)
-    gate.open()
+    model.unblock()
     (got,), _ = await batcher.submit(rows(7), later())
     assert got.tolist() == [14]
     assert batcher.healthy
@@ -125,14 +125,14 @@ async def test_batching_survives_what_happens_around_it(batcher_of):
 
     caught = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: caught.append(context["exception"]))
-    batcher = batcher_of(Gate(is_open=True), batch_rows=1, on_batch=angry)
+    batcher = batcher_of(BlockingModel(blocked=False), batch_rows=1, on_batch=angry)
     (got,), _ = await batcher.submit(rows(1, 2, 3), later())
     assert got.tolist() == [2, 4, 6]
     assert {str(error) for error in caught} == {"metrics are down"}
 
 
 async def test_a_storm_of_cancellations_and_poison_never_mixes_or_loses_an_answer(batcher_of):
-    batcher = batcher_of(Gate(is_open=True), batch_rows=4, queue_rows=10_000)
+    batcher = batcher_of(BlockingModel(blocked=False), batch_rows=4, queue_rows=10_000)
     rng = np.random.default_rng(1)
 
     async def one(number: int) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import drawings, toy
-from twofold.service.http.app import STATUS
+from twofold.service.http.problems import STATUS
 from twofold.service.runtime import image_io, provenance
 from twofold.service.runtime.registry import load
 from twofold.service.settings import Settings

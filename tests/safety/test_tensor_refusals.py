@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from twofold.service.http.app import STATUS
+from twofold.service.http.problems import STATUS
 
 MARK = "Zebra77"  # stands in inputs; no refusal may repeat it
 DECODER, ENCODER = "/v2/models/toy.decoder/infer", "/v2/models/toy.encoder/infer"

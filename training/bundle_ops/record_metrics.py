@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twofold.files import taking_the_place_of
+from twofold.files import atomic_folder
 from twofold.model import contract
 from twofold.model.contract import Card, ContractError
 from twofold.training.evaluation.metric_table import table
@@ -34,7 +34,7 @@ def record(bundle: Path, evaluations: Mapping[str, Mapping[str, Any]], seeds: Se
         raise ContractError("a quick evaluation gives no figures: run it whole")
     metrics = {key: own[key] for key in ("split", "values", "rows", "eval_classifier", "seed")}
     card = dataclasses.replace(card, metrics=metrics)
-    with taking_the_place_of(bundle) as beside:
+    with atomic_folder(bundle) as beside:
         shutil.copytree(bundle, beside, dirs_exist_ok=True)
         (beside / contract.CARD).write_text(card.to_json(), encoding="utf-8")
         (beside / contract.MODEL_CARD).write_text(model_card(card, table(evaluations, seeds)), encoding="utf-8")

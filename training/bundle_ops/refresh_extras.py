@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from twofold.files import taking_the_place_of
+from twofold.files import atomic_folder
 from twofold.model import contract
 from twofold.training.data.dataset import DataError, Pictures, load, split_validation
 from twofold.training.evaluation.evaluate import open_model
@@ -38,7 +38,7 @@ def renew_extras(bundle: Path, data: Path) -> Path:
         return torch.from_numpy(model.decode(z_s.numpy(), z_u.numpy())).float() / 255
 
     scale_tril = torch.from_numpy(files.prior.fit_z_u_scale_tril)
-    with taking_the_place_of(bundle) as beside:
+    with atomic_folder(bundle) as beside:
         shutil.copytree(bundle, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*EXTRAS))
         write_extras(beside, decode, scale_tril, held, encoded, NUDGE_OF_PIXELS)
         contract.write_sums(beside)

@@ -25,7 +25,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from twofold.files import taking_the_place_of
+from twofold.files import atomic_folder
 from twofold.model import contract
 from twofold.model.contract import Card, ContractError, Dims, Golden, Pixels, Prior
 from twofold.model.prior import FittedDensity
@@ -189,7 +189,7 @@ def export(
     held = _steady_first(model, held)
     height, width, channels = held.pixels.shape[1:]
     dims = Dims(model.sizes.dim_s, model.sizes.dim_u, len(held.class_names), height, width, channels)
-    with taking_the_place_of(out) as beside:
+    with atomic_folder(out) as beside:
         graphs = {
             contract.ENCODER: to_onnx(EncoderGraph(model), contract.encoder_signature(dims)),
             contract.DECODER: to_onnx(DecoderGraph(model), contract.decoder_signature(dims)),

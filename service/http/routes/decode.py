@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from twofold.model.contract import Floats
 from twofold.service.http import picture_codes, responses
-from twofold.service.http.middleware import Connected, context_of
+from twofold.service.http.context import Connected, context_of
 from twofold.service.http.openapi import picture_route
 from twofold.service.http.request_body import read
 from twofold.service.http.schemas import Decode, Item

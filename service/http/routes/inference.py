@@ -22,7 +22,7 @@ from twofold import __version__
 from twofold.model import contract
 from twofold.model.contract import TensorSpec
 from twofold.service.http import oip_tensors, responses
-from twofold.service.http.middleware import REQUEST_ID, Connected, RequestContext, context_of
+from twofold.service.http.context import REQUEST_ID, Connected, RequestContext, context_of
 from twofold.service.http.openapi import EVERYWHERE, OCTETS, infer_route, plain_route
 from twofold.service.http.request_body import declared_media, parse_json, read_body
 from twofold.service.http.routes import encode, probes

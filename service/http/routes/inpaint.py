@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from twofold.model.contract import Dims, Preprocessing
 from twofold.service.http import picture_codes, responses
-from twofold.service.http.middleware import Connected, RequestContext, context_of
+from twofold.service.http.context import Connected, RequestContext, context_of
 from twofold.service.http.openapi import picture_route
 from twofold.service.http.request_body import read
 from twofold.service.http.schemas import Inpaint
@@ -31,7 +31,7 @@ async def inpaint(request: HttpRequest) -> Response:
     with Connected(request):
         hole, said = await _hole(context, model, asked)
         pixels, notes = await responses.to_pixels(context, model, [("image", asked.image)])
-        filling = inpainting.Filling(pixels, hole[None], model.mean_look, asked.steps)
+        filling = inpainting.Filling(pixels, hole[None], model.mean_picture, asked.steps)
         for filled in filling:
             encoded = await picture_codes.encode(context, model, filled)
             filling.put(await responses.decode(context, model, encoded.z_s, encoded.z_u_mean))

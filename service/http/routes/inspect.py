@@ -15,14 +15,14 @@ from starlette.responses import Response
 
 from twofold import __version__
 from twofold.service.http import responses
-from twofold.service.http.middleware import Connected, RequestContext, context_of
+from twofold.service.http.context import Connected, RequestContext, context_of
 from twofold.service.http.openapi import json_route
 from twofold.service.http.request_body import picture_bytes, read
 from twofold.service.http.schemas import Inspect, InspectAnswer
-from twofold.service.runtime import image_io, provenance, replay
+from twofold.service.runtime import image_headers, image_io, provenance, replay
 from twofold.service.runtime.engine import PROVIDER
 from twofold.service.runtime.errors import Invalid
-from twofold.service.runtime.image_io import Header
+from twofold.service.runtime.image_headers import Header
 from twofold.service.runtime.provenance import Recipe
 from twofold.service.runtime.registry import Model
 
@@ -48,7 +48,7 @@ async def inspect(request: HttpRequest) -> Response:
     asked = await read(request, Inspect, pictures=PARTS)
     started = time.perf_counter()
     data = picture_bytes(asked.image, "image", context.state.settings)
-    header = image_io.check_picture(data, context.state.settings)
+    header = image_headers.check_picture(data, context.state.settings)
     text = image_io.read_recipe(data, header, provenance.MAX_RECIPE_BYTES)
     found = None if text is None else provenance.read(text, context.state.settings.max_items)
     context.spent("preprocess", time.perf_counter() - started)
@@ -91,7 +91,7 @@ async def _verify(context: RequestContext, model: Model, found: Recipe, data: by
     joint = image_io.sheet(pixels, found.rows, found.cols, model.card.preprocessing.background)
     compared = image_io.sheet(drawn[..., None].astype(np.uint8), found.rows, found.cols, (1,))
     job = (data, header, joint, compared)
-    small = image_io.is_small(data, header)
+    small = image_headers.is_small(data, header)
     difference = image_io.max_difference(*job) if small else await asyncio.to_thread(image_io.max_difference, *job)
     context.spent("preprocess", time.perf_counter() - started)
     verdict = _judged(difference, found.pictures[0], model)

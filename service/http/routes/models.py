@@ -11,7 +11,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twofold.service.http import responses
-from twofold.service.http.middleware import context_of
+from twofold.service.http.context import context_of
 from twofold.service.http.openapi import EVERYWHERE, plain_route
 from twofold.service.http.request_body import read_body
 from twofold.service.runtime.errors import Malformed

@@ -9,7 +9,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twofold import __version__
-from twofold.service.http.middleware import AppState, context_of
+from twofold.service.http.context import AppState, context_of
 from twofold.service.http.openapi import EVERYWHERE, plain_route
 from twofold.service.http.responses import plain_json
 from twofold.service.runtime.errors import Draining, NotReady

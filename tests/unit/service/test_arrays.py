@@ -58,7 +58,7 @@ def test_a_picture_that_the_model_can_draw_is_found_again_behind_a_hole(arrays):
     def squares(pixels):
         return np.square(pixels.astype(float) - drawn)[holes].mean()
 
-    assert squares(arrays.inpaint(drawn, holes)) < 0.1 * squares(np.broadcast_to(arrays.mean_look, drawn.shape))
+    assert squares(arrays.inpaint(drawn, holes)) < 0.1 * squares(np.broadcast_to(arrays.mean_picture, drawn.shape))
 
 
 def test_holes_of_another_shape_or_type_are_refused(arrays):

@@ -12,7 +12,7 @@ import pytest
 from tests.toy import DIRECTIONS, make_bundle
 from twofold.model import contract
 from twofold.service.runtime.errors import Invalid, NotFound, NotReady
-from twofold.service.runtime.registry import Registry, load, load_engine, mean_look
+from twofold.service.runtime.registry import Registry, load, load_engine, mean_picture
 from twofold.service.settings import Settings
 
 SETTINGS = Settings(threads=1, batch_rows=4)
@@ -135,12 +135,12 @@ def test_directions_that_cannot_be_read_are_refused(tmp_path):
         load(folder, SETTINGS)
 
 
-def test_the_mean_look_is_the_middles_of_the_classes_as_often_as_they_come(toy_bundle):
+def test_the_mean_picture_weighs_the_class_means_by_their_frequency(toy_bundle):
     files, engine = load_engine(toy_bundle, SETTINGS)
     drawn = engine.decode(files.prior.fit_means, np.zeros((4, 2), np.float32))
-    assert np.array_equal(mean_look(engine, files.prior), np.rint(drawn.mean(0)).astype(np.uint8))
+    assert np.array_equal(mean_picture(engine, files.prior), np.rint(drawn.mean(0)).astype(np.uint8))
     only_beta = replace(files.prior, class_weights=np.array([0, 1, 0, 0], np.float32))
-    assert np.array_equal(mean_look(engine, only_beta), drawn[1])
+    assert np.array_equal(mean_picture(engine, only_beta), drawn[1])
 
 
 async def test_the_registry_serves_by_name_and_the_first_by_default(toy_bundle, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from tests.serving import serving
 from twofold.service.client import AsyncClient, Client, Local, Picture, Unreachable, calls
 from twofold.service.client.local import InProcess
-from twofold.service.http.app import STATUS
+from twofold.service.http.problems import STATUS
 from twofold.service.runtime import errors
 
 GREY = {"class": {"index": 0, "name": "Alpha"}, "code": "c1.x", "image": ""}

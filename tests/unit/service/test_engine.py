@@ -1,4 +1,4 @@
-"""The engine runs graphs that keep the contract, and gives the same bytes whatever rows ride along."""
+"""The engine runs graphs that keep the contract, and a row gives the same bytes alone and in any batch."""
 
 import numpy as np
 import onnx
@@ -7,6 +7,7 @@ from onnx import TensorProto, helper
 
 from tests import toy
 from twofold.model import contract
+from twofold.service.runtime import onnx_header
 from twofold.service.runtime.engine import Engine, cpu_quota
 
 
@@ -85,6 +86,10 @@ def set_opset(version):
     return change
 
 
+def second_opset(model):
+    model.opset_import.append(helper.make_opsetid("ai.onnx", 20))
+
+
 def rename_input(model):
     model.graph.input[0].name = "z_class"
     model.graph.node[0].input[0] = "z_class"
@@ -118,8 +123,9 @@ def external_weights(model):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (set_opset(19), "must use opset 20"),
-        (set_opset(21), "must use opset 20"),
+        (set_opset(16), "must use one opset from 17 to 26"),
+        (set_opset(27), "must use one opset from 17 to 26"),
+        (second_opset, "must use one opset from 17 to 26"),
         (rename_input, "tensors must be named z_s, z_u"),
         (swap_inputs, "tensors must be named z_s, z_u"),
         (fix_batch, "z_s must have a dynamic batch axis"),
@@ -130,6 +136,16 @@ def external_weights(model):
 def test_a_graph_that_breaks_the_contract_is_refused_by_name(graphs, change, says):
     with pytest.raises(contract.ContractError, match=f"^decoder.onnx: {says}"):
         make(altered(graphs, change))
+
+
+def test_the_opset_of_the_export_is_within_the_range_that_is_served():
+    assert contract.OPSET in onnx_header.OPSETS
+
+
+@pytest.mark.parametrize("version", [19, 21, 26])
+def test_a_graph_of_a_neighbouring_opset_gives_the_same_pixels(graphs, engine, version):
+    codes = draw_codes(3)
+    assert make(altered(graphs, set_opset(version))).decode(*codes).tobytes() == engine.decode(*codes).tobytes()
 
 
 def test_a_graph_of_other_sizes_is_refused(graphs):

@@ -48,7 +48,7 @@ def said(bundle, cache, offline, program=("-m", "twofold"), **variables):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "offline"), [("hf:somebody/toy", "1"), ("hf:somebody/toy", "0"), (f"hf:somebody/toy@{COMMIT}", "1")])
-def test_a_bundle_in_the_cache_is_served_though_nobody_can_be_asked(cache, toy_bundle, monkeypatch, name, offline):
+def test_a_bundle_in_the_cache_is_served_without_a_network(cache, toy_bundle, monkeypatch, name, offline):
     for variable, value in {"HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": offline, "HF_ENDPOINT": NOBODY}.items():
         monkeypatch.setenv(variable, value)
     with serving(Path(name)) as server:
@@ -66,7 +66,7 @@ def test_a_bundle_in_the_cache_is_served_though_nobody_can_be_asked(cache, toy_b
         ("hf:toy", "1", "write it as hf:USER/NAME or hf:USER/NAME@REVISION"),
     ],
 )
-def test_what_cannot_be_had_is_said_in_one_line(cache, bundle, offline, line):
+def test_what_cannot_be_fetched_is_reported_in_one_line(cache, bundle, offline, line):
     assert said(bundle, cache, offline) == f"twofold: bundle {bundle}: {line}\n"
 
 
@@ -89,7 +89,7 @@ def test_without_the_extra_it_says_what_to_install(cache):
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf:/", "hf:a", "hf:a/b/c", "hf:../b", "hf:a/..", "hf:a/b@", "hf:a/b@../../x", "hf:a b/c"])
-def test_a_name_that_is_none_is_refused_before_the_library_is_loaded(name):
+def test_a_malformed_name_is_refused_before_the_library_is_loaded(name):
     with pytest.raises(HubError, match="write it as"):
         fetch(Path(name))
 

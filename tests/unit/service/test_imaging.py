@@ -9,7 +9,7 @@ from PIL import Image, ImageSequence
 
 from tests import drawings
 from twofold.model.contract import Dims, Preprocessing
-from twofold.service.runtime import image_io
+from twofold.service.runtime import image_headers, image_io
 from twofold.service.runtime.errors import TooLarge, UndecodablePicture, UnsupportedMedia
 from twofold.service.settings import Settings
 
@@ -45,7 +45,7 @@ def test_the_same_pixels_give_the_same_bytes(media):
 MOVING = np.stack([np.roll(GREY, k, 1) for k in range(5)]), np.stack([np.roll(RGB, k, 1) for k in range(5)])
 
 
-def told(image):
+def carried_by(image):
     """The recipe that an animation carries."""
     if image.format == "GIF":
         return image.info.get("comment", b"").decode() or None
@@ -56,9 +56,9 @@ def told(image):
 @pytest.mark.parametrize("pixels", MOVING, ids=["grey", "rgb"])
 @pytest.mark.parametrize("media", [image_io.WEBP, image_io.GIF])
 @pytest.mark.parametrize("recipe", [RECIPE, None])
-def test_an_animation_shows_every_frame_for_its_time_and_for_ever_and_carries_its_recipe(pixels, media, recipe):
+def test_an_animation_shows_every_frame_for_its_time_and_carries_its_recipe(pixels, media, recipe):
     image = Image.open(io.BytesIO(image_io.animation(pixels, media, 8, recipe)))
-    assert (image.n_frames, image.info["loop"], told(image)) == (5, 0, recipe)
+    assert (image.n_frames, image.info["loop"], carried_by(image)) == (5, 0, recipe)
     lasted = []
     for k, frame in enumerate(ImageSequence.Iterator(image)):
         assert np.array_equal(np.asarray(frame.convert("RGB")), np.broadcast_to(pixels[k], (8, 8, 3)))  # few colours: a GIF has them all
@@ -76,7 +76,7 @@ def test_a_gif_never_shows_a_frame_for_less_than_browsers_honour(fps, total_ms):
 @pytest.mark.parametrize("media", [image_io.WEBP, image_io.GIF])
 def test_a_long_recipe_is_carried_whole(media):
     recipe = RECIPE * 3000
-    assert told(Image.open(io.BytesIO(image_io.animation(MOVING[0], media, 8, recipe)))) == recipe
+    assert carried_by(Image.open(io.BytesIO(image_io.animation(MOVING[0], media, 8, recipe)))) == recipe
 
 
 @pytest.mark.parametrize("media", [image_io.WEBP, image_io.GIF])
@@ -92,38 +92,38 @@ def test_a_sheet_reads_left_to_right_and_its_spare_cells_show_the_background():
 
 @pytest.mark.parametrize(
     ("data", "media"),
-    [(drawings.png(20, 24), image_io.PNG), (drawings.jpeg(), image_io.JPEG), (drawings.jpeg(progressive=True), image_io.JPEG)]
+    [(drawings.png(20, 24), image_io.PNG), (drawings.jpeg(), image_headers.JPEG), (drawings.jpeg(progressive=True), image_headers.JPEG)]
     + [(drawings.webp(lossless=lossless), image_io.WEBP) for lossless in (True, False)]
     + [(drawings.webp(exif=Image.Exif().tobytes() + b"\0\0", xmp=b"<x/>"), image_io.WEBP)],
 )
 def test_a_header_tells_format_and_size_by_content(data, media):
-    header = image_io.read_header(data, 100)
+    header = image_headers.read_header(data, 100)
     assert (header.media, header.width, header.height) == (media, 20, 24)
 
 
 @pytest.mark.parametrize("form", ["GIF", "TIFF", "BMP", "PPM", "ICO", "PDF"])
 def test_another_format_is_unsupported(form):
     with pytest.raises(UnsupportedMedia):
-        image_io.read_header(drawings.save(Image.fromarray(drawings.NOISE), form), 100)
+        image_headers.read_header(drawings.save(Image.fromarray(drawings.NOISE), form), 100)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 1024, b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%!PS-Adobe", b"8BPS"])
 def test_what_is_no_picture_is_unsupported(data):
     with pytest.raises(UnsupportedMedia):
-        image_io.read_header(data, 100)
+        image_headers.read_header(data, 100)
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP"])
 def test_more_than_one_frame_is_refused(form):
     with pytest.raises(UndecodablePicture, match="animated"):
-        image_io.read_header(drawings.frames(form), 100)
+        image_headers.read_header(drawings.frames(form), 100)
 
 
 @pytest.mark.parametrize("data", [drawings.png(20, 24), drawings.jpeg(), drawings.webp(lossless=True), drawings.webp()])
 def test_every_truncation_is_refused_as_undecodable_or_unsupported(data):
     for length in range(len(data) - 3):
         with pytest.raises((UndecodablePicture, UnsupportedMedia)):
-            image_io.decode(data[:length], image_io.check_picture(data[:length], Settings()), DIMS, PRE)
+            image_io.decode(data[:length], image_headers.check_picture(data[:length], Settings()), DIMS, PRE)
 
 
 def test_a_wrong_checksum_in_any_chunk_is_refused():
@@ -131,18 +131,18 @@ def test_a_wrong_checksum_in_any_chunk_is_refused():
     for at in range(16, len(data) - 12):
         damaged = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         with pytest.raises((UndecodablePicture, TooLarge)):
-            image_io.decode(damaged, image_io.check_picture(damaged, Settings()), DIMS, PRE)
+            image_io.decode(damaged, image_headers.check_picture(damaged, Settings()), DIMS, PRE)
 
 
 @pytest.mark.parametrize("scans", [10, 100])
 def test_as_many_jpeg_scans_as_the_cap_are_taken(scans):
-    assert image_io.check_picture(drawings.jpeg_with_scans(scans), Settings()).scans == scans
+    assert image_headers.check_picture(drawings.jpeg_with_scans(scans), Settings()).scans == scans
 
 
 @pytest.mark.parametrize("scans", [101, 200, 2000])
 def test_one_jpeg_scan_more_than_the_cap_is_refused(scans):
     with pytest.raises(TooLarge, match="100 scans"):
-        image_io.check_picture(drawings.jpeg_with_scans(scans), Settings())
+        image_headers.check_picture(drawings.jpeg_with_scans(scans), Settings())
 
 
 @pytest.mark.parametrize(
@@ -154,25 +154,25 @@ def test_one_jpeg_scan_more_than_the_cap_is_refused(scans):
     ],
 )
 def test_sides_and_pixels_are_refused_from_one_above_their_caps(fits, too_large, setting):
-    image_io.check_picture(fits, Settings())
+    image_headers.check_picture(fits, Settings())
     with pytest.raises(TooLarge, match=setting):
-        image_io.check_picture(too_large, Settings())
+        image_headers.check_picture(too_large, Settings())
 
 
 def test_the_cap_on_bytes_holds_to_the_byte():
     data = drawings.png(64, 64)
     padded = data[:-12] + drawings.chunk(b"teSt", bytes(2000 - 12 - len(data))) + data[-12:]
     assert len(padded) == 2000
-    image_io.check_picture(padded, Settings(max_picture_bytes=2000))
+    image_headers.check_picture(padded, Settings(max_picture_bytes=2000))
     with pytest.raises(TooLarge, match="1999 bytes"):
-        image_io.check_picture(padded, Settings(max_picture_bytes=1999))
+        image_headers.check_picture(padded, Settings(max_picture_bytes=1999))
 
 
 # --------------------------------------------------------------------------------------------------------------- recipes
 
 
 def carried(data: bytes, max_bytes: int = 1000) -> str | None:
-    return image_io.read_recipe(data, image_io.check_picture(data, Settings()), max_bytes)
+    return image_io.read_recipe(data, image_headers.check_picture(data, Settings()), max_bytes)
 
 
 def png_with(*chunks: bytes) -> bytes:
@@ -261,17 +261,17 @@ def test_every_truncation_of_a_recipe_is_refused_or_finds_none():
     data = image_io.encode(GREY, image_io.WEBP, RECIPE)
     for length in range(30, len(data)):
         try:
-            found = image_io.read_recipe(data[:length], image_io.Header(image_io.WEBP, 8, 8), 1000)
+            found = image_io.read_recipe(data[:length], image_headers.Header(image_io.WEBP, 8, 8), 1000)
         except UndecodablePicture:
             continue
         assert found in (None, RECIPE)
 
 
-def test_a_difference_is_told_in_grey_levels_of_any_channel():
+def test_a_difference_is_measured_in_grey_levels_of_any_channel():
     for pixels in (GREY, RGB):
         for media in (image_io.PNG, image_io.WEBP):
             data = image_io.encode(pixels, media, None)
-            header = image_io.check_picture(data, Settings())
+            header = image_headers.check_picture(data, Settings())
             assert image_io.max_difference(data, header, pixels, EVERYWHERE) == 0
             changed = pixels.copy()
             changed[3, 4, -1] += 7
@@ -286,7 +286,7 @@ def test_colour_of_the_same_brightness_and_transparency_are_differences_too():
     coloured[0, 0] = (60, 0, 0)
     for image in (Image.fromarray(coloured), Image.fromarray(np.dstack([np.repeat(GREY, 3, 2), np.full((8, 8), 254, np.uint8)]))):
         data = drawings.save(image, "PNG")
-        assert image_io.max_difference(data, image_io.check_picture(data, Settings()), GREY, EVERYWHERE) > 0
+        assert image_io.max_difference(data, image_headers.check_picture(data, Settings()), GREY, EVERYWHERE) > 0
 
 
 def _png_of(chunks: int) -> bytes:
@@ -300,21 +300,21 @@ def _jpeg_of(segments: int) -> bytes:
 
 @pytest.mark.parametrize("made", [_png_of, _jpeg_of])
 def test_a_picture_of_endless_parts_is_refused_and_one_of_many_is_taken(made):
-    image_io.check_picture(made(16_000), Settings())
+    image_headers.check_picture(made(16_000), Settings())
     with pytest.raises(UndecodablePicture, match="16384"):
-        image_io.check_picture(made(16_385), Settings())
+        image_headers.check_picture(made(16_385), Settings())
 
 
 def test_the_cap_on_chunks_holds_to_the_chunk():
-    image_io.check_picture(_png_of(16_384), Settings())
+    image_headers.check_picture(_png_of(16_384), Settings())
     with pytest.raises(UndecodablePicture, match="16384"):
-        image_io.check_picture(_png_of(16_385), Settings())
+        image_headers.check_picture(_png_of(16_385), Settings())
 
 
 def test_a_header_that_contradicts_itself_is_refused():
     data = drawings.webp(lossless=True)
     with pytest.raises(UndecodablePicture, match="contradict"):
-        image_io.decode(data, image_io.Header(image_io.WEBP, 21, 24), DIMS, PRE)
+        image_io.decode(data, image_headers.Header(image_io.WEBP, 21, 24), DIMS, PRE)
 
 
 @pytest.mark.parametrize("data", [drawings.png(), drawings.jpeg(), drawings.webp()])
@@ -326,7 +326,7 @@ def test_random_damage_is_never_anything_but_a_refusal(data):
         for at in rng.integers(0, len(data), 3):
             damaged[at] = rng.integers(256)
         try:
-            pixels, _ = image_io.decode(bytes(damaged), image_io.check_picture(bytes(damaged), Settings()), DIMS, PRE)
+            pixels, _ = image_io.decode(bytes(damaged), image_headers.check_picture(bytes(damaged), Settings()), DIMS, PRE)
         except (UndecodablePicture, UnsupportedMedia, TooLarge):
             continue
         taken += 1
@@ -338,11 +338,11 @@ def test_a_bomb_is_refused_without_being_decoded():
     bomb = drawings.png_claiming(10_000, 10_000, bytes(10_000 * 10_001))
     assert len(bomb) < 300_000
     with pytest.raises(TooLarge):
-        image_io.check_picture(bomb, Settings())
+        image_headers.check_picture(bomb, Settings())
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "YCbCr", "HSV"])
-def test_a_picture_in_memory_becomes_a_file_of_the_same_look(mode):
+def test_a_picture_in_memory_becomes_a_file_of_the_same_pixels(mode):
     image = Image.new("RGB", (5, 4), (200, 30, 90)).convert("L").convert(mode) if mode == "I;16" else Image.new("RGB", (5, 4)).convert(mode)
     found = image_io.to_image(image_io.to_file(image))
     assert found.size == (5, 4)

@@ -56,7 +56,7 @@ async def test_the_hole_is_filled_and_every_other_pixel_stays_to_the_byte(client
     filled = level(answer.content)
     assert np.array_equal(filled[~HOLE], drawn[~HOLE])
     assert np.array_equal(filled, local.inpaint(cut[None, :, :, None], HOLE[None])[0, :, :, 0])
-    away = np.abs(local.mean_look[:, :, 0].astype(float) - drawn)[HOLE].mean()
+    away = np.abs(local.mean_picture[:, :, 0].astype(float) - drawn)[HOLE].mean()
     assert np.abs(filled.astype(float) - drawn)[HOLE].mean() < 0.5 * away
     assert answer.headers["cache-control"] == "no-store"
 

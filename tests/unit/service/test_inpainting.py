@@ -26,9 +26,9 @@ def test_every_round_gives_the_picture_as_it_stands_and_takes_the_hole_alone():
         assert np.array_equal(one[~holes], pixels[~holes])
 
 
-def test_the_mean_look_weighs_the_classes():
+def test_the_mean_picture_weighs_the_classes():
     pixels = np.stack([np.full((2, 2, 1), level, np.uint8) for level in (0, 100, 200)])
-    assert inpainting.mean_look(pixels, np.array([0.25, 0.25, 0.5], np.float32)).tolist() == np.full((2, 2, 1), 125).tolist()
+    assert inpainting.mean_picture(pixels, np.array([0.25, 0.25, 0.5], np.float32)).tolist() == np.full((2, 2, 1), 125).tolist()
 
 
 def test_a_box_is_x_y_width_height_from_the_upper_left():

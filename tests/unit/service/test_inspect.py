@@ -12,7 +12,7 @@ from PIL import Image
 from tests import drawings
 from tests.toy import DIRECTIONS, make_bundle
 from twofold.model import contract
-from twofold.service.runtime import image_io, latents, provenance
+from twofold.service.runtime import image_headers, image_io, latents, provenance
 from twofold.service.runtime.registry import load
 from twofold.service.settings import Settings
 
@@ -45,7 +45,7 @@ def pixels_of(picture):
 
 
 def written_in(picture):
-    header = image_io.check_picture(picture, Settings())
+    header = image_headers.check_picture(picture, Settings())
     return image_io.read_recipe(picture, header, 2**20)
 
 

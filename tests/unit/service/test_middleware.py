@@ -1,4 +1,4 @@
-"""The gate: who left, what failed, what came too late, and what is said of it."""
+"""The middleware: who left, what failed, what came too late, and what is said of it."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ class Wrapped:
 
 
 @pytest.fixture
-def door_with(open_door, toy_bundle):
+def client_with(open_door, toy_bundle):
     async def make(decode, **settings):
         return await open_door(Wrapped(load(toy_bundle, Settings()), decode), **settings)
 
@@ -38,7 +38,7 @@ def raising(error):
     return decode
 
 
-async def test_a_handler_ends_when_its_client_leaves(door_with):
+async def test_a_handler_ends_when_its_client_leaves(client_with):
     ended, begun = asyncio.Event(), asyncio.Event()
 
     async def decode(z_s, z_u, deadline):
@@ -48,13 +48,13 @@ async def test_a_handler_ends_when_its_client_leaves(door_with):
         finally:
             ended.set()
 
-    client = await door_with(decode)
+    client = await client_with(decode)
     sent, came = [], asyncio.Queue()
     scope = {"type": "http", "method": "GET", "path": "/generate", "raw_path": b"/generate", "query_string": b"class=1", "headers": []}
     scope |= {
         "root_path": "",
         "scheme": "http",
-        "server": ("door", 80),
+        "server": ("test", 80),
         "client": ("c", 1),
         "http_version": "1.1",
         "asgi": {"version": "3.0"},
@@ -74,8 +74,8 @@ async def test_a_handler_ends_when_its_client_leaves(door_with):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret /path"), BadOutput("secret row"), ZeroDivisionError("secret")])
-async def test_our_own_fault_is_a_500_that_tells_nothing_and_is_logged(door_with, caplog, error):
-    client = await door_with(raising(error))
+async def test_our_own_fault_is_a_500_that_discloses_nothing_and_is_logged(client_with, caplog, error):
+    client = await client_with(raising(error))
     answer = await client.get("/generate?class=1", headers={"x-request-id": "find-me"})
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "secret" not in answer.text
@@ -84,20 +84,20 @@ async def test_our_own_fault_is_a_500_that_tells_nothing_and_is_logged(door_with
     assert "secret" in caplog.text
 
 
-async def test_a_full_queue_says_when_to_come_back(door_with):
-    client = await door_with(raising(QueueFull("full", retry_after_s=2.3)))
+async def test_a_full_queue_says_when_to_come_back(client_with):
+    client = await client_with(raising(QueueFull("full", retry_after_s=2.3)))
     answer = await client.get("/generate?class=1")
     assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "queue_full", "3")
 
 
-async def test_the_probes_answer_while_the_model_is_stuck(door_with):
+async def test_the_probes_answer_while_the_model_is_stuck(client_with):
     stuck = asyncio.Event()
 
     async def decode(z_s, z_u, deadline):
         await stuck.wait()
         raise QueueFull("full")
 
-    client = await door_with(decode)
+    client = await client_with(decode)
     waiting = [asyncio.create_task(client.get("/generate?class=1")) for _ in range(20)]
     for path in ("/livez", "/readyz", "/metrics"):
         assert (await client.get(path)).status_code == 200
@@ -105,14 +105,14 @@ async def test_the_probes_answer_while_the_model_is_stuck(door_with):
     assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {503}
 
 
-async def test_the_deadline_counts_from_arrival(door_with):
+async def test_the_deadline_counts_from_arrival(client_with):
     seen = []
 
     async def decode(z_s, z_u, deadline):
         seen.append(deadline - asyncio.get_running_loop().time())
         raise QueueFull("full")
 
-    client = await door_with(decode, deadline_s=7)
+    client = await client_with(decode, deadline_s=7)
 
     async def slow_body():
         yield b'{"class":'
@@ -157,7 +157,7 @@ async def test_requests_are_logged_with_their_id_and_route_but_never_their_value
 
 
 async def test_a_problem_stays_within_its_size_whatever_the_class_names(client):
-    from twofold.service.http.app import refuse
+    from twofold.service.http.problems import refuse
     from twofold.service.runtime.errors import Invalid
 
     answer = refuse(Invalid("There is no such class.", field="class", allowed="ü" * 600), "r-1")
@@ -172,7 +172,7 @@ async def test_an_answer_that_fails_half_way_is_cut(client):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError("half way")
 
-    gate = RequestMiddleware(half, client.app.state.state, lambda error, request_id: None)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://door") as other:
+    middleware = RequestMiddleware(half, client.app.state.state, lambda error, request_id: None)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(middleware), base_url="http://test") as other:
         with pytest.raises(RuntimeError, match="half way"):
             await other.get("/")

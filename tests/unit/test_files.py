@@ -1,10 +1,12 @@
-"""A folder is wholly old or wholly new."""
+"""Files and folders are wholly old or wholly new, and a locked folder has one writer."""
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from twofold.files import replace_folder, taking_the_place_of
+from twofold.files import atomic_file, atomic_folder, locked, part_of, replace_folder, write_atomic
 
 
 def folder(path, text):
@@ -50,7 +52,7 @@ def test_when_the_new_folder_cannot_move_in_the_old_one_comes_back(tmp_path):
 
 def test_what_a_block_writes_takes_the_place_when_the_block_ends_and_not_before(tmp_path):
     place = tmp_path / "deep" / "place"
-    with taking_the_place_of(place) as new:
+    with atomic_folder(place) as new:
         (new / "file").write_text("new")
         assert not place.exists()
     assert (place / "file").read_text() == "new"
@@ -63,7 +65,7 @@ def test_a_block_that_fails_leaves_the_old_folder_and_nothing_beside_it(tmp_path
     (place / "file").write_text("old")
 
     def fail() -> None:
-        with taking_the_place_of(place) as new:
+        with atomic_folder(place) as new:
             (new / "file").write_text("new")
             raise ValueError("half way")
 
@@ -71,3 +73,39 @@ def test_a_block_that_fails_leaves_the_old_folder_and_nothing_beside_it(tmp_path
         fail()
     assert (place / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
+
+
+def test_a_file_gets_its_name_when_it_is_whole(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with atomic_file(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+        assert part_of(path).exists()
+    assert path.read_bytes() == b"new"
+    write_atomic(path, b"newer")
+    assert path.read_bytes() == b"newer"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail() -> None:
+        with atomic_file(path) as file:
+            file.write(b"ne")
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        fail()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no lock on a folder")
+def test_a_locked_folder_is_refused_to_others_until_the_block_ends(tmp_path):
+    with locked(tmp_path), pytest.raises(BlockingIOError), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
