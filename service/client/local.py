@@ -23,7 +23,7 @@ from twofold.service.settings import Settings
 if TYPE_CHECKING:
     from twofold.service.runtime.array_api import Arrays
 
-_PATIENT_S = 3600.0  # nobody else waits here: a slow machine may take its time
+_PATIENT_S = 3600.0  # no other client waits, so a slow machine may take its time
 
 OpenTransport = Callable[[], AbstractAsyncContextManager[httpx.AsyncBaseTransport]]
 
@@ -76,11 +76,11 @@ class Local(Client):
     """A bundle (a folder, or hf:USER/NAME[@REVISION]; None: what the settings say, else the embedded one) without a server.
 
     Loaded at once; raises ContractError when it is not a good bundle. The service starts with the first call. `arrays` is the same
-    model by the array.
+    model as functions on arrays.
     """
 
     def __init__(self, bundle: Path | str | None = None, settings: Settings | None = None) -> None:
-        from twofold.service.runtime.registry import Registry  # who asks a server needs no engine
+        from twofold.service.runtime.registry import Registry  # a client of a server needs no engine
 
         settings = replace(settings or Settings(), deadline_s=_PATIENT_S)
         self._settings = settings if bundle is None else replace(settings, bundle=(Path(bundle),))
@@ -96,7 +96,7 @@ class Local(Client):
 
     @asynccontextmanager
     async def _serving(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
-        from twofold.service.http.app import create_app  # who wants arrays alone needs no web framework
+        from twofold.service.http.app import create_app  # arrays alone need no web framework
         from twofold.service.telemetry import Metrics
 
         app = create_app(self._settings, self._registry, Metrics())

@@ -26,6 +26,7 @@ from starlette.routing import Match
 from twofold import __version__
 from twofold.service.http import schemas
 from twofold.service.http.middleware import AppState, RequestMiddleware
+from twofold.service.http.openapi import write_caps
 from twofold.service.http.routes import (
     decode,
     edit,
@@ -98,6 +99,7 @@ _DOCUMENTED: tuple[type[BaseModel], ...] = (
     schemas.ImagesAnswer,
     schemas.EncodeAnswer,
     schemas.InspectAnswer,
+    schemas.ModelsAnswer,
     schemas.Infer,
     schemas.InferAnswer,
     schemas.ServerMetadata,
@@ -131,7 +133,7 @@ def create_app(settings: Settings, registry: Registry, metrics: Metrics) -> Fast
         app.router.routes.extend(router.routes)  # flat: an included router would be a second dispatch per request
     app.add_exception_handler(HTTPException, _routing_refusal)
     app.add_middleware(RequestMiddleware, state=state, refuse=refuse)
-    document = functools.cache(openapi_json)  # made when first asked for, not at every start
+    document = functools.cache(functools.partial(openapi_json, settings))  # made when first asked for, not at every start
 
     async def describe(_: Request) -> Response:
         return Response(document(), media_type="application/json")
@@ -198,8 +200,8 @@ async def _routing_refusal(request: Request, error: Exception) -> Response:
 # --------------------------------------------------------------------------------------------------------- documentation
 
 
-def openapi_json() -> bytes:
-    """The OpenAPI document: FastAPI's, with our schemas and every refusal of every route.
+def openapi_json(settings: Settings | None = None) -> bytes:
+    """The OpenAPI document: FastAPI's, with our schemas, the caps of the settings (None: the defaults) and every refusal of every route.
 
     `python -m twofold.service.http.app` prints it.
     """
@@ -217,6 +219,7 @@ def openapi_json() -> bytes:
             for status, codes in _by_status(operation.pop("x-refusals")).items():
                 operation["responses"][str(status)] = _refusal_response(status, codes)
             operation["responses"] = dict(sorted(operation["responses"].items()))
+    write_caps(document, (settings or Settings()).max_items)
     return json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"
 
 

@@ -1,1 +1,1 @@
-"""Thin handlers, one file per noun: wire -> codes -> rows -> bytes -> response."""
+"""Thin handlers, one file per route: request -> operation -> latents -> batcher -> pixels -> response."""

@@ -116,7 +116,8 @@ async def test_a_route_needs_nothing_of_its_own_for_archives(client):
     model = client.app.state.state.registry.get()
     z_s, z_u = latents.class_mean(model.prior, 1), np.zeros(2, np.float32)
     entries = [{"frame": 0, "t": 0.0, "code": latents.pack_token(z_s, z_u, model.card)}]
-    drawn = responses.Drawn(model, np.zeros((1, 8, 8, 1), np.uint8), [{}], entries, "another", 1, 1)
+    operation = Decode((Code(z_s, z_u, model.card),))
+    images = responses.Images(model, operation, np.zeros((1, 8, 8, 1), np.uint8), entries, 1, 1)
     context = responses.RequestContext(client.app.state.state, "r", 0.0)
     zipped = zipfile.ZipFile(io.BytesIO((await responses.respond(context, responses.ZIP, drawn, "png")).body))
     assert json.loads(zipped.read("manifest.json"))["images"] == [{"file": "0000.png", **entries[0]}]

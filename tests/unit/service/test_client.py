@@ -63,8 +63,8 @@ def problem(status: int, code: str, **fields) -> httpx.Response:
     return httpx.Response(status, json=said, headers={"content-type": "application/problem+json", **headers})
 
 
-def no_models() -> httpx.Response:
-    return httpx.Response(200, json={"default": "toy", "models": []})
+def no_models(**limits: int) -> httpx.Response:
+    return httpx.Response(200, json={"default": "toy", "models": [], "limits": {"max_items": 64, "max_body_bytes": 2**23} | limits})
 
 
 # -------------------------------------------------------------------------------------------------------------- pictures
@@ -234,9 +234,9 @@ def test_more_pictures_than_one_request_may_hold_are_the_same_pictures(local):
 
 
 def test_without_a_seed_the_first_answers_seed_is_kept_for_the_rest():
-    desk = Desk(*(httpx.Response(200, json={"model": "toy@1", "images": [GREY | {"seed": 99}] * n}) for n in (64, 64, 16)))
+    desk = Desk(no_models(), *(httpx.Response(200, json={"model": "toy@1", "images": [GREY | {"seed": 99}] * n}) for n in (64, 64, 16)))
     assert len(desk.client().generate(0, n=144)) == 144
-    assert [(asked.get("seed"), asked["index"], asked["n"]) for asked in desk.asked] == [(None, 0, 64), (99, 64, 64), (99, 128, 16)]
+    assert [(asked.get("seed"), asked["index"], asked["n"]) for asked in desk.asked[1:]] == [(None, 0, 64), (99, 64, 64), (99, 128, 16)]
 
 
 def test_many_pictures_are_encoded_and_decoded_in_several_requests(local):

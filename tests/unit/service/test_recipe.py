@@ -56,10 +56,10 @@ def test_a_sheet_holds_its_shape_and_its_cells_recipes():
 def test_a_recipe_is_read_as_it_was_written(model):
     text = provenance.write(model, "generate", GENERATED)
     found = provenance.read(text, 64)
-    assert (found.rows, found.cols, found.told) == (1, 1, json.loads(text))
+    assert (found.rows, found.cols, found.document) == (1, 1, json.loads(text))
     sheet = provenance.read(provenance.write_sheet([text] * 5, 2, 3), 64)
     assert (sheet.rows, sheet.cols, len(sheet.pictures)) == (2, 3, 5)
-    assert sheet.pictures[4] == found.told
+    assert sheet.pictures[4] == found.document
 
 
 @pytest.mark.parametrize(

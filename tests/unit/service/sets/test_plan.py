@@ -11,7 +11,7 @@ from twofold.service.datasets.plan import (
     CHUNK,
     Augmentation,
     Counterfactual,
-    Edit,
+    EditOptions,
     Source,
     Synthesis,
     Tally,
@@ -30,11 +30,11 @@ def synthesis(per_class: int = 4, seed: int = 1) -> Synthesis:
 
 
 def augmentation(per_source: int = 3) -> Augmentation:
-    return Augmentation(NAMES, SOURCES, "5a", Edit(style_spread=0.5), per_source)
+    return Augmentation(NAMES, SOURCES, "5a", EditOptions(style_spread=0.5), per_source)
 
 
 def counterfactual(to: int = 1) -> Counterfactual:
-    return Counterfactual(NAMES, SOURCES, "5a", Edit(to=to))
+    return Counterfactual(NAMES, SOURCES, "5a", EditOptions(to=to))
 
 
 def test_every_beginning_of_a_synthesis_is_balanced_and_one_index_is_one_style_in_every_class():
@@ -95,7 +95,7 @@ def test_a_class_gets_a_folder_that_every_file_system_takes(names, folders):
 
 def test_names_from_long_names_still_fit_into_255_bytes():
     long = Source("\U0001f462" * 60, "\U0001f462" * 60 + ".png", 0)
-    for plan in (Augmentation(NAMES, (long,), "5a", Edit(), 1000), Counterfactual(NAMES, (long,), "5a", Edit(to=0))):
+    for plan in (Augmentation(NAMES, (long,), "5a", EditOptions(), 1000), Counterfactual(NAMES, (long,), "5a", EditOptions(to=0))):
         assert all(len(part.encode()) <= 240 for part in plan[0].file.split("/"))
 
 
