@@ -12,6 +12,7 @@ from PIL import Image
 from tests import drawings
 from twofold.service.http import responses
 from twofold.service.runtime import latents
+from twofold.service.runtime.operations import Code, Decode
 
 JSON, ZIP, NPZ = ({"accept": media} for media in ("application/json", "application/zip", "application/x-npz"))
 GENERATE = ("/generate", {"class": 1, "n": 3, "seed": 5, "index": 4})
@@ -102,7 +103,7 @@ async def test_an_archive_of_an_upload_or_a_drawn_seed_is_not_stored(client):
             assert (await sent(client, path, body, headers)).headers["cache-control"] == "no-store"
 
 
-async def test_a_zip_of_as_many_pictures_as_the_cap_is_whole_and_carries_recipes_unless_switched_off(open_door):
+async def test_a_zip_at_the_cap_is_whole_and_has_recipes_unless_switched_off(open_door):
     for recipe in (True, False):
         client = await open_door(recipe=recipe)
         archive = opened(await sent(client, "/generate", {"class": 1, "n": 64, "seed": 5}, ZIP))
@@ -119,5 +120,5 @@ async def test_a_route_needs_nothing_of_its_own_for_archives(client):
     operation = Decode((Code(z_s, z_u, model.card),))
     images = responses.Images(model, operation, np.zeros((1, 8, 8, 1), np.uint8), entries, 1, 1)
     context = responses.RequestContext(client.app.state.state, "r", 0.0)
-    zipped = zipfile.ZipFile(io.BytesIO((await responses.respond(context, responses.ZIP, drawn, "png")).body))
+    zipped = zipfile.ZipFile(io.BytesIO((await responses.respond(context, "application/zip", images, "png")).body))
     assert json.loads(zipped.read("manifest.json"))["images"] == [{"file": "0000.png", **entries[0]}]

@@ -16,6 +16,7 @@ from twofold.service.client import AsyncClient, Client, Local, Picture, Unreacha
 from twofold.service.client.local import InProcess
 from twofold.service.http.app import STATUS
 from twofold.service.runtime import errors
+from twofold.service.settings import Settings
 
 GREY = {"class": {"index": 0, "name": "Alpha"}, "code": "c1.x", "image": ""}
 
@@ -245,6 +246,40 @@ def test_many_pictures_are_encoded_and_decoded_in_several_requests(local):
     assert len(encodings) == 70
     assert encodings[69].code == local.encode(many[69])[0].code
     assert [p.code for p in local.decode(encodings)] == [e.code for e in encodings]
+
+
+def test_pictures_above_a_lower_cap_are_those_of_one_request(local, toy_bundle):
+    with Local(toy_bundle, Settings(max_items=6, max_body_bytes=4096)) as small:
+        same = [many.generate("gamma", n=16, seed=8, index=3) for many in (local, small)]
+        assert [picture.data for picture in same[0]] == [picture.data for picture in same[1]]
+        styles = [many.edit(same[0][0], n=9, style_spread=0.5, seed=1) for many in (local, small)]
+        assert [picture.data for picture in styles[0]] == [picture.data for picture in styles[1]]
+        codes = [[one.code for one in many.encode(list(same[0]))] for many in (local, small)]
+        assert codes[0] == codes[1]
+        decoded = [[picture.data for picture in many.decode(codes[0])] for many in (local, small)]
+        assert decoded[0] == decoded[1]
+        matrices = [many.swap(list(same[0][:5]), list(same[0][5:12]), verdict=True) for many in (local, small)]
+        assert [picture.data for picture in matrices[0]] == [picture.data for picture in matrices[1]]
+        assert matrices[1].notes == matrices[0].notes
+        assert (matrices[1].rows, matrices[1].cols, matrices[1][4, 6].entry["col"]) == (5, 7, 6)
+
+
+def test_the_caps_are_asked_for_once_and_only_where_something_may_be_divided():
+    one = httpx.Response(200, json={"model": "toy@1", "images": [GREY | {"seed": 1}]})
+    four, two = (httpx.Response(200, json={"model": "toy@1", "images": [GREY | {"seed": 1}] * n}) for n in (4, 2))
+    desk = Desk(one, no_models(max_items=4), four, two, four, two)
+    client = desk.client()
+    client.generate(0, seed=1)
+    for _ in range(2):
+        assert len(client.generate(0, n=6, seed=1)) == 6
+    assert [asked.get("n") for asked in desk.asked] == [1, None, 4, 2, 4, 2]
+
+
+async def test_the_asynchronous_client_divides_by_the_servers_caps_too(local, open_door):
+    door = await open_door(max_items=5)
+    async with AsyncClient("http://door", transport=httpx.ASGITransport(door.app)) as client:
+        many = await client.generate("beta", n=12, seed=1)
+    assert [picture.data for picture in many] == [picture.data for picture in local.generate("beta", n=12, seed=1)]
 
 
 def test_large_pictures_are_sent_in_loads_that_a_body_may_hold(local):

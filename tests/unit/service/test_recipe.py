@@ -113,6 +113,16 @@ def test_a_sheet_whose_shape_and_pictures_do_not_fit_is_refused(rows, cols, pict
         provenance.read(text, 64)
 
 
+@pytest.mark.parametrize("levels", [provenance.MAX_DEPTH, provenance.MAX_DEPTH + 1, 900, 5000])
+def test_nesting_is_bounded_by_a_number_and_not_by_the_parser(levels):
+    text = '{"do":' + "[" * (levels - 1) + "]" * (levels - 1) + ',"twofold":1}'
+    if levels <= provenance.MAX_DEPTH:
+        assert provenance.read(text, 64).document["twofold"] == 1
+    else:
+        with pytest.raises(Invalid, match="version 1, or was changed"):
+            provenance.read(text, 64)
+
+
 def test_values_are_counted_before_they_are_parsed():
     text = '{"pictures":[' + ",".join(["[]"] * 200_000) + '],"twofold":1}'
     with pytest.raises(Invalid, match="more than 64 pictures"):

@@ -165,7 +165,7 @@ def test_what_was_made_is_read_back_by_datasets_and_by_the_training(run, tmp_pat
             assert pictures.labels[row] == rows[row]["label"]
 
 
-def test_folders_may_have_any_name_of_a_class_and_what_is_no_picture_is_passed_over_and_said(run, pictures, tmp_path):
+def test_folders_may_have_any_name_of_a_class_and_other_files_are_reported(run, pictures, tmp_path):
     (pictures / "Alpha").rename(pictures / "0")
     (pictures / "Gamut" / "notes.txt").write_text("no picture")
     (pictures / "Gamut" / ".hidden.png").write_text("not even looked at")

@@ -37,7 +37,7 @@ def counterfactual(to: int = 1) -> Counterfactual:
     return Counterfactual(NAMES, SOURCES, "5a", EditOptions(to=to))
 
 
-def test_every_beginning_of_a_synthesis_is_balanced_and_one_index_is_one_style_in_every_class():
+def test_any_beginning_of_a_synthesis_is_balanced_and_an_index_is_one_style():
     plan = synthesis()
     pictures = [plan[number] for number in range(len(plan))]
     assert len(pictures) == 12
@@ -51,7 +51,7 @@ def test_a_larger_synthesis_begins_with_the_smaller_one():
     assert [small[number] for number in range(len(small))] == [large[number] for number in range(len(small))]
 
 
-def test_every_augmented_picture_has_its_own_index_and_lies_and_counts_where_its_source_does():
+def test_an_augmented_picture_has_its_own_index_and_its_sources_class():
     plan = augmentation()
     pictures = [plan[number] for number in range(len(plan))]
     assert [picture.index for picture in pictures] == list(range(9))
@@ -59,7 +59,7 @@ def test_every_augmented_picture_has_its_own_index_and_lies_and_counts_where_its
     assert (pictures[8].file, pictures[8].label) == ("shirts/00002-two-002.png", 2)
 
 
-def test_a_counterfactual_lies_and_counts_where_the_other_class_does_and_tells_where_it_came_from():
+def test_a_counterfactual_is_filed_under_the_other_class_and_names_its_source():
     plan = counterfactual(to=2)
     assert (plan[2].file, plan[2].label) == ("T - shirt _ top/00002-shirts-two.png", 2)
 
