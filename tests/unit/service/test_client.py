@@ -60,8 +60,8 @@ class Desk:
 
 def problem(status: int, code: str, **fields) -> httpx.Response:
     headers = {"retry-after": fields.pop("retry_after")} if "retry_after" in fields else {}
-    said = {"title": "", "status": status, "code": code, "detail": "No.", "request_id": "r1", **fields}
-    return httpx.Response(status, json=said, headers={"content-type": "application/problem+json", **headers})
+    message = {"title": "", "status": status, "code": code, "detail": "No.", "request_id": "r1", **fields}
+    return httpx.Response(status, json=message, headers={"content-type": "application/problem+json", **headers})
 
 
 def no_models(**limits: int) -> httpx.Response:
@@ -412,7 +412,7 @@ async def test_the_asynchronous_client_is_as_patient():
     assert slept == [3]
 
 
-def test_the_models_and_their_classes_are_told(local):
+def test_the_models_and_their_classes_are_listed(local):
     (model,) = local.models()
     assert (model.name, model.default, model.dims["dim_s"]) == ("toy", True, 3)
     found = local.classes()

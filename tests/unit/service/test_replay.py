@@ -35,7 +35,7 @@ def codes_of(recipe, model):
 
 
 @pytest.mark.parametrize("sampler", ["fitted", "paper"])
-def test_a_generated_picture_is_drawn_again_from_its_streams(model, sampler):
+def test_a_generated_picture_is_sampled_again_from_its_streams(model, sampler):
     z_s, z_u = replayed(model, "generate", GENERATED | {"sampler": sampler})
     assert np.array_equal(z_s, latents.sample_z_s(model.prior, 1, 7, 2, 0.5, sampler))
     assert np.array_equal(z_u, latents.sample_z_u(model.prior, 7, 2, 1.5, sampler))
@@ -46,19 +46,19 @@ def test_a_decoded_picture_is_made_again_from_its_code_or_from_class_and_seed(mo
     found = replayed(model, "decode", {"code": latents.pack_token(z_s, z_u, model.card), "n": 1})
     assert all(np.array_equal(*pair) for pair in zip(found, (z_s, z_u), strict=True))
     found = replayed(model, "decode", {"class": 2, "index": 3, "n": 1, "seed": 5})
-    wanted = latents.sample_z_s(model.prior, 2, 5, 3), latents.sample_z_u(model.prior, 5, 3)
-    assert all(np.array_equal(*pair) for pair in zip(found, wanted, strict=True))
+    expected = latents.sample_z_s(model.prior, 2, 5, 3), latents.sample_z_u(model.prior, 5, 3)
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
 
 
-def test_a_swap_is_made_again_from_the_class_of_one_parent_and_the_style_of_the_other(model):
+def test_a_swap_is_made_again_from_the_codes_of_its_parents(model):
     parents = [(np.full(3, k, np.float32), np.full(2, -k, np.float32)) for k in (1, 2)]
     tokens = [latents.pack_token(*parent, model.card) for parent in parents]
     z_s, z_u = replayed(model, "swap", {"class_from": tokens[0], "n": 1, "style_from": tokens[1]})
     assert (z_s.tolist(), z_u.tolist()) == ([1, 1, 1], [-2, -2])
 
 
-def same(found, wanted):
-    return all(np.array_equal(*pair) for pair in zip(found, wanted, strict=True))
+def same(found, expected):
+    return all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize(("t", "path"), [(0.0, "linear"), (0.25, "linear"), (0.25, "slerp")])

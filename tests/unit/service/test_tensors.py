@@ -208,7 +208,7 @@ def test_without_a_choice_all_outputs_are_given_as_json():
     assert chosen() == chosen(outputs=[]) == chosen(outputs=None) == [("z_s", False), ("z_u", False)]
 
 
-def test_outputs_come_in_the_order_asked_for_and_their_own_wish_goes_first():
+def test_outputs_come_in_the_order_asked_for_and_their_own_form_comes_first():
     outputs = [{"name": "z_u", "parameters": {"binary_data": False}}, {"name": "z_s"}]
     assert chosen(outputs=outputs, parameters={"binary_data_output": True}) == [("z_u", False), ("z_s", True)]
     assert chosen(outputs=[{"name": "z_u", "parameters": {"binary_data": True}}]) == [("z_u", True)]
