@@ -177,5 +177,12 @@ def class_entry(model: Model, label: int) -> Entry:
     return {"index": label, "name": model.card.class_names[label]}
 
 
+def add_verdicts(entries: Sequence[Entry], verdicts: Sequence[Entry] | None) -> None:
+    """Put a `schemas.Verdict` at the end of each entry; None: none was asked for."""
+    if verdicts is not None:
+        for entry, verdict in zip(entries, verdicts, strict=True):
+            entry["verdict"] = verdict
+
+
 def _json_text(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -58,7 +58,10 @@ class Code:
         return self.z_s, self.z_u
 
 
-def _stacked(pairs: Sequence[Pair]) -> Pair:
+Latents = tuple[Floats, Floats]  # z_s [n, D_s], z_u [n, D_u] of n pictures
+
+
+def _stacked(pairs: Sequence[Pair]) -> Latents:
     return np.stack([z_s for z_s, _ in pairs]), np.stack([z_u for _, z_u in pairs])
 
 
@@ -71,7 +74,7 @@ class Operation(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def latents(self, model: LatentModel) -> Pair:
+    def latents(self, model: LatentModel) -> Latents:
         """z_s [n, D_s] and z_u [n, D_u] of its n pictures, in order."""
 
     @abstractmethod
@@ -105,7 +108,7 @@ class Generate(Operation):
     def __len__(self) -> int:
         return self.n
 
-    def latents(self, model: LatentModel) -> Pair:
+    def latents(self, model: LatentModel) -> Latents:
         prior, seed, indices = model.prior, self.seed, range(self.index, self.index + self.n)
         z_s = [latents.sample_z_s(prior, self.label, seed, k, self.class_temperature, self.sampler) for k in indices]
         z_u = [latents.sample_z_u(prior, seed, k, self.temperature, self.sampler) for k in indices]
@@ -224,7 +227,7 @@ class Decode(Operation):
     def __len__(self) -> int:
         return len(self.sources)
 
-    def latents(self, model: LatentModel) -> Pair:
+    def latents(self, model: LatentModel) -> Latents:
         return _stacked([one.pair if isinstance(one, Code) else one.pair(model) for one in self.sources])
 
     def recipe(self, k: int) -> Recipe:
@@ -251,7 +254,7 @@ class Swap(Operation):
     def __len__(self) -> int:
         return len(self.class_from) * len(self.style_from)
 
-    def latents(self, model: LatentModel) -> Pair:
+    def latents(self, model: LatentModel) -> Latents:
         z_s, z_u = np.stack([one.z_s for one in self.class_from]), np.stack([one.z_u for one in self.style_from])
         return np.repeat(z_s, len(z_u), axis=0), np.tile(z_u, (len(z_s), 1))
 
@@ -284,7 +287,7 @@ class Interpolate(Operation):
     def __len__(self) -> int:
         return len(self.places)
 
-    def latents(self, model: LatentModel) -> Pair:
+    def latents(self, model: LatentModel) -> Latents:
         return _stacked([latents.between(self.keys[low].pair, self.keys[high].pair, t, self.path) for low, high, t in self.places])
 
     def recipe(self, k: int) -> Recipe:
@@ -338,7 +341,7 @@ class Edit(Operation):
     def __len__(self) -> int:
         return self.n
 
-    def latents(self, model: LatentModel) -> Pair:
+    def latents(self, model: LatentModel) -> Latents:
         z_s = self.code.z_s
         if self.label is not None:
             z_s = latents.toward_class(model.prior, z_s, self.label, self.strength)
@@ -394,7 +397,7 @@ class Inpaint(Operation):
     def __len__(self) -> int:
         return 1
 
-    def latents(self, model: LatentModel) -> Pair:
+    def latents(self, model: LatentModel) -> Latents:
         return self.code.z_s[None], self.code.z_u[None]
 
     def recipe(self, k: int) -> Recipe:

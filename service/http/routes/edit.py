@@ -38,10 +38,9 @@ async def edit(request: HttpRequest) -> Response:
         moved = (label, asked.strength, steering)
         operation = operations.Edit(code, *moved, asked.n, seed, asked.index, asked.style_spread, asked.temperature)
         z_s, z_u, pixels = await model_calls.run(context, model, operation)
-        verdicts = await model_calls.verdicts(context, model, z_s, pixels) if asked.verdict and media in WITH_ENTRIES else []
+        verdicts = await model_calls.verdicts(context, model, z_s, pixels) if asked.verdict and media in WITH_ENTRIES else None
     entries = _entries(model, operation, int(latents.class_log_joint(model.prior, z_s[:1]).argmax()), model_calls.tokens(model, z_s, z_u))
-    for entry, verdict in zip(entries, verdicts, strict=False):
-        entry["verdict"] = verdict
+    responses.add_verdicts(entries, verdicts)
     images = Images(model, operation, pixels, entries, *image_io.grid(asked.n))
     response = await responses.respond(context, media, images, asked.format, {"notes": {"image": notes}})
     response.headers["cache-control"] = "no-store"

@@ -35,13 +35,12 @@ async def swap(request: HttpRequest) -> Response:
         codes, notes = await picture_codes.codes_of(context, model, sources)
         operation = operations.Swap(tuple(codes[:rows]), tuple(codes[rows:]))
         z_s, z_u, pixels = await model_calls.run(context, model, operation)
-        verdicts = await model_calls.verdicts(context, model, z_s, pixels) if asked.verdict and media in WITH_ENTRIES else []
-    for verdict in verdicts:
+        verdicts = await model_calls.verdicts(context, model, z_s, pixels) if asked.verdict and media in WITH_ENTRIES else None
+    for verdict in verdicts or ():
         context.state.metrics.swaps.labels(str(verdict["kept"]).lower()).inc()
     tokens = model_calls.tokens(model, z_s, z_u)
     entries: list[Entry] = [{"row": k // cols, "col": k % cols, "code": code} for k, code in enumerate(tokens)]
-    for entry, verdict in zip(entries, verdicts, strict=False):
-        entry["verdict"] = verdict
+    responses.add_verdicts(entries, verdicts)
     extra = {"rows": rows, "cols": cols, "notes": {"class_from": notes[:rows], "style_from": notes[rows:]}}
     images = Images(model, operation, pixels, entries, rows, cols)
     response = await responses.respond(context, media, images, asked.format, extra)
