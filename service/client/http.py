@@ -50,7 +50,8 @@ def _awaited(plan: Callable[P, Plan[T]]) -> Callable[Concatenate[AsyncClient, P]
 class Client:
     """A Twofold service at `url`. Close it, or use it in `with`; it may be used by several threads.
 
-    It tries again at most `retries` times, and waits at most `max_wait_s` for that in all. `transport` and `sleep` are seams.
+    A call that is larger than the caps of the service is divided into several requests; the caps are read once. It tries again at most
+    `retries` times, and waits at most `max_wait_s` for that in all. `transport` and `sleep` are replaced in tests.
     """
 
     def __init__(

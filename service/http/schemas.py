@@ -376,7 +376,7 @@ class Inspect(Request):
 
 # ------------------------------------------------------------------------------------------------------------- answers
 # The shapes of answers, for the documentation and for the tests, which validate real answers against them. Answers are built as dicts
-# of checked parts and not validated again on their way out: that would cost more than encoding a small picture.
+# of checked parts and not validated again on their way out, so that the order of their members and their cost stay in our hands.
 
 
 class ClassName(BaseModel):

@@ -86,7 +86,7 @@ class Operation(ABC):
     def from_recipe(cls, recipe: Mapping[str, object], model: LatentModel) -> Self:
         """The operation that makes the one picture of `recipe`. Raises Invalid when a part is missing or out of its bounds."""
 
-    def from_codes(self, dims: Dims) -> Hole:
+    def decoded_region(self, dims: Dims) -> Hole:
         """Where its pictures are their codes decoded, bool [H, W]: everywhere, but for a filled one in its hole alone."""
         return np.ones((dims.height, dims.width), np.bool_)
 
@@ -403,7 +403,7 @@ class Inpaint(Operation):
     def recipe(self, k: int) -> Recipe:
         return {"code": self.code.token, "hole": inpainting.pack_hole(self.hole), "n": 1}
 
-    def from_codes(self, dims: Dims) -> Hole:
+    def decoded_region(self, dims: Dims) -> Hole:
         return self.hole
 
     @classmethod

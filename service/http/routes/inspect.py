@@ -99,7 +99,7 @@ async def _verify(context: RequestContext, model: Model, found: FoundRecipe, dat
     pixels = await model_calls.decode(context, model, np.concatenate([z_s for z_s, _ in codes]), np.concatenate([z_u for _, z_u in codes]))
     started = time.perf_counter()
     joint = image_io.sheet(pixels, found.rows, found.cols, model.card.preprocessing.background)
-    compared = _from_codes(operations, model, found)
+    compared = _decoded_regions(operations, model, found)
     task = (data, header, joint, compared)
     small = image_io.is_small(data, header)
     difference = image_io.max_difference(*task) if small else await asyncio.to_thread(image_io.max_difference, *task)
@@ -110,9 +110,9 @@ async def _verify(context: RequestContext, model: Model, found: FoundRecipe, dat
     return verdict
 
 
-def _from_codes(operations: list[Operation], model: Model, found: FoundRecipe) -> Pixels:
+def _decoded_regions(operations: list[Operation], model: Model, found: FoundRecipe) -> Pixels:
     """Where the sheet is compared, uint8 [H,W,1]: 1 where its pixels are codes decoded, and between its cells."""
-    cells = np.stack([operation.from_codes(model.card.dims) for operation in operations])
+    cells = np.stack([operation.decoded_region(model.card.dims) for operation in operations])
     return image_io.sheet(cells[..., None].astype(np.uint8), found.rows, found.cols, (1,))
 
 

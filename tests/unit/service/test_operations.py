@@ -49,7 +49,7 @@ def test_every_picture_is_made_alone_from_its_recipe(kind, model):
         found = alone.latents(model)
         assert np.array_equal(found[0][0], z_s[k])
         assert np.array_equal(found[1][0], z_u[k])
-        assert np.array_equal(alone.from_codes(model.card.dims), operation.from_codes(model.card.dims))
+        assert np.array_equal(alone.decoded_region(model.card.dims), operation.decoded_region(model.card.dims))
         assert provenance.write(model, alone.do, alone.recipe(0)) == provenance.write(model, operation.do, operation.recipe(k))
 
 

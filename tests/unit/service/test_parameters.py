@@ -12,6 +12,7 @@ from twofold.service.cli.main import parser
 from twofold.service.client import calls
 from twofold.service.http import schemas
 from twofold.service.runtime import operations, parameters
+from twofold.service.settings import Settings, SettingsError
 
 CONTROLS = {
     "generate": (parameters.GENERATE, schemas.Generate),
@@ -68,6 +69,12 @@ def test_operations_have_the_same_defaults():
 def test_a_value_of_a_recipe_has_the_type_and_the_bounds_of_its_parameter(parameter, taken, refused):
     assert all(parameter.accepts(value) for value in taken)
     assert not any(parameter.accepts(value) for value in refused)
+
+
+def test_the_setting_may_be_as_high_as_the_validator_takes():
+    assert Settings(max_items=parameters.HARD_MAX_ITEMS, queue_rows=parameters.HARD_MAX_ITEMS).max_items == parameters.HARD_MAX_ITEMS
+    with pytest.raises(SettingsError, match="max_items"):
+        Settings(max_items=parameters.HARD_MAX_ITEMS + 1, queue_rows=10_000)
 
 
 async def test_refusals_and_document_name_the_cap_in_force(open_door):

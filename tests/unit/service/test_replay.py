@@ -84,8 +84,8 @@ def test_an_edit_is_made_again_from_what_did_something(model):
 def test_of_a_filled_picture_the_hole_is_its_codes_and_of_others_all_is(model):
     made_of = {"code": latents.pack_token(*START, model.card), "do": "inpaint", "hole": inpainting.pack_hole(HOLE), "n": 1}
     assert same(replayed(model, "inpaint", made_of), START)
-    assert np.array_equal(replay.operation(made_of, model).from_codes(model.card.dims), HOLE)
-    assert replay.operation(made_of | {"do": "decode"}, model).from_codes(model.card.dims).all()
+    assert np.array_equal(replay.operation(made_of, model).decoded_region(model.card.dims), HOLE)
+    assert replay.operation(made_of | {"do": "decode"}, model).decoded_region(model.card.dims).all()
 
 
 def test_directions_of_another_bundle_are_an_obstacle(model, toy_bundle):
