@@ -10,25 +10,26 @@ from dataclasses import asdict
 from typing import Any
 
 from twofold.service.cli import output
-from twofold.service.cli.arguments import given, open_door
+from twofold.service.cli.arguments import open_client, read_picture
 from twofold.service.cli.exit_codes import CHECK_FAILED, OK
 from twofold.service.client import Client
 from twofold.service.runtime.errors import Invalid
+from twofold.service.runtime.parameters import EDIT, GENERATE
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with open_door(arguments) as client:
+    with open_client(arguments) as client:
         return COMMANDS[arguments.command](client, arguments) or OK
 
 
 def generate(client: Client, a: argparse.Namespace) -> None:
     form = output.format_of(a)
-    drawn = {"temperature": a.temperature, "class_temperature": a.class_temperature, "sampler": a.sampler}
-    output.deliver(client.generate(a.class_, a.n, seed=a.seed, index=a.index, **drawn, format=form, model=a.model), a)
+    options = {name: getattr(a, name) for name in GENERATE if name != "format"}
+    output.deliver(client.generate(a.class_, **options, format=form, model=a.model), a)
 
 
 def encode(client: Client, a: argparse.Namespace) -> None:
-    found = client.encode([given(one) for one in a.pictures], model=a.model)
+    found = client.encode([read_picture(one) for one in a.pictures], model=a.model)
     if a.json:
         output.print_json({"model": found.model, "items": [one.entry for one in found], "timings_ms": found.timings_ms})
         return
@@ -44,7 +45,7 @@ def decode(client: Client, a: argparse.Namespace) -> None:
 
 def swap(client: Client, a: argparse.Namespace) -> None:
     form = output.format_of(a)
-    rows, cols = ([given(one) for one in side] for side in (a.class_from, a.style_from))
+    rows, cols = ([read_picture(one) for one in side] for side in (a.class_from, a.style_from))
     output.deliver(client.swap(rows, cols, verdict=a.verdict, format=form, model=a.model), a)
 
 
@@ -61,19 +62,18 @@ def interpolate(client: Client, a: argparse.Namespace) -> None:
 
 def edit(client: Client, a: argparse.Namespace) -> None:
     form = output.format_of(a)
-    drawn = {"n": a.n, "seed": a.seed, "index": a.index, "style_spread": a.style_spread, "temperature": a.temperature}
-    moved = {"strength": a.strength, "directions": a.directions, "verdict": a.verdict}
-    output.deliver(client.edit(given(a.image), a.class_, **moved, **drawn, format=form, model=a.model), a)
+    options = {name: getattr(a, name) for name in EDIT if name != "format"}
+    output.deliver(client.edit(read_picture(a.image), a.class_, directions=a.directions, **options, format=form, model=a.model), a)
 
 
 def inpaint(client: Client, a: argparse.Namespace) -> None:
     form = output.format_of(a)
-    mask = None if a.mask is None else given(a.mask)
-    output.deliver(client.inpaint(given(a.image), mask, a.box, steps=a.steps, format=form, model=a.model), a)
+    mask = None if a.mask is None else read_picture(a.mask)
+    output.deliver(client.inpaint(read_picture(a.image), mask, a.box, steps=a.steps, format=form, model=a.model), a)
 
 
 def inspect(client: Client, a: argparse.Namespace) -> int:
-    found = client.inspect(given(a.image), verify=a.verify, model=a.model)
+    found = client.inspect(read_picture(a.image), verify=a.verify, model=a.model)
     output.print_json(asdict(found) if a.json else found.recipe)
     for note in found.notes:
         print(f"twofold: {note}", file=sys.stderr)
@@ -96,7 +96,11 @@ def models(client: Client, a: argparse.Namespace) -> None:
 def parse_key(text: str) -> Any:
     """class=CLASS and JSON objects as mappings, anything else as a picture. Raises Invalid."""
     return (
-        {"class": text.removeprefix("class=")} if text.startswith("class=") else parse_item(text) if text.startswith("{") else given(text)
+        {"class": text.removeprefix("class=")}
+        if text.startswith("class=")
+        else parse_item(text)
+        if text.startswith("{")
+        else read_picture(text)
     )
 
 

@@ -1,6 +1,6 @@
-"""`twofold synthesize`, `augment`, `counterfactual`: whole data sets. Words to a plan, and what is said while it is carried out.
+"""`twofold synthesize`, `augment`, `counterfactual`: whole data sets. Arguments to a plan, and what is reported while it runs.
 
-Imported whenever the command line is, so everything heavy waits until a command runs.
+Imported whenever the command line is, so everything heavy is imported when a command runs.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import errno
 import json
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -16,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from twofold.service.cli.exit_codes import INTERRUPTED, OK, OURS
+from twofold.service.cli.options import add_parameters
 from twofold.service.datasets.plan import (
-    MAX_PER_CLASS,
-    MAX_PER_PICTURE,
+    AUGMENT,
+    COUNTERFACTUAL,
     MAX_PICTURES,
+    SYNTHESIZE,
     Augmentation,
     Counterfactual,
-    Edit,
+    EditOptions,
     Plan,
     Synthesis,
     describe,
@@ -36,105 +37,81 @@ if TYPE_CHECKING:
 
     Write = Callable[[Plan, str, Render, Path, Report], Tally]
 
-_MAX_SEED = 2**63 - 1  # codes.MAX_SEED, without numpy
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SHOWN = 5  # of the files that were passed over
 
 
-def add_commands(subparsers: Any) -> None:
-    """The three commands, each with the `prepare` that `run` begins with."""
-    synthesize = subparsers.add_parser(
+def add_synthesize(commands: Any) -> None:
+    """`twofold synthesize`, with the `prepare` that `run` begins with."""
+    command = commands.add_parser(
         "synthesize",
         help="make a whole data set of generated pictures",
         description="Generated pictures, as many of every class. Picture k of a class is that of GET /generate?class=...&seed=S&index=k.",
     )
-    synthesize.add_argument("--per-class", type=_whole(1, MAX_PER_CLASS), required=True, metavar="N", help=f"1 to {MAX_PER_CLASS}")
-    _add_shared(synthesize, seeded=True)
-    synthesize.add_argument("--class-temperature", type=_number(0, 4), default=1.0, metavar="T", help="spread of the class, 0 to 4 (1)")
-    synthesize.add_argument("--sampler", choices=("fitted", "paper"), default="fitted", help="as in /generate (fitted)")
-    synthesize.set_defaults(prepare=_synthesis)
+    add_parameters(command, SYNTHESIZE, *SYNTHESIZE, check=True, required="per_class")
+    _add_shared(command)
+    command.set_defaults(prepare=_synthesis)
 
-    augment = subparsers.add_parser(
+
+def add_augment(commands: Any) -> None:
+    """`twofold augment`, with its `prepare`."""
+    command = commands.add_parser(
         "augment",
         help="make other pictures of the same classes from a folder of pictures",
         description="Same class, other styles. DIR has one sub-folder of pictures for each class.",
     )
-    augment.add_argument("folder", type=Path, metavar="DIR")
-    augment.add_argument("--per-picture", type=_whole(1, MAX_PER_PICTURE), default=1, metavar="N", help=f"1 to {MAX_PER_PICTURE} (1)")
-    augment.add_argument("--spread", type=_number(0, 1), default=0.5, metavar="A", help="0 keeps the style, 1 forgets it (0.5)")
-    _add_shared(augment, seeded=True)
-    augment.set_defaults(prepare=_augmentation)
+    command.add_argument("folder", type=Path, metavar="DIR")
+    add_parameters(command, AUGMENT, *AUGMENT, check=True)
+    _add_shared(command)
+    command.set_defaults(prepare=_augmentation)
 
-    counterfactual = subparsers.add_parser(
+
+def add_counterfactual(commands: Any) -> None:
+    """`twofold counterfactual`, with its `prepare`."""
+    command = commands.add_parser(
         "counterfactual",
         help="show every picture of a folder as another class, in its own style",
         description="Same style, another class, which labels the result. DIR has one sub-folder of pictures for each class.",
     )
-    counterfactual.add_argument("folder", type=Path, metavar="DIR")
-    counterfactual.add_argument("--to", required=True, metavar="CLASS", help="an index, a name, or the beginning of one")
-    counterfactual.add_argument("--strength", type=_number(0, 1), default=1.0, metavar="S", help="0 stays, 1 arrives (1)")
-    _add_shared(counterfactual, seeded=False)
-    counterfactual.set_defaults(prepare=_counterfactual)
+    command.add_argument("folder", type=Path, metavar="DIR")
+    command.add_argument("--to", required=True, metavar="CLASS", help="an index, a name, or the beginning of one")
+    add_parameters(command, COUNTERFACTUAL, *COUNTERFACTUAL, check=True)
+    _add_shared(command)
+    command.set_defaults(prepare=_counterfactual)
 
 
-def _add_shared(parser: argparse.ArgumentParser, seeded: bool) -> None:
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="OUT", help="a folder, or a file named .parquet; the same command again goes on in it"
+def _add_shared(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="OUT", help="a folder, or a file named .parquet; the same command again continues in it"
     )
-    if seeded:
-        parser.add_argument("--seed", type=_whole(0, _MAX_SEED), default=0, metavar="S", help="the same seed, the same bytes (0)")
-        parser.add_argument("--temperature", type=_number(0, 4), default=1.0, metavar="T", help="spread of the style, 0 to 4 (1)")
     about = "a bundle folder, or hf:USER/NAME[@REVISION] on a hub (what TWOFOLD_BUNDLE says, else the embedded one)"
-    parser.add_argument("--bundle", type=Path, action="append", metavar="BUNDLE", help=about)
-    parser.add_argument("--json", action="store_true", help="a summary on stdout")
+    command.add_argument("--bundle", type=Path, action="append", metavar="BUNDLE", help=about)
+    command.add_argument("--json", action="store_true", help="a summary on stdout")
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"0|[1-9][0-9]{0,18}", text) or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"must be a number from {low} to {high}")
-        return value
-
-    return parse
-
-
-# ---------------------------------------------------------------------------------------------------------- words to a plan
+# ------------------------------------------------------------------------------------------------------ arguments to a plan
 
 
 def _synthesis(arguments: argparse.Namespace, model: Arrays) -> Renderer:
     from twofold.service.datasets.render import Generator
 
-    names = ("per_class", "seed", "temperature", "class_temperature", "sampler")
-    return Generator(model, Synthesis(model.card.class_names, **{name: getattr(arguments, name) for name in names}))
+    return Generator(model, Synthesis(model.card.class_names, **{name: getattr(arguments, name) for name in SYNTHESIZE}))
 
 
 def _augmentation(arguments: argparse.Namespace, model: Arrays) -> Renderer:
-    edit = Edit(style_spread=arguments.spread, seed=arguments.seed, temperature=arguments.temperature)
+    edit = EditOptions(style_spread=arguments.spread, seed=arguments.seed, temperature=arguments.temperature)
     return _editor(Augmentation, edit, arguments, model, arguments.per_picture)
 
 
 def _counterfactual(arguments: argparse.Namespace, model: Arrays) -> Renderer:
     from twofold.service.runtime import latents
 
-    edit = Edit(to=latents.parse_class(arguments.to, model.card.class_names), strength=arguments.strength)
+    edit = EditOptions(to=latents.parse_class(arguments.to, model.card.class_names), strength=arguments.strength)
     return _editor(Counterfactual, edit, arguments, model, 1)
 
 
 def _editor(
-    kind: type[Augmentation | Counterfactual], edit: Edit, arguments: argparse.Namespace, model: Arrays, per_source: int
+    kind: type[Augmentation | Counterfactual], edit: EditOptions, arguments: argparse.Namespace, model: Arrays, per_source: int
 ) -> Renderer:
     from twofold.service.datasets.render import Editor
     from twofold.service.datasets.sources import find
@@ -151,7 +128,7 @@ def _editor(
     return editor
 
 
-# ------------------------------------------------------------------------------------------------------------- carrying out
+# ----------------------------------------------------------------------------------------------------------- running a plan
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -236,8 +213,10 @@ class _ProgressLine:
         if self._shown:
             rate = done / max(time.monotonic() - self._started, 1e-3)
             minutes, seconds = divmod(int((self._pictures - done) / rate), 60)
-            bar = "#" * (30 * done // self._pictures)
-            print(f"\r[{bar:<30}] {done}/{self._pictures} {rate:.0f}/s {minutes}:{seconds:02d} left ", end="", file=sys.stderr, flush=True)
+            filled = "#" * (30 * done // self._pictures)
+            print(
+                f"\r[{filled:<30}] {done}/{self._pictures} {rate:.0f}/s {minutes}:{seconds:02d} left ", end="", file=sys.stderr, flush=True
+            )
             self._written = True
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""twofold doctor: whether this machine and these bundles can serve. Every check is made, whatever the others say."""
+"""twofold doctor: whether this machine and these bundles can serve. Every check is made, whatever the others find."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEEDED_MB = 256  # what the container is given; the service with the embedded bu
 _LIBRARIES = ("fastapi", "httpx", "numpy", "pillow", "uvicorn")
 
 
-class Ill(Exception):
+class CheckFailed(Exception):
     """A check that failed; the text says why and what to do."""
 
 
@@ -41,25 +41,25 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.print_json({"service": __version__, "healthy": all(ok for _, ok, _ in found), "checks": [_entry(*one) for one in found]})
     else:
-        for name, ok, said in found:
-            output.print_line("ok" if ok else "ILL", name, said)
+        for name, ok, message in found:
+            output.print_line("ok" if ok else "ILL", name, message)
     return OK if all(ok for _, ok, _ in found) else CHECK_FAILED
 
 
 def _examined(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:
     try:
         return name, True, check()
-    except (Ill, ContractError, OSError, ImportError) as error:
+    except (CheckFailed, ContractError, OSError, ImportError) as error:
         return name, False, str(error)
 
 
-def _entry(name: str, ok: bool, said: str) -> dict[str, object]:
-    return {"name": name, "ok": ok, "said": said}
+def _entry(name: str, ok: bool, message: str) -> dict[str, object]:
+    return {"name": name, "ok": ok, "said": message}
 
 
 def _failing(why: str) -> Callable[[], str]:
     def check() -> str:
-        raise Ill(why)
+        raise CheckFailed(why)
 
     return check
 
@@ -75,16 +75,16 @@ def _libraries() -> str:
 def _onnxruntime() -> str:
     number, providers = engine.runtime()
     if engine.PROVIDER not in providers:
-        raise Ill(f"{number} is without {engine.PROVIDER}: install the plain onnxruntime")
+        raise CheckFailed(f"{number} is without {engine.PROVIDER}: install the plain onnxruntime")
     return f"{number} with {', '.join(providers)}"
 
 
 def _memory() -> str:
     free_mb = available_mb(Path("/"))
     if free_mb is None:
-        return "not told by this system"
+        return "not reported by this system"
     if free_mb < NEEDED_MB:
-        raise Ill(f"{free_mb} MB are free, {NEEDED_MB} are needed: end something, or raise the container's limit")
+        raise CheckFailed(f"{free_mb} MB are free, {NEEDED_MB} are needed: end something, or raise the container's limit")
     return f"{free_mb} MB free"
 
 
@@ -111,7 +111,9 @@ def _port(settings: Settings) -> str:
         try:
             probe.bind((settings.host, settings.port))
         except OSError as error:
-            raise Ill(f"{settings.host}:{settings.port} cannot be had ({error.strerror}): stop what listens there, or --port") from error
+            raise CheckFailed(
+                f"{settings.host}:{settings.port} cannot be had ({error.strerror}): stop what listens there, or --port"
+            ) from error
     return f"{settings.host}:{settings.port} is free"
 
 

@@ -1,8 +1,6 @@
-"""`twofold`: what the command line takes. Heavy imports wait until a command needs them; stdout is data, stderr is talk.
+"""`twofold`: the commands and their options. Heavy imports wait until a command needs them; stdout is data, stderr is messages.
 
 Exit codes: 0 ok, 1 our fault, 2 usage or bad input, 3 unreachable or busy, 4 not found, 5 a check failed, 130 interrupted.
-
-Longer than 250 lines because all that the command line takes is read together.
 """
 
 from __future__ import annotations
@@ -12,10 +10,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from twofold import __version__
-from twofold.service.cli import datasets as sets
+from twofold.service.cli import datasets
 from twofold.service.cli.exit_codes import BAD_INPUT, BUSY, INTERRUPTED, NOT_FOUND, OK, OURS
+from twofold.service.cli.options import add_parameters
+from twofold.service.runtime.parameters import EDIT, GENERATE, INPAINT, INSPECT, INTERPOLATE, SWAP
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # who reads has had enough: that is no fault of anybody
+    except BrokenPipeError:  # the reader has closed the pipe, which is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except KeyboardInterrupt:
@@ -56,7 +57,7 @@ def _complain(error: Exception) -> int:
     from twofold.service.runtime import errors
     from twofold.service.settings import SettingsError
 
-    said = str(error)
+    message = str(error)
     if isinstance(error, errors.NotFound | FileNotFoundError):
         code = NOT_FOUND
     elif isinstance(error, errors.Unavailable | errors.DeadlinePassed | Unreachable):
@@ -67,9 +68,9 @@ def _complain(error: Exception) -> int:
         code = OURS if error.code == "internal" else BAD_INPUT
     else:
         raise error
-    if isinstance(error, errors.TwofoldError) and error.allowed and error.allowed not in said:
-        said += f" ({error.allowed})"
-    print(f"twofold: {said}", file=sys.stderr)
+    if isinstance(error, errors.TwofoldError) and error.allowed and error.allowed not in message:
+        message += f" ({error.allowed})"
+    print(f"twofold: {message}", file=sys.stderr)
     return code
 
 
@@ -81,170 +82,168 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="twofold", description="Take pictures apart into class and style, and put the codes together again.")
     top.add_argument("--version", action="version", version=f"twofold {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_serve, _generate, _encode, _decode, _swap, _interpolate, _edit, _inpaint, _inspect, _replay, _models, _doctor):
+    for add in COMMANDS:
         add(commands)
-    sets.add_commands(commands)
     return top
 
 
-Commands = argparse._SubParsersAction  # the only name it has
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # the only name it has
 _PICTURE = "a file, - for stdin, or a code token"
 
 
-def _serve(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_serve(commands: Commands) -> None:
     about = "Every setting is also a TWOFOLD_* variable."
     command = commands.add_parser("serve", help="serve one or several bundles over HTTP", description=about)
     command.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     command.add_argument("--port", type=int, help="TCP port to listen on (default 8000; 0 takes a free one)")
-    _takes_bundle(command, "the first is the default")
+    _add_bundle(command, "the first is the default")
 
 
-def _generate(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_generate(commands: Commands) -> None:
     about = "Pictures of a class. Picture k has index INDEX + k, and can be had alone."
     command = commands.add_parser("generate", help="pictures of a class", description=about)
     command.add_argument("class_", metavar="CLASS", help="an index, a name, or the beginning of one")
-    command.add_argument("-n", type=int, default=1, help="how many (default %(default)s)")
-    _takes_seed(command)
-    command.add_argument("--temperature", type=float, default=1.0, help="spread of the styles, 0 to 4 (default %(default)s)")
-    command.add_argument("--class-temperature", type=float, default=1.0, help="spread within the class, 0 to 4 (default %(default)s)")
-    command.add_argument("--sampler", choices=("fitted", "paper"), default="fitted", help="what codes are drawn from (default %(default)s)")
-    _gives_pictures(command)
-    _takes_door(command)
+    add_parameters(command, GENERATE, "n", "seed", "index", "temperature", "class_temperature", "sampler")
+    _add_output(command)
+    _add_connection(command)
 
 
-def _encode(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_encode(commands: Commands) -> None:
     about = "A line for each picture: file, class, its probability, typicality (- without calibration), code token; separated by tabs."
     command = commands.add_parser("encode", help="take pictures apart", description=about)
     command.add_argument("pictures", metavar="PICTURE", nargs="+", help="a file, or - for stdin")
-    _takes_door(command)
+    _add_connection(command)
 
 
-def _decode(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_decode(commands: Commands) -> None:
     about = (
         'Codes to pictures. An ITEM is a code token, a JSON object such as {"class": 7, "seed": 1}, or - for one of these a line of stdin.'
     )
     command = commands.add_parser("decode", help="put codes together", description=about)
     command.add_argument("items", metavar="ITEM", nargs="+", help="a code token, a JSON object, or - for stdin")
-    _gives_pictures(command)
-    _takes_door(command)
+    _add_output(command)
+    _add_connection(command)
 
 
-def _swap(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_swap(commands: Commands) -> None:
     about = "The class of some pictures with the style of others; several give the whole matrix."
     command = commands.add_parser("swap", help="the class of one, the style of another", description=about)
     for name, what in (("--class-from", "rows"), ("--style-from", "columns")):
         command.add_argument(name, nargs="+", action="extend", required=True, metavar="PICTURE", help=f"the {what}: {_PICTURE}; repeatable")
-    command.add_argument("--verdict", action="store_true", help="say of every picture whether its class was kept (with --json)")
-    _gives_pictures(command)
-    _takes_door(command)
+    add_parameters(command, SWAP, "verdict")
+    _add_output(command)
+    _add_connection(command)
 
 
-def _interpolate(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_interpolate(commands: Commands) -> None:
     about = "Frames on the way from the first KEY to the last, as one row, or as one moving picture."
     command = commands.add_parser("interpolate", help="on the way from one to another", description=about)
     keys = f'{_PICTURE}, class=CLASS, or a JSON object such as {{"class": 7, "seed": 1}}'
     command.add_argument("keys", metavar="KEY", nargs="+", help=keys)
-    command.add_argument("--frames", type=int, default=16, help="how many, 2 to 64 (default %(default)s)")
-    command.add_argument("--vary", choices=("both", "class", "style"), default="both", help="what changes (default %(default)s)")
-    command.add_argument("--path", choices=("linear", "slerp"), default="linear", help="of the styles (default %(default)s)")
-    command.add_argument("--seed", type=int, help="the style of classes without a seed (default: one is drawn)")
-    command.add_argument("--verdict", action="store_true", help="say of every frame what class it is read as (with --json)")
-    command.add_argument("--animate", action="store_true", help="a moving .gif or .webp; .gif always is one")
-    command.add_argument("--fps", type=int, default=12, help="frames a second of an animation, 1 to 60 (default %(default)s)")
-    _gives_pictures(command)
-    _takes_door(command)
+    add_parameters(command, INTERPOLATE, "frames", "vary", "path", "seed", "verdict", "animate", "fps")
+    _add_output(command)
+    _add_connection(command)
 
 
-def _edit(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_edit(commands: Commands) -> None:
     about = "A picture in the same style as another class, moved along directions of style, or n times in other styles."
     command = commands.add_parser("edit", help="the same picture, but", description=about)
     command.add_argument("image", metavar="PICTURE", help=_PICTURE)
     command.add_argument("--class", dest="class_", metavar="CLASS", help="an index, a name, or the beginning of one")
-    command.add_argument("--strength", type=float, default=1.0, help="how far towards the class, 0 to 1 (default %(default)s)")
+    add_parameters(command, EDIT, "strength")
     command.add_argument(
         "--directions", metavar="I:W,...", type=_directions, help="weights from -4 to 4 of directions of style: 0:1.5,2:-1"
     )
-    command.add_argument("-n", type=int, default=1, help="how many (default %(default)s)")
-    _takes_seed(command)
-    command.add_argument("--style-spread", type=float, default=0.0, help="0 its own style, 1 entirely others (default %(default)s)")
-    command.add_argument("--temperature", type=float, default=1.0, help="spread of the other styles, 0 to 4 (default %(default)s)")
-    command.add_argument("--verdict", action="store_true", help="say of every picture whether it has the class (with --json)")
-    _gives_pictures(command)
-    _takes_door(command)
+    add_parameters(command, EDIT, "n", "seed", "index", "style_spread", "temperature", "verdict")
+    _add_output(command)
+    _add_connection(command)
 
 
-def _inpaint(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_inpaint(commands: Commands) -> None:
     about = "Fill a hole in a picture; what is around it stays as it is, to the byte."
     command = commands.add_parser("inpaint", help="fill a hole", description=about)
     command.add_argument("image", metavar="PICTURE", help="a file, or - for stdin")
     hole = command.add_mutually_exclusive_group(required=True)
     hole.add_argument("--mask", metavar="PICTURE", help="a picture, white where to fill")
     hole.add_argument("--box", metavar="X,Y,W,H", type=_box, help="the hole in the model's pixels")
-    command.add_argument("--steps", type=int, default=8, help="rounds of encoding and drawing, 1 to 32 (default %(default)s)")
-    _gives_pictures(command)
-    _takes_door(command)
+    add_parameters(command, INPAINT, "steps")
+    _add_output(command)
+    _add_connection(command)
 
 
-def _inspect(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_inspect(commands: Commands) -> None:
     about = "Print the recipe a picture carries, as JSON. With --verify it is made again, and what does not hold ends with 5."
     command = commands.add_parser("inspect", help="the recipe of a picture", description=about)
     command.add_argument("image", metavar="PICTURE", help="a PNG or WebP made here, or - for stdin")
-    command.add_argument("--verify", action="store_true", help="make it again and compare")
-    _takes_door(command)
+    add_parameters(command, INSPECT, "verify")
+    _add_connection(command)
 
 
-def _replay(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_replay(commands: Commands) -> None:
     about = "Make a picture again from the recipe it carries. With --check compare, and end with 5 when they differ."
     command = commands.add_parser("replay", help="make a picture again from its recipe", description=about)
     command.add_argument("picture", metavar="PICTURE", help="a PNG or WebP made here, or - for stdin")
     does = command.add_mutually_exclusive_group()
     does.add_argument("--check", action="store_true", help="compare with the picture, and write nothing")
     does.add_argument("--out", metavar="PATH", help="where to write it: .png, .webp, or - for stdout (default replay.png)")
-    _takes_door(command, model=False)
+    _add_connection(command, model=False)
 
 
-def _models(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_models(commands: Commands) -> None:
     about = "A line for each model, the default first; with NAME, for each of its classes. Separated by tabs."
     command = commands.add_parser("models", help="what is served, and its classes", description=about)
     command.add_argument("model", metavar="NAME", nargs="?", help="a model whose classes to list")
-    _takes_door(command, model=False)
+    _add_connection(command, model=False)
 
 
-def _doctor(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_doctor(commands: Commands) -> None:
     about = "Check what serving needs: versions, settings, bundles with their self-tests, the port, memory. Ends with 0 or 5."
     command = commands.add_parser("doctor", help="check this machine and the bundles", description=about)
     command.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     command.add_argument("--port", type=int, help="TCP port that should be free (default 8000)")
-    _takes_bundle(command, "repeatable")
+    _add_bundle(command, "repeatable")
     command.add_argument("--json", action="store_true", help="print JSON")
 
+
+COMMANDS = (
+    add_serve,
+    add_generate,
+    add_encode,
+    add_decode,
+    add_swap,
+    add_interpolate,
+    add_edit,
+    add_inpaint,
+    add_inspect,
+    add_replay,
+    add_models,
+    add_doctor,
+    datasets.add_synthesize,
+    datasets.add_augment,
+    datasets.add_counterfactual,
+)
 
 # --------------------------------------------------------------------------------------------------------------- options
 
 
-def _takes_bundle(command: argparse._ActionsContainer, how: str) -> None:
+def _add_bundle(command: argparse._ActionsContainer, how: str) -> None:
     about = f"a bundle folder, or hf:USER/NAME[@REVISION] on a hub; {'repeatable, ' if how != 'repeatable' else ''}{how}"
     command.add_argument("--bundle", type=Path, action="append", metavar="BUNDLE", help=about)
 
 
-def _takes_seed(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=int, help="0 to 2^63-1 (default: one is drawn, and said)")
-    command.add_argument("--index", type=int, default=0, help="which picture of the seed is the first (default %(default)s)")
-
-
-def _gives_pictures(command: argparse.ArgumentParser) -> None:
+def _add_output(command: argparse.ArgumentParser) -> None:
     name = command.prog.split()[-1]
     command.add_argument("--format", choices=("png", "webp"), help="of the file (default png, or what the suffix of --out says)")
     about = f"a .png or .webp (several are one sheet), a folder with / at its end for a file each, or - for stdout (default {name}.png)"
     command.add_argument("--out", metavar="PATH", help=about)
 
 
-def _takes_door(command: argparse.ArgumentParser, model: bool = True) -> None:
+def _add_connection(command: argparse.ArgumentParser, model: bool = True) -> None:
     if model:
         command.add_argument("--model", metavar="NAME", help="a name from `twofold models` (default: the first)")
-    door = command.add_mutually_exclusive_group()
-    door.add_argument("--server", metavar="URL", type=_url, help="ask a server instead of running the model here")
-    _takes_bundle(door, "the first is the default")
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--server", metavar="URL", type=_url, help="ask a server instead of running the model here")
+    _add_bundle(where, "the first is the default")
     command.add_argument("--json", action="store_true", help="print the answer as JSON, pictures in base64")
 
 

@@ -1,6 +1,7 @@
 """twofold replay: a picture's recipe to the picture, made again; with --check compared.
 
-A recipe that is read comes from anyone: it names fields of routes, and the service checks them like any others.
+The picture is asked of the route that made it, so that its recipe is the same and a server can be used. A recipe may come from anyone: it
+names fields of routes, and the service checks them as those of any request.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ from typing import Any
 import numpy as np
 
 from twofold.service.cli import output
-from twofold.service.cli.arguments import given, open_door
+from twofold.service.cli.arguments import open_client, read_picture
 from twofold.service.cli.exit_codes import CHECK_FAILED, OK
 from twofold.service.client import Client, Picture, Pictures
-from twofold.service.client.calls import MAX_ITEMS
 from twofold.service.runtime.errors import Invalid
+from twofold.service.runtime.parameters import INTERPOLATE
 
-_ABOUT_IT = ("do", "model", "model_hash", "n", "provider", "service", "twofold")  # what a recipe says beside the fields of its route
+_NO_FIELDS = ("do", "model", "model_hash", "n", "provider", "service", "twofold")  # what a recipe says beside the fields of its route
 
 
 def run(arguments: argparse.Namespace) -> int:
-    sent = given(arguments.picture)
+    sent = read_picture(arguments.picture)
     picture = Picture.of(sent if isinstance(sent, bytes) else Path(sent).read_bytes())
     recipe = picture.recipe
     if recipe is None:
         raise Invalid("The picture carries no recipe.")
     form = output.format_of(argparse.Namespace(out=arguments.out or f"replay{picture.suffix}", json=arguments.json))
-    with open_door(arguments) as client:
+    with open_client(arguments) as client:
         again = make(client, recipe, picture.suffix[1:] if arguments.check else form)
     if arguments.check:
         return _check(picture, again.sheet(), arguments)
@@ -56,30 +57,30 @@ def make(client: Client, recipe: Mapping[str, Any], form: Any) -> Pictures:
 
 
 def _one(client: Client, recipe: Mapping[str, Any], form: Any) -> Pictures:
-    fields = {key: value for key, value in recipe.items() if key not in _ABOUT_IT}
-    told: dict[str, Any] = {"format": form, "model": recipe["model"]}
+    fields = {key: value for key, value in recipe.items() if key not in _NO_FIELDS}
+    common: dict[str, Any] = {"format": form, "model": recipe["model"]}
     match recipe["do"]:
         case "generate":
-            return client.generate(fields.pop("class"), **fields, **told)
+            return client.generate(fields.pop("class"), **fields, **common)
         case "decode":
-            return client.decode(fields.get("code", fields), **told)
+            return client.decode(fields.get("code", fields), **common)
         case "swap":
-            return client.swap(fields["class_from"], fields["style_from"], **told)
+            return client.swap(fields["class_from"], fields["style_from"], **common)
         case "interpolate":
-            return _frame(client, fields, told)
+            return _frame(client, fields, common)
         case "edit":
             fields.pop("directions_hash", None)
-            return client.edit(fields.pop("code"), fields.pop("class", None), **fields, **told)
+            return client.edit(fields.pop("code"), fields.pop("class", None), **fields, **common)
     raise Invalid("Pictures of this kind cannot be made again from their recipe alone.")
 
 
-def _frame(client: Client, fields: Mapping[str, Any], told: Mapping[str, Any]) -> Pictures:
+def _frame(client: Client, fields: Mapping[str, Any], common: Mapping[str, Any]) -> Pictures:
     """The frame at t between two codes, out of the shortest way that has it."""
     t = fields["t"]
     if not 0 <= t <= 1:
         raise ValueError
-    steps = min(n for n in range(1, MAX_ITEMS) if round(t * n) / n == t)
-    way = client.interpolate([fields["from"], fields["to"]], steps + 1, path=fields["path"], **told)
+    steps = min(n for n in range(1, int(INTERPOLATE["frames"].high)) if round(t * n) / n == t)
+    way = client.interpolate([fields["from"], fields["to"]], steps + 1, path=fields["path"], **common)
     return Pictures([way[round(t * steps)]], 1, 1, model=way.model)
 
 

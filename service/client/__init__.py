@@ -1,4 +1,4 @@
-"""The service from Python: `Client` and `AsyncClient` talk to a server, `Local` runs a bundle in this process. One interface, three doors.
+"""The service from Python: `Client` and `AsyncClient` talk to a server, `Local` runs a bundle in this process. One interface.
 
     from twofold.service.client import Client
     sneakers = Client("http://127.0.0.1:8000").generate("sneaker", n=16, seed=42)

@@ -1,13 +1,15 @@
 """Every call of the interface, once: a plan yields requests, is sent their answers, and returns the result.
 
-Here stand the fields of the routes, and how what one request may not hold is split over several with the same result. It does not know
-how a request travels: `http` drives a plan, with or without await.
+Here stand the fields of the routes, and how a call that is larger than the caps of the service is divided into several requests with the
+same result. It does not know how a request travels: `http` drives a plan, with or without await.
 
-Longer than 250 lines because the interface stands here once, and nowhere else.
+Longer than 250 lines because every call of the interface stands here.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import urllib.parse
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +18,15 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from twofold.service.client import sources
 from twofold.service.client.errors import Unreachable
 from twofold.service.client.pictures import Matrix, Picture, Pictures
-from twofold.service.client.results import Class, Encoding, Encodings, Inspection, ModelInfo, told
+from twofold.service.client.results import Class, Encoding, Encodings, Inspection, ModelInfo, from_entry
 from twofold.service.client.sources import Codes, Source
 from twofold.service.runtime import image_io
 from twofold.service.runtime.errors import Unavailable
 from twofold.service.runtime.inpainting import STEPS
-from twofold.service.runtime.latents import TOKEN_PREFIX, PathKind, Sampler, Vary
+from twofold.service.runtime.latents import TOKEN_PREFIX
+from twofold.service.runtime.parameters import PathKind, Sampler, Vary
 
-MAX_ITEMS = 64  # of one request: the service's default cap
-MAX_CHARS = 7 * 2**20  # of pictures in one request, below the service's default cap on a body
+ALWAYS_FITS_CHARS = 700  # of pictures in one request: no service has a lower cap on a body than 1,024 bytes
 
 ClassKey: TypeAlias = int | str | Class
 Key: TypeAlias = Source | Class | Mapping[str, Any]
@@ -41,6 +43,7 @@ class Ask:
     fields: Mapping[str, Any] | None = None
     accept: str = "application/json"
     patient: bool = True  # whether to try again while busy
+    once: bool = False  # whether the first answer is good for all later requests of a client
 
     @property
     def body(self) -> dict[str, Any] | None:
@@ -48,6 +51,14 @@ class Ask:
 
 
 Plan: TypeAlias = Generator[Ask, Any, T]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may hold: items, and characters of pictures, codes or items in its JSON."""
+
+    max_items: int
+    max_chars: float
 
 
 # -------------------------------------------------------------------------------------------------------------- pictures
@@ -67,7 +78,7 @@ def generate(
 ) -> Plan[Pictures]:
     """n pictures of a class (an index, a name, or the beginning of one). Picture k has index `index + k`, whatever n is."""
     fields = {"class": _class(class_), "temperature": temperature, "class_temperature": class_temperature, "sampler": sampler}
-    return (yield from _drawn("/generate", fields | {"format": format, "model": model}, n, index, seed))
+    return (yield from _counted("/generate", fields | {"format": format, "model": model}, n, index, seed))
 
 
 def encode(pictures: Source | Sequence[Source], *, model: str | None = None) -> Plan[Encodings]:
@@ -78,10 +89,10 @@ def encode(pictures: Source | Sequence[Source], *, model: str | None = None) -> 
 def decode(items: Codes | Sequence[Codes], *, format: Format = "png", model: str | None = None) -> Plan[Pictures]:  # noqa: A002
     """Codes to pictures: tokens, whatever has a code, pairs (z_s, z_u), or mappings such as {"class": 7, "seed": 1}."""
     many = isinstance(items, Sequence) and not isinstance(items, str | tuple)
-    wanted = [sources.item(one) for one in (items if many else [items])]  # type: ignore[union-attr, arg-type]
+    wire = [sources.item(one) for one in (items if many else [items])]  # type: ignore[union-attr, arg-type]
     answers = []
-    for at in range(0, max(len(wanted), 1), MAX_ITEMS):
-        answer = yield Ask("POST", "/decode", {"items": wanted[at : at + MAX_ITEMS], "format": format, "model": model})
+    for part in _divided(wire, [len(json.dumps(one)) for one in wire], (yield from _limits(len(wire)))):
+        answer = yield Ask("POST", "/decode", {"items": part, "format": format, "model": model})
         answers.append(answer)
     return (yield from _pictures(answers))
 
@@ -99,24 +110,33 @@ def swap(
     `verdict` lets the model's own encoder say of every result whether its class was kept.
     """
     rows, cols = sources.several(class_from), sources.several(style_from)
-    n, m = len(rows), len(cols)
-    said = None
-    if n * m > MAX_ITEMS or _chars(rows + cols) > MAX_CHARS:  # codes are small, and give the same pictures
-        tokens, said = yield from _as_tokens(rows + cols, model)
+    n, m, notes = len(rows), len(cols), None
+    limits = yield from _limits(n * m, _chars(rows + cols))
+    step_r, step_c = n, m
+    if n * m > limits.max_items or _chars(rows + cols) > limits.max_chars:  # codes are small, and give the same pictures
+        tokens, notes = yield from _as_tokens(rows + cols, model)
         rows, cols = tokens[:n], tokens[n:]
-    step_c = m if n * m <= MAX_ITEMS else min(m, max(8, MAX_ITEMS // n))
-    step_r = max(1, MAX_ITEMS // max(1, step_c))
+        step_r, step_c = _matrix_steps(m, max(map(len, tokens)), limits)
     cells: dict[tuple[int, int], Picture] = {}
     answers = []
-    for r, c in ((r, c) for r in range(0, max(n, 1), step_r) for c in range(0, max(m, 1), max(step_c, 1))):
+    for r, c in ((r, c) for r in range(0, max(n, 1), max(step_r, 1)) for c in range(0, max(m, 1), max(step_c, 1))):
         fields = {"class_from": rows[r : r + step_r], "style_from": cols[c : c + step_c], "verdict": verdict}
         answer = yield Ask("POST", "/swap", fields | {"format": format, "model": model})
         answers.append(answer)
         for entry in answer["images"]:
             at = r + entry["row"], c + entry["col"]
             cells[at] = Picture({**entry, "row": at[0], "col": at[1]})
-    notes = answers[0].get("notes") if said is None else {"class_from": said[:n], "style_from": said[n:]}
-    return Matrix([cells[at] for at in sorted(cells)], n, m, **_about(answers) | {"notes": notes})
+    about = _about(answers)
+    if notes is not None:
+        about |= {"notes": {"class_from": notes[:n], "style_from": notes[n:]}}
+    return Matrix([cells[at] for at in sorted(cells)], n, m, **about)
+
+
+def _matrix_steps(cols: int, token_chars: int, limits: Limits) -> tuple[int, int]:
+    """Rows and columns of a matrix of tokens that one request may hold: whole rows where they fit."""
+    max_tokens = max(2, int(limits.max_chars // token_chars))
+    step_c = min(cols, limits.max_items, max_tokens - 1)
+    return max(1, min(limits.max_items // step_c, max_tokens - step_c)), step_c
 
 
 def interpolate(
@@ -174,7 +194,7 @@ def edit(
     moved = None if directions is None else {str(key): weight for key, weight in directions.items()}
     fields = {"image": sources.picture(image), "class": _class(class_), "strength": strength, "directions": moved, "verdict": verdict}
     spread = {"style_spread": style_spread, "temperature": temperature}
-    return (yield from _drawn("/edit", {**fields, **spread, "format": format, "model": model}, n, index, seed))
+    return (yield from _counted("/edit", {**fields, **spread, "format": format, "model": model}, n, index, seed))
 
 
 def inpaint(
@@ -194,7 +214,7 @@ def inpaint(
 
 def inspect(image: Source, *, verify: bool = False, model: str | None = None) -> Plan[Inspection]:
     """The recipe a picture carries; with `verify` the service makes it again and compares."""
-    return told(Inspection, (yield Ask("POST", "/inspect", {"image": sources.picture(image), "verify": verify, "model": model})))
+    return from_entry(Inspection, (yield Ask("POST", "/inspect", {"image": sources.picture(image), "verify": verify, "model": model})))
 
 
 # ---------------------------------------------------------------------------------------------------------------- models
@@ -203,7 +223,7 @@ def inspect(image: Source, *, verify: bool = False, model: str | None = None) ->
 def models() -> Plan[list[ModelInfo]]:
     """What is served; the first is the default."""
     answer = yield Ask("GET", "/models")
-    return [told(ModelInfo, entry | {"default": entry["name"] == answer["default"]}) for entry in answer["models"]]
+    return [from_entry(ModelInfo, entry | {"default": entry["name"] == answer["default"]}) for entry in answer["models"]]
 
 
 def classes(model: str | None = None) -> Plan[list[Class]]:
@@ -211,7 +231,7 @@ def classes(model: str | None = None) -> Plan[list[Class]]:
     if model is None:
         model = (yield Ask("GET", "/models"))["default"]
     answer = yield Ask("GET", f"/models/{urllib.parse.quote(model, safe='')}/classes")
-    return [told(Class, entry) for entry in answer["classes"]]
+    return [from_entry(Class, entry) for entry in answer["classes"]]
 
 
 def card(model: str | None = None) -> Plan[dict[str, Any]]:
@@ -244,11 +264,20 @@ def _key(key: Key) -> str | dict[str, Any]:
     return dict(key) if isinstance(key, Mapping) else sources.picture(key)
 
 
-def _drawn(path: str, fields: Mapping[str, Any], n: int, index: int, seed: int | None) -> Plan[Pictures]:
+def _limits(items: int, chars: int = 0) -> Plan[Limits]:
+    """What one request may hold. The service is asked, once, where there is something that may have to be divided."""
+    if items <= 1 and chars <= ALWAYS_FITS_CHARS:
+        return Limits(1, math.inf)
+    limits = (yield Ask("GET", "/models", once=True))["limits"]
+    return Limits(limits["max_items"], limits["max_body_bytes"] * 7 // 8)  # an eighth for the other fields
+
+
+def _counted(path: str, fields: Mapping[str, Any], n: int, index: int, seed: int | None) -> Plan[Pictures]:
     """n pictures whose indices count up; the seed that the first answer names is the seed of all."""
+    step = (yield from _limits(n)).max_items
     answers = []
-    for at in range(0, max(n, 1), MAX_ITEMS):
-        answer = yield Ask("POST", path, {**fields, "n": min(n - at, MAX_ITEMS), "seed": seed, "index": index + at})
+    for at in range(0, max(n, 1), step):
+        answer = yield Ask("POST", path, {**fields, "n": min(n - at, step), "seed": seed, "index": index + at})
         seed = answer["images"][0].get("seed", seed)
         answers.append(answer)
     return (yield from _pictures(answers))
@@ -275,21 +304,23 @@ def _about(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _encoded(pictures: Sequence[str], model: str | None) -> Plan[Encodings]:
     answers = []
-    for load in _loads(pictures):
-        answer = yield Ask("POST", "/encode", {"images": load, "model": model})
+    for part in _divided(pictures, list(map(len, pictures)), (yield from _limits(len(pictures)))):
+        answer = yield Ask("POST", "/encode", {"images": part, "model": model})
         answers.append(answer)
     return Encodings([Encoding(entry) for answer in answers for entry in answer["items"]], **_about(answers))
 
 
-def _loads(pictures: Sequence[str]) -> Iterator[list[str]]:
-    """Pictures in loads that one request may hold; no picture is one empty load, which the service refuses."""
-    load: list[str] = []
-    for picture in pictures:
-        if load and (len(load) == MAX_ITEMS or _chars(load) + len(picture) > MAX_CHARS):
-            yield load
-            load = []
-        load.append(picture)
-    yield load
+def _divided(items: Sequence[T], chars: Sequence[int], limits: Limits) -> Iterator[list[T]]:
+    """Items of so many characters each, in parts that one request may hold; no item is one empty part, which the service refuses."""
+    part: list[T] = []
+    filled = 0
+    for item, length in zip(items, chars, strict=True):
+        if part and (len(part) == limits.max_items or filled + length > limits.max_chars):
+            yield part
+            part, filled = [], 0
+        part.append(item)
+        filled += length
+    yield part
 
 
 def _chars(pictures: Sequence[str]) -> int:

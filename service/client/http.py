@@ -1,6 +1,6 @@
 """`Client` and `AsyncClient`: drive a plan over httpx, trying again where that is of use.
 
-Both have the calls of `plans`, each with its signature and docstring there. They do not know what a call asks for.
+Both have the calls of `calls`, each with its signature and docstring there. They do not know what a call asks for.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def _awaited(plan: Callable[P, Plan[T]]) -> Callable[Concatenate[AsyncClient, P]
 class Client:
     """A Twofold service at `url`. Close it, or use it in `with`; it may be used by several threads.
 
-    It tries again at most `retries` times, and waits at most `max_wait_s` for that in all. `transport` and `sleep` are seams.
+    A call that is larger than the caps of the service is divided into several requests; the caps are read once. It tries again at most
+    `retries` times, and waits at most `max_wait_s` for that in all. `transport` and `sleep` are replaced in tests.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Client:
     ) -> None:
         self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport, headers=_HEADERS)
         self._patience, self._sleep = Patience(retries, max_wait_s), sleep
+        self._once: dict[str, Any] = {}  # by path, answers that are good for all later requests
 
     generate = _now(calls.generate)
     encode = _now(calls.encode)
@@ -96,6 +98,13 @@ class Client:
             return result
 
     def _answer(self, ask: Ask) -> Any:
+        if not ask.once:
+            return self._request(ask)
+        if ask.path not in self._once:
+            self._once[ask.path] = self._request(ask)
+        return self._once[ask.path]
+
+    def _request(self, ask: Ask) -> Any:
         patience = self._patience if ask.patient else Patience(retries=0)
         tries, waited_s = 0, 0.0
         while True:
@@ -132,6 +141,7 @@ class AsyncClient:
     ) -> None:
         self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s, transport=transport, headers=_HEADERS)
         self._patience, self._sleep = Patience(retries, max_wait_s), sleep
+        self._once: dict[str, Any] = {}  # by path, answers that are good for all later requests
 
     generate = _awaited(calls.generate)
     encode = _awaited(calls.encode)
@@ -163,6 +173,13 @@ class AsyncClient:
             return result
 
     async def _answer(self, ask: Ask) -> Any:
+        if not ask.once:
+            return await self._request(ask)
+        if ask.path not in self._once:
+            self._once[ask.path] = await self._request(ask)
+        return self._once[ask.path]
+
+    async def _request(self, ask: Ask) -> Any:
         patience = self._patience if ask.patient else Patience(retries=0)
         tries, waited_s = 0, 0.0
         while True:

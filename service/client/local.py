@@ -79,7 +79,7 @@ class Local(Client):
     """
 
     def __init__(self, bundle: Path | str | None = None, settings: Settings | None = None) -> None:
-        from twofold.service.runtime.registry import Registry  # who asks a server needs no engine
+        from twofold.service.runtime.registry import Registry  # a client of a server needs no engine
         from twofold.service.settings import Settings
 
         changes = {"deadline_s": _PATIENT_S} | ({} if bundle is None else {"bundle": (Path(bundle),)})

@@ -1,6 +1,6 @@
 """Pictures of an answer: one with its recipe, several in order, a matrix of swaps.
 
-Each keeps the `entry` it was made of, which is what the answer's JSON says, so that nothing a newer server tells is lost. It does not
+Each keeps the `entry` it was made of, which is what the answer's JSON says, so that no member a newer server adds is lost. It does not
 know how an answer came.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, overload
 import numpy as np
 
 from twofold.model.contract import Pixels
-from twofold.service.client.results import Class, Entry, Listed, Verdict, told
+from twofold.service.client.results import Class, Entry, Listed, Verdict, from_entry
 from twofold.service.runtime import image_io, provenance
 
 
@@ -52,14 +52,14 @@ class Picture:
 
     @cached_property
     def recipe(self) -> dict[str, Any] | None:
-        """What it takes to make this picture again; None where the server was told not to write it."""
+        """What it takes to make this picture again; None where the server does not write recipes."""
         text = image_io.recipe_of(self.data)
         return None if text is None else json.loads(text)
 
     @property
     def class_(self) -> Class | None:
         """The class that was asked for, where one was."""
-        return None if self.entry.get("class") is None else told(Class, self.entry["class"])
+        return None if self.entry.get("class") is None else from_entry(Class, self.entry["class"])
 
     @property
     def seed(self) -> int | None:
@@ -77,16 +77,16 @@ class Picture:
     @property
     def verdict(self) -> Verdict | None:
         found = self.entry.get("verdict")
-        return None if found is None else Verdict(told(Class, found["class"]), found["kept"])
+        return None if found is None else Verdict(from_entry(Class, found["class"]), found["kept"])
 
     def save(self, path: Path | str) -> None:
         """Write it, recipe included. A suffix of the other format writes the same pixels in that. Raises ValueError on a third suffix."""
         path = Path(path)
-        wanted = path.suffix.lower()
-        media = {".png": image_io.PNG, ".webp": image_io.WEBP}.get(wanted)
-        if wanted != self.suffix and (media is None or self.suffix == ".gif"):
+        suffix = path.suffix.lower()
+        media = {".png": image_io.PNG, ".webp": image_io.WEBP}.get(suffix)
+        if suffix != self.suffix and (media is None or self.suffix == ".gif"):
             raise ValueError("a picture is saved as .png or .webp, an animation as it is")
-        path.write_bytes(self.data if media is None or wanted == self.suffix else self._written(media))
+        path.write_bytes(self.data if media is None or suffix == self.suffix else self._written(media))
 
     def _written(self, media: str) -> bytes:
         return image_io.encode(np.asarray(self), media, image_io.recipe_of(self.data))
@@ -102,8 +102,8 @@ class Picture:
         return self.png
 
     def __repr__(self) -> str:
-        said = [f"{key}={self.entry[key]!r}" for key in ("class", "seed", "index", "row", "col", "frame") if key in self.entry]
-        return f"Picture({', '.join(said)})"
+        shown = [f"{key}={self.entry[key]!r}" for key in ("class", "seed", "index", "row", "col", "frame") if key in self.entry]
+        return f"Picture({', '.join(shown)})"
 
 
 class Pictures(Listed[Picture]):

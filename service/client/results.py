@@ -1,6 +1,6 @@
 """What answers become in Python: classes, verdicts, encodings, inspections, models.
 
-An encoding keeps the `entry` it was made of, which is what the answer's JSON says, so that nothing a newer server tells is lost. It does
+An encoding keeps the `entry` it was made of, which is what the answer's JSON says, so that no member a newer server adds is lost. It does
 not know how an answer came.
 """
 
@@ -19,7 +19,7 @@ One = TypeVar("One")
 Kind = TypeVar("Kind")
 
 
-def told(kind: type[Kind], entry: Entry) -> Kind:
+def from_entry(kind: type[Kind], entry: Entry) -> Kind:
     """A dataclass of the fields of `entry` that it has."""
     return kind(**{field.name: entry[field.name] for field in fields(kind) if field.name in entry})  # type: ignore[arg-type]
 
@@ -76,7 +76,7 @@ class Encoding:
         self.z_s: Floats = np.asarray(entry["z_s"], np.float32)
         self.z_u: Floats = np.asarray(entry["z_u"], np.float32)
         self.z_u_log_var: Floats = np.asarray(entry["z_u_log_var"], np.float32)
-        self.class_ = told(Class, entry["class"])
+        self.class_ = from_entry(Class, entry["class"])
         self.class_probs: list[float] = entry["class_probs"]
         self.log_density: float = entry["log_density"]
         self.typicality: float | None = entry["typicality"]

@@ -1,7 +1,7 @@
 """A set as one Parquet file in the Hugging Face layout; the only file with pyarrow.
 
 Row groups are spooled beside it as small files that are wholly there or not at all; when all are there the table is written from
-them, in one go, and renamed into place. So an interrupted run goes on, an unbroken one takes the same road, and the bytes are the same.
+them at once and renamed into place. So an interrupted run can be continued, and its bytes are those of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def write(plan: Plan, about: str, render: Render, out: Path, report: Report) -> 
 
 def _schema(plan: Plan, about: str) -> pa.Schema:
     features = {"image": {"_type": "Image"}, "label": {"names": list(plan.class_names), "_type": "ClassLabel"}}
-    told = {b"huggingface": json.dumps({"info": {"features": features}}).encode(), _ABOUT: about.encode()}
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode(), _ABOUT: about.encode()}
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    return pa.schema([("image", image), ("label", pa.int64())], metadata=told)
+    return pa.schema([("image", image), ("label", pa.int64())], metadata=metadata)
 
 
 def _rows(plan: Plan, numbers: range, made: list[bytes | None], schema: pa.Schema) -> pa.Table:
@@ -99,12 +99,12 @@ def _of_finished(plan: Plan, about: str, out: Path) -> Tally:
     """What a file that is there already holds. Raises Invalid unless it is the set of this plan."""
     try:
         file = pq.ParquetFile(out)
-        told = (file.schema_arrow.metadata or {}).get(_ABOUT, b"").decode(errors="replace")
+        found = (file.schema_arrow.metadata or {}).get(_ABOUT, b"").decode(errors="replace")
     except (OSError, pa.ArrowInvalid):
-        told = ""
-    if not told:
+        found = ""
+    if not found:
         raise Invalid(f"{out.name} is there and holds no set; choose another --out", field="out")
-    different = differences(told, about)
+    different = differences(found, about)
     if different:
         raise Invalid(f"{out.name} holds another set (it differs in {different}); choose another --out, or remove it", field="out")
     tally = Tally(plan)

@@ -1,7 +1,7 @@
 """Which pictures a set has: number i of a plan is a file name, a label, and the index or the source it is made of. Pure.
 
-No file, picture or model is touched here, and a plan of a million pictures is as small as a plan of one. Whatever stops a run,
-the plan says what is still to be made.
+No file, picture or model is touched here, and a plan of a million pictures is as small as a plan of one. However a run ended, the plan
+says what is still to be made. The command line imports this module for `--help`: standard library only.
 """
 
 from __future__ import annotations
@@ -10,14 +10,32 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-MAX_PER_CLASS = 100_000
-MAX_PER_PICTURE = 1000
+from twofold.service.runtime.parameters import EDIT, GENERATE, Parameter, Sampler
+
 MAX_PICTURES = 2**31  # of one set: an index is below
+
+# The parameters of the commands. Every seed has a default here, so that the same command makes the same set.
+_SEED = replace(GENERATE["seed"], default=0, about="the same seed gives the same bytes", help="")
+SYNTHESIZE: Mapping[str, Parameter] = {
+    "per_class": Parameter(int, None, "how many pictures of every class", 1, 100_000),
+    "seed": _SEED,
+    "temperature": GENERATE["temperature"],
+    "class_temperature": GENERATE["class_temperature"],
+    "sampler": GENERATE["sampler"],
+}
+AUGMENT: Mapping[str, Parameter] = {
+    "per_picture": Parameter(int, 1, "how many pictures of every picture", 1, 1000),
+    "spread": replace(EDIT["style_spread"], default=0.5),
+    "seed": _SEED,
+    "temperature": EDIT["temperature"],
+}
+COUNTERFACTUAL: Mapping[str, Parameter] = {"strength": EDIT["strength"]}
+
 PLAN_VERSION = 1
 CHUNK = 256  # pictures that are made, held and (in a table) written together
 
@@ -84,7 +102,7 @@ class Synthesis(Plan):
     seed: int
     temperature: float
     class_temperature: float
-    sampler: Literal["fitted", "paper"]
+    sampler: Sampler
 
     def __len__(self) -> int:
         return self.per_class * len(self.class_names)
@@ -99,8 +117,8 @@ class Synthesis(Plan):
 
 
 @dataclass(frozen=True)
-class Edit:
-    """What is done to every source: its class moved towards `to` by `strength`, its style turned by `style_spread`."""
+class EditOptions:
+    """What is done to every source: its class moved towards `to` by `strength`, its style mixed with draws by `style_spread`."""
 
     to: int | None = None
     strength: float = 1.0
@@ -115,7 +133,7 @@ class Edits(Plan):
 
     sources: tuple[Source, ...]
     sources_sha256: str
-    edit: Edit
+    edit: EditOptions
     per_source: int = 1
 
     def __len__(self) -> int:
@@ -162,8 +180,15 @@ def folder_names(class_names: Sequence[str]) -> tuple[str, ...]:
 
 def describe(plan: Plan, made_by: Mapping[str, str]) -> str:
     """The plan as JSON, as it lies in the set itself: the same text, the same pictures to the byte. `made_by`: model and service."""
-    told = {"twofold_set": PLAN_VERSION, "do": plan.do, "pictures": len(plan), "classes": list(plan.class_names), **made_by, **plan.asked()}
-    return json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    whole = {
+        "twofold_set": PLAN_VERSION,
+        "do": plan.do,
+        "pictures": len(plan),
+        "classes": list(plan.class_names),
+        **made_by,
+        **plan.asked(),
+    }
+    return json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def differences(text: str, other: str) -> str:

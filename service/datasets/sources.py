@@ -47,7 +47,7 @@ def find(root: Path, class_names: Sequence[str]) -> Sources:
 
 
 def _label(folder: str, class_names: Sequence[str]) -> int:
-    """The class of a folder: a name that this room gives folders, or whatever names a class elsewhere. Raises Invalid."""
+    """The class of a folder: a name that `folder_names` gives, or whatever names a class elsewhere. Raises Invalid."""
     names = folder_names(class_names)
     if folder in names:
         return names.index(folder)

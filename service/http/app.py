@@ -51,7 +51,7 @@ def create_app(settings: Settings, registry: Registry, metrics: Metrics) -> Fast
         app.router.routes.extend(router.routes)  # flat: an included router would be a second dispatch per request
     app.add_exception_handler(HTTPException, refuse_routing)
     app.add_middleware(RequestMiddleware, state=state, refuse=refuse)
-    document = functools.cache(openapi_json)  # made when first asked for, not at every start
+    document = functools.cache(functools.partial(openapi_json, settings))  # made when first asked for, not at every start
 
     async def describe(_: Request) -> Response:
         return Response(document(), media_type="application/json")

@@ -1,30 +1,31 @@
-"""What may be kept and asked for again: the ETag of a picture that is a pure function of its request, and 304 in its place.
+"""Caching: the ETag of a picture that is a pure function of its request, and 304 in its place.
 
-It does not know pictures: a tag is made from what the picture is made of, before there is one.
+It does not know pictures: a tag is made from the operation, before it has run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twofold.service.http.context import RequestContext
 from twofold.service.runtime import provenance
+from twofold.service.runtime.operations import Generate
 from twofold.service.runtime.registry import Model
 
 _ENTITY_TAG = re.compile(r'"[^"]*"')
 
 
-def entity_tag(context: RequestContext, media: str, model: Model, do: str, made_of: Mapping[str, Any]) -> str:
-    """The strong ETag of what is made of `made_of`, the request in its normal form."""
-    whole = provenance.write(model, do, made_of)  # names the model's hash, the provider and the service's version
-    said = f"{whole}\n{media}\n{context.state.settings.recipe}\n{model.card.preprocessing.background}"
-    return f'"{hashlib.sha256(said.encode()).hexdigest()[:32]}"'
+def entity_tag(context: RequestContext, media: str, model: Model, operation: Generate) -> str:
+    """The strong ETag of all pictures of an operation in the form `media`."""
+    whole = provenance.write(
+        model, operation.do, operation.whole_recipe()
+    )  # names the model's hash, the provider and the service's version
+    source = f"{whole}\n{media}\n{context.state.settings.recipe}\n{model.card.preprocessing.background}"
+    return f'"{hashlib.sha256(source.encode()).hexdigest()[:32]}"'
 
 
 def is_known(request: HttpRequest, tag: str) -> bool:
@@ -38,5 +39,5 @@ def not_modified(tag: str) -> Response:
 
 
 def headers(tag: str) -> dict[str, str]:
-    """For what may be kept if it is asked for again each time: another bundle may have taken the model's place."""
+    """For what may be cached but must be revalidated each time: another bundle may have taken the model's place."""
     return {"etag": tag, "cache-control": "no-cache", "vary": "Accept"}

@@ -29,8 +29,8 @@ _LENGTH = re.compile(r"[1-9][0-9]{0,9}")
 
 
 @dataclass(frozen=True)
-class Given:
-    """One output [n, ...] on its way out."""
+class Output:
+    """One output [n, ...] of an answer, and whether its values are written as bytes."""
 
     spec: TensorSpec
     values: NDArray[Any]
@@ -113,10 +113,10 @@ def _from_json(data: list[Any], shape: list[int], spec: TensorSpec, field: str) 
 def _from_bytes(rest: memoryview, size: int, shape: list[int], spec: TensorSpec, field: str) -> tuple[NDArray[Any], memoryview]:
     """The next `size` bytes as numbers, and the bytes after them. Raises Invalid or Malformed."""
     kind = _WIRE[spec.dtype]
-    wanted = math.prod(shape) * kind.itemsize
-    if size != wanted:
+    needed = math.prod(shape) * kind.itemsize
+    if size != needed:
         where = f"{field}.parameters.binary_data_size"
-        raise Invalid(f"{where} must be {wanted} for this shape.", field=where, allowed=str(wanted))
+        raise Invalid(f"{where} must be {needed} for this shape.", field=where, allowed=str(needed))
     if len(rest) < size:
         raise Malformed(f"There are fewer bytes behind the JSON than its binary_data_size say; is {HEADER_LENGTH} there?")
     return np.frombuffer(rest[:size], kind).reshape(shape), rest[size:]
@@ -140,7 +140,7 @@ def _out_of_bounds(spec: TensorSpec, field: str) -> Invalid:
 # ------------------------------------------------------------------------------------------------------------------ out
 
 
-def wanted(asked: Infer, specs: Sequence[TensorSpec]) -> list[tuple[TensorSpec, bool]]:
+def chosen_outputs(asked: Infer, specs: Sequence[TensorSpec]) -> list[tuple[TensorSpec, bool]]:
     """The outputs to give, in order, and whether each is to be binary. Raises Invalid on an unknown name or one twice."""
     by_name = {spec.name: spec for spec in specs}
     binary = bool(asked.parameters and asked.parameters.binary_data_output)
@@ -156,7 +156,7 @@ def wanted(asked: Infer, specs: Sequence[TensorSpec]) -> list[tuple[TensorSpec, 
     return list(chosen.values())
 
 
-def write(head: Mapping[str, Any], outputs: Sequence[Given]) -> tuple[bytes, int | None]:
+def write(head: Mapping[str, Any], outputs: Sequence[Output]) -> tuple[bytes, int | None]:
     """The body of an answer, and the length of its JSON when bytes of tensors follow it."""
     described: list[dict[str, Any]] = []
     chunks: list[bytes] = []

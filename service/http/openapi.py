@@ -1,4 +1,4 @@
-"""What /openapi.json says of the routes. Requests are parsed by hand (`reading`), so their shapes are declared by hand, here.
+"""What /openapi.json says of the routes. Requests are parsed by our own code (`request_body`), so FastAPI cannot derive their shapes.
 
 It does not know status codes: it lists the codes of refusals, and `app` writes them out from its one table.
 """
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from twofold.service.http import schemas
-from twofold.service.http.schemas import Request, Strict
+from twofold.service.http.schemas import CAPPED, Request, Strict, with_cap
 from twofold.service.runtime.image_headers import JPEG, PNG, WEBP
 
 EVERYWHERE = ("uri_too_long", "headers_too_large", "internal")
@@ -82,7 +82,7 @@ def picture_route(
     kept = {"ETag": "of a picture with a seed: it changes when the picture would"}
     described = _route(name, kind, content, headers | kept, in_query=in_query)
     described["openapi_extra"]["parameters"].append(_IF_NONE_MATCH)
-    described["responses"][304] = {"description": "If-None-Match names the picture; the model was not run.", "headers": _told(kept)}
+    described["responses"][304] = {"description": "If-None-Match names the picture; the model was not run.", "headers": _header_specs(kept)}
     return described
 
 
@@ -147,12 +147,12 @@ def _route(
     return {
         "operation_id": name,
         "response_class": Response,
-        "responses": {200: {"description": "The answer; Accept decides its form.", "content": content, "headers": _told(headers)}},
+        "responses": {200: {"description": "The answer; Accept decides its form.", "content": content, "headers": _header_specs(headers)}},
         "openapi_extra": extra,
     }
 
 
-def _told(headers: Mapping[str, str]) -> dict[str, Any]:
+def _header_specs(headers: Mapping[str, str]) -> dict[str, Any]:
     return {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
 
 
@@ -165,10 +165,27 @@ def _parameters(kind: type[Strict], *, required: bool = False, only: Mapping[str
         text = spec.get("description", "")
         listed = kind.in_query[name] not in (int, float, bool, str)  # written as one text
         shape = {"type": "string"} if listed else {key: value for key, value in spec.items() if key not in ("title", "description")}
-        found.append(
-            {"name": name, "in": "query", "required": required and name in schema["required"], "description": text, "schema": shape}
-        )
+        one = {"name": name, "in": "query", "required": required and name in schema["required"], "description": text, "schema": shape}
+        found.append(one | ({CAPPED: spec[CAPPED]} if CAPPED in spec else {}))
     return found
+
+
+def write_caps(node: Any, max_items: int) -> None:
+    """Write the bounds that are in force into a document, in place, wherever the setting `max_items` may lower one."""
+    if isinstance(node, list):
+        for one in node:
+            write_caps(one, max_items)
+    if not isinstance(node, dict):
+        return
+    high = node.pop(CAPPED, None)
+    if high is not None:
+        if "description" in node:
+            node["description"] = with_cap(node["description"], high, max_items)
+        for bound in ("maximum", "maxItems"):
+            if bound in node:
+                node[bound] = min(high, max_items)
+    for one in node.values():
+        write_caps(one, max_items)
 
 
 def _bodies(kind: type[Strict], parts: Mapping[str, str], raw: bool) -> dict[str, Any]:

@@ -16,9 +16,11 @@ from pydantic.json_schema import models_json_schema
 
 from twofold import __version__
 from twofold.service.http import schemas
+from twofold.service.http.openapi import write_caps
 from twofold.service.http.problems import PHRASE, PROBLEM, STATUS
 from twofold.service.http.routes import ROUTERS
 from twofold.service.runtime import errors
+from twofold.service.settings import Settings
 
 _DOCUMENTED: tuple[type[BaseModel], ...] = (
     schemas.Generate,
@@ -32,6 +34,7 @@ _DOCUMENTED: tuple[type[BaseModel], ...] = (
     schemas.ImagesAnswer,
     schemas.EncodeAnswer,
     schemas.InspectAnswer,
+    schemas.ModelsAnswer,
     schemas.Infer,
     schemas.InferAnswer,
     schemas.ServerMetadata,
@@ -42,7 +45,7 @@ _DOCUMENTED: tuple[type[BaseModel], ...] = (
 )
 
 
-def openapi_json() -> bytes:
+def openapi_json(settings: Settings | None = None) -> bytes:
     """The document as JSON, indented, with a newline at its end: the bytes of /openapi.json and of docs/openapi.json."""
     document = get_openapi(
         title="Twofold",
@@ -58,6 +61,7 @@ def openapi_json() -> bytes:
             for status, codes in _by_status(operation.pop("x-refusals")).items():
                 operation["responses"][str(status)] = _refusal_response(status, codes)
             operation["responses"] = dict(sorted(operation["responses"].items()))
+    write_caps(document, (settings or Settings()).max_items)
     return json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"
 
 

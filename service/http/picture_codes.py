@@ -1,74 +1,60 @@
-"""Somebody's pictures and tokens to codes, and results read by the encoder again: what the routes that begin with a picture share.
-
-It does not know what a route makes of the codes.
-"""
+"""Pictures and tokens of a request to pixels and codes. It does not know what a route makes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import asyncio
+import time
+from collections.abc import Sequence
 
 import numpy as np
 
-from twofold.model.contract import Floats, Pixels
-from twofold.service.http import responses
+from twofold.model.contract import Dims, Pixels, Preprocessing
+from twofold.service.http import model_calls
 from twofold.service.http.context import RequestContext
-from twofold.service.runtime import latents
-from twofold.service.runtime.engine import Encoded
-from twofold.service.runtime.errors import Invalid
+from twofold.service.http.request_body import picture_bytes
+from twofold.service.runtime import image_headers, image_io, latents
+from twofold.service.runtime.operations import Code, located
 from twofold.service.runtime.registry import Model
 
 
-@contextmanager
-def blamed_on(field: str) -> Iterator[None]:
-    """`codes` does not know where in the request its input stood; the refusal says so."""
-    try:
-        yield
-    except Invalid as error:
-        raise Invalid(error.detail, field=field, allowed=error.allowed) from None
+async def decode_picture(
+    context: RequestContext, field: str, picture: str | bytes, dims: Dims, preprocessing: Preprocessing
+) -> tuple[Pixels, list[str]]:
+    """One picture as it was sent -> pixels uint8 [H,W,C] and notes. Raises TooLarge, UnsupportedMedia, UndecodablePicture, Invalid."""
+    started = time.perf_counter()
+    data = picture_bytes(picture, field, context.state.settings)
+    header = image_headers.check_picture(data, context.state.settings)
+    task = (data, header, dims, preprocessing)
+    decoded = image_io.decode(*task) if image_headers.is_small(data, header) else await asyncio.to_thread(image_io.decode, *task)
+    context.spent("preprocess", time.perf_counter() - started)
+    return decoded
 
 
-def from_token(token: str, model: Model, field: str) -> tuple[Floats, Floats]:
-    """Both codes of a token, bounded like codes sent as numbers. Raises Invalid."""
-    with blamed_on(field):
-        return latents.accept_token(token, model.card)
+async def to_pixels(context: RequestContext, model: Model, sent: Sequence[tuple[str, str | bytes]]) -> tuple[Pixels, list[list[str]]]:
+    """(field, picture) pairs -> pixels uint8 [n,H,W,C] and notes. Raises as `decode_picture`."""
+    card = model.card
+    decoded = [await decode_picture(context, field, picture, card.dims, card.preprocessing) for field, picture in sent]
+    return np.stack([pixels for pixels, _ in decoded]), [notes for _, notes in decoded]
 
 
-async def codes_of(
-    context: RequestContext, model: Model, sources: Sequence[tuple[str, str | bytes]]
-) -> tuple[Floats, Floats, list[list[str]]]:
-    """z_s [n,D_s], z_u (mean) [n,D_u] and notes of (field, picture or token) in order; the pictures are encoded in one go."""
-    dims = model.card.dims
-    z_s, z_u = np.empty((len(sources), dims.dim_s), np.float32), np.empty((len(sources), dims.dim_u), np.float32)
+async def codes_of(context: RequestContext, model: Model, sources: Sequence[tuple[str, str | bytes]]) -> tuple[list[Code], list[list[str]]]:
+    """Codes and notes of (field, picture or token), in order; a picture's style is the mean of its posterior.
+
+    The pictures are encoded in one go. Raises as `decode_picture`, and Invalid for a token.
+    """
+    codes: dict[int, Code] = {}
     notes: list[list[str]] = [[] for _ in sources]
     pictures = []
     for k, (field, sent) in enumerate(sources):
         if isinstance(sent, str) and sent.startswith(latents.TOKEN_PREFIX):
-            z_s[k], z_u[k] = from_token(sent, model, field)
+            with located(field):
+                codes[k] = Code.of_token(sent, model.card)
         else:
             pictures.append(k)
     if pictures:
-        pixels, said = await responses.to_pixels(context, model, [sources[k] for k in pictures])
-        encoded = await encode(context, model, pixels)
-        z_s[pictures], z_u[pictures] = encoded.z_s, encoded.z_u_mean
-        for k, note in zip(pictures, said, strict=True):
-            notes[k] = note
-    return z_s, z_u, notes
-
-
-async def encode(context: RequestContext, model: Model, pixels: Pixels) -> Encoded:
-    encoded, timings = await model.encode(pixels, context.deadline)
-    responses.clocked(context, timings)
-    return encoded
-
-
-async def verdicts(context: RequestContext, model: Model, z_s: Floats, pixels: Pixels) -> list[dict[str, Any]]:
-    """The model's own encoder on the results: which class it reads, and whether that is the class of z_s."""
-    encoded = await encode(context, model, pixels)
-    wanted = latents.class_log_joint(model.prior, z_s).argmax(1)
-    found = encoded.class_log_prob.argmax(1)
-    return [
-        {"class": responses.class_entry(model, int(got)) | {"prob": float(np.exp(log_prob[got]))}, "kept": bool(want == got)}
-        for want, got, log_prob in zip(wanted, found, encoded.class_log_prob, strict=True)
-    ]
+        pixels, found = await to_pixels(context, model, [sources[k] for k in pictures])
+        encoded = await model_calls.encode(context, model, pixels)
+        for row, k in enumerate(pictures):
+            codes[k] = Code(encoded.z_s[row], encoded.z_u_mean[row], model.card)
+            notes[k] = found[row]
+    return [codes[k] for k in range(len(sources))], notes

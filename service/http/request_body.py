@@ -1,7 +1,7 @@
-"""Off the wire: query, JSON, multipart or a raw picture become one set of named fields, or are refused.
+"""A request's query, JSON, multipart or raw picture become one set of named fields, or are refused.
 
-Here live the caps on bytes, the body's clock, and the strictness that parsers lack (duplicates, NaN, odd encodings). It does
-not know what a field means: `schemas` validates, the route understands.
+Here stand the caps on bytes, the time limit of a body, and the strictness that parsers lack (duplicates, NaN, odd encodings). It does
+not know what a field means: `schemas` validates, the route interprets.
 
 Longer than 250 lines because the forms of a body share their caps and their strictness, and are read together.
 """
@@ -25,7 +25,7 @@ from twofold.service.http.schemas import Request
 from twofold.service.runtime.errors import Invalid, Malformed, SlowSender, TooLarge, UnsupportedMedia
 from twofold.service.settings import Settings
 
-Noun = TypeVar("Noun", bound=Request)
+Asked = TypeVar("Asked", bound=Request)
 
 MAX_QUERY_FIELDS = 64
 MAX_OBJECT_KEYS = 1024  # of one JSON object: as many as a mixture of classes may name
@@ -36,13 +36,14 @@ SMALL_JSON_BYTES = 64 * 1024  # below, no JSON costs enough to be counted first
 NO_PICTURES: Mapping[str, str] = {}
 
 
-async def read(request: HttpRequest, kind: type[Noun], pictures: Mapping[str, str] = NO_PICTURES) -> Noun:
-    """The validated noun of a request.
+async def read(request: HttpRequest, kind: type[Asked], pictures: Mapping[str, str] = NO_PICTURES) -> Asked:
+    """The validated fields of a request.
 
     `pictures` maps multipart part names to picture fields; a raw image/* body is taken where there is only one.
     Raises Malformed, Invalid, UnsupportedMedia, TooLarge, SlowSender.
     """
-    fields = {name: kind.value(name, text) for name, text in _query(request.scope["query_string"]).items()}
+    max_items = context_of(request).state.settings.max_items
+    fields = {name: kind.value(name, text, max_items) for name, text in _query(request.scope["query_string"]).items()}
     body = await read_body(request)
     if body:
         if request.method == "GET":
@@ -51,14 +52,14 @@ async def read(request: HttpRequest, kind: type[Noun], pictures: Mapping[str, st
         if both := sorted(fields.keys() & sent.keys()):
             raise Malformed(f"{both[0]} stands in the query and in the body; send it once.", field=both[0])
         fields |= sent
-    return kind.check(fields)
+    return kind.check(fields, max_items)
 
 
 # ----------------------------------------------------------------------------------------------------------------- bytes
 
 
 async def read_body(request: HttpRequest) -> bytes:
-    """The whole body under its cap and its clock. Raises TooLarge, SlowSender, Malformed (the client left)."""
+    """The whole body under its cap and its time limit. Raises TooLarge, SlowSender, Malformed (the client left)."""
     context = context_of(request)
     if context.body_read:
         return b""
@@ -124,9 +125,9 @@ def declared_media(request: HttpRequest) -> tuple[bytes, dict[bytes, bytes]]:
 def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], pictures: Mapping[str, str]) -> dict[str, Any]:
     media, options = declared_media(request)
     if media == b"application/json":
-        return parse_json(body, _most_values(context_of(request).state))
+        return parse_json(body, _max_values(context_of(request).state))
     if pictures and media == b"multipart/form-data":
-        return _multipart(body, options.get(b"boundary", b""), kind, pictures)
+        return _multipart(body, options.get(b"boundary", b""), kind, pictures, context_of(request).state.settings.max_items)
     if len(pictures) == 1 and media.startswith(b"image/"):
         field = next(iter(pictures.values()))
         return {field: [body] if field in kind.lists else body}
@@ -134,20 +135,20 @@ def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], picture
     raise UnsupportedMedia(f"The Content-Type must be {' or '.join(taken)}.", allowed=", ".join(taken))
 
 
-def _most_values(state: AppState) -> int:
+def _max_values(state: AppState) -> int:
     """How many values the JSON of any request has at most: as many items as allowed, each with both codes or a weight per class."""
     dims = [model.card.dims for model in state.registry.models.values()]
     longest = max(max(one.dim_s + one.dim_u, one.classes) for one in dims)
     return state.settings.max_items * (longest + 16)  # 16: its other fields
 
 
-def parse_json(body: bytes, most_values: int) -> dict[str, Any]:
+def parse_json(body: bytes, max_values: int) -> dict[str, Any]:
     """Strict JSON: UTF-8, one object, no duplicate key, no NaN or Infinity. Raises Malformed or Invalid.
 
-    More values than `most_values` are refused unread: a body of nothing but values would hold the event loop for half a second.
+    More values than `max_values` are refused unread: a body of nothing but values would hold the event loop for half a second.
     """
-    if len(body) > SMALL_JSON_BYTES and body.count(b",") >= most_values:  # values cost, bytes of one long string do not
-        raise Invalid(f"The body lists more than {most_values} values; split it.", allowed=f"at most {most_values} values")
+    if len(body) > SMALL_JSON_BYTES and body.count(b",") >= max_values:  # values cost, bytes of one long string do not
+        raise Invalid(f"The body lists more than {max_values} values; split it.", allowed=f"at most {max_values} values")
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer, parse_constant=_no_constant)
     except RecursionError:  # how deep it may be depends on the stack; what is answered must not
@@ -226,7 +227,7 @@ class _Parts:
         return {name: getattr(self, name) for name in dir(self) if name.startswith("on_")}
 
 
-def _multipart(body: bytes, boundary: bytes, kind: type[Request], pictures: Mapping[str, str]) -> dict[str, Any]:
+def _multipart(body: bytes, boundary: bytes, kind: type[Request], pictures: Mapping[str, str], max_items: int) -> dict[str, Any]:
     if not 1 <= len(boundary) <= 70:
         raise Malformed("multipart/form-data needs a boundary of 1 to 70 characters.")
     collected = _Parts(MAX_PARTS)
@@ -247,7 +248,7 @@ def _multipart(body: bytes, boundary: bytes, kind: type[Request], pictures: Mapp
         elif field is not None:
             singles.append((field, _picture_or_token(bytes(data))))
         else:
-            singles.append((name, kind.value(name, data.decode("utf-8", "replace"))))
+            singles.append((name, kind.value(name, data.decode("utf-8", "replace"), max_items)))
     return files | _unique(singles, "The body names a field twice; send it once.")
 
 

@@ -1,6 +1,6 @@
-"""Pixels to an answer: which media type the client wants, one picture, a sheet, JSON, a zip or arrays, with recipe and timings.
+"""Pixels to an answer: one picture, a sheet, an animation, JSON, a zip or arrays, each with its recipe; and JSON with timings.
 
-It does not know how the pixels came about: routes hand over pixels, recipes and what JSON should say of each picture.
+It does not know how the pixels came about: routes hand over pixels, the operation that made them and what JSON says of each picture.
 """
 
 from __future__ import annotations
@@ -11,155 +11,140 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
-from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from twofold.model.contract import Dims, Floats, Pixels, Preprocessing
+from twofold.model.contract import Pixels
+from twofold.service.http.content_negotiation import JSON, NPZ, ZIP
 from twofold.service.http.context import RequestContext
-from twofold.service.http.request_body import picture_bytes
-from twofold.service.runtime import image_headers, image_io, latents, provenance
-from twofold.service.runtime.batcher import Timings
-from twofold.service.runtime.errors import Invalid, NotAcceptable
+from twofold.service.runtime import image_io, latents, provenance
+from twofold.service.runtime.operations import Operation
 from twofold.service.runtime.registry import Model
 
-JSON, ZIP, NPZ = "application/json", "application/zip", "application/x-npz"
-PICTURES = (image_io.PNG, image_io.WEBP, JSON, ZIP, NPZ)  # the default first
-ONLY_PICTURES = PICTURES[:2]
-ONLY_JSON = (JSON,)
-TOLD = (JSON, ZIP)  # where something is said of each picture
 SMALL_ANSWER_PIXELS = 64 * 1024  # above, encoding moves off the event loop
 
-
-# ------------------------------------------------------------------------------------------------------------ negotiation
-
-
-def negotiate(request: HttpRequest, offered: Sequence[str]) -> str:
-    """The offered media type the client likes best, the earliest of equals. Raises NotAcceptable."""
-    accept = ",".join(request.headers.getlist("accept")).strip()
-    if not accept or accept == "*/*" or accept == offered[0]:
-        return offered[0]
-    ranges = [_range(part) for part in accept.split(",")]
-    best = max(offered, key=lambda media: _quality(media, ranges))
-    if _quality(best, ranges) <= 0:
-        raise NotAcceptable(f"This route answers with {', '.join(offered)}; ask for one of them.", allowed=", ".join(offered))
-    return best
+Entry: TypeAlias = dict[str, Any]  # what JSON says of one picture: an item of `schemas.ImagesAnswer.images`, without the picture
 
 
-def _range(part: str) -> tuple[str, float]:
-    media, *parameters = (piece.strip().lower() for piece in part.split(";"))
-    for parameter in parameters:
-        if parameter.startswith("q="):
-            try:
-                quality = float(parameter[2:])
-            except ValueError:
-                return media, 0.0
-            return media, quality if 0 <= quality <= 1 else 0.0
-    return media, 1.0
+@dataclass(frozen=True)
+class Images:
+    """What a route made: pixels uint8 [n,H,W,C] of the operation's n pictures, in reading order of a sheet of `rows` and `cols`.
 
+    `entries`, each with the picture's `code`, may be empty where the answer is a picture. With `fps` the pictures are one animation
+    instead of a sheet.
+    """
 
-def _quality(media: str, ranges: Sequence[tuple[str, float]]) -> float:
-    """RFC 9110: the most specific range that fits decides."""
-    for wanted in (media, media.split("/")[0] + "/*", "*/*"):
-        fitting = [quality for name, quality in ranges if name == wanted]
-        if fitting:
-            return max(fitting)
-    return 0.0
+    model: Model
+    operation: Operation
+    pixels: Pixels
+    entries: Sequence[Entry]
+    rows: int
+    cols: int
+    fps: int | None = None
 
 
 # -------------------------------------------------------------------------------------------------------------- pictures
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """What a route made: pixels [n,H,W,C] in reading order, each picture's recipe and what JSON says of it.
-
-    Entries, each with the picture's `code`, may be left out where the answer is ONLY_PICTURES. With `fps` the pictures are one animation
-    instead of a sheet.
-    """
-
-    model: Model
-    pixels: Pixels
-    recipes: Sequence[Mapping[str, Any]]
-    entries: Sequence[Mapping[str, Any]]
-    do: str
-    rows: int
-    cols: int
-    fps: int | None = None
-
-    def written(self, k: int) -> str:
-        return provenance.write(self.model, self.do, self.recipes[k])
-
-
 async def respond(
-    context: RequestContext, media: str, drawn: Drawn, picture_format: str, extra: Mapping[str, Any] | None = None
+    context: RequestContext, media: str, images: Images, picture_format: str, extra: Mapping[str, Any] | None = None
 ) -> Response:
-    """One picture, a sheet, an animation, JSON, a zip or arrays. Encoding leaves the event loop when it is worth a thread."""
+    """The answer in the form `media`; JSON and zip encode pictures as `picture_format` and say `extra` beside them.
+
+    Encoding leaves the event loop when it takes longer than a change of threads.
+    """
     started = time.perf_counter()
-    job = (context.state.settings.recipe, media, drawn, picture_format, extra or {})
-    large = drawn.pixels.size > SMALL_ANSWER_PIXELS
-    body, headers = await asyncio.to_thread(_encode, *job) if large else _encode(*job)
+    task = _Encoding(images, media, picture_format, extra or {}, context.state.settings.recipe)
+    encode = _ENCODERS.get(media, _encode_picture)
+    large = images.pixels.size > SMALL_ANSWER_PIXELS
+    content = await asyncio.to_thread(encode, task) if large else encode(task)
     context.spent("encode", time.perf_counter() - started)
-    if isinstance(body, list):
-        return answer_json(context, drawn.model, {"images": body, **(extra or {})})
-    headers["vary"] = "Accept"
-    return Response(body, media_type=media, headers=headers)
+    if isinstance(content, list):
+        return answer_json(context, images.model, {"images": content, **task.extra})
+    return Response(content, media_type=media, headers={**task.headers, "vary": "Accept"})
 
 
-def _encode(
-    with_recipe: bool, media: str, drawn: Drawn, picture_format: str, extra: Mapping[str, Any]
-) -> tuple[bytes | list[dict[str, Any]], dict[str, str]]:
-    if media == NPZ:
-        return _npz(drawn), {}
-    n = len(drawn.pixels)
-    texts = [drawn.written(k) if with_recipe else None for k in range(n)]
-    if media in TOLD:
-        inner = f"image/{picture_format}"
-        encoded = [image_io.encode(drawn.pixels[k], inner, texts[k]) for k in range(n)]
-        if media == ZIP:
-            return _zip(drawn, encoded, picture_format, extra), {}
-        return [{"image": base64.b64encode(data).decode(), **entry} for data, entry in zip(encoded, drawn.entries, strict=True)], {}
-    if n == 1:
-        return image_io.encode(drawn.pixels[0], media, texts[0]), {}
-    told = [one for one in texts if one is not None]
-    if drawn.fps is not None:
-        return image_io.animation(drawn.pixels, media, drawn.fps, provenance.write_animation(told, drawn.fps) if with_recipe else None), {}
-    _, height, width, _ = drawn.pixels.shape
-    joint = image_io.sheet(drawn.pixels, drawn.rows, drawn.cols, drawn.model.card.preprocessing.background)
-    text = provenance.write_sheet(told, drawn.rows, drawn.cols) if with_recipe else None
-    return image_io.encode(joint, media, text), {"x-sheet": f"rows={drawn.rows}; cols={drawn.cols}; cell={width}x{height}"}
+@dataclass(frozen=True)
+class _Encoding:
+    """One answer that is to be encoded; `headers` are filled in by its encoder."""
+
+    images: Images
+    media: str
+    picture_format: str
+    extra: Mapping[str, Any]
+    with_recipe: bool
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def recipes(self) -> list[str]:
+        """The text of each picture's recipe; none where they are switched off."""
+        images = self.images
+        if not self.with_recipe:
+            return []
+        operation = images.operation
+        return [provenance.write(images.model, operation.do, operation.recipe(k)) for k in range(len(images.pixels))]
+
+    def each(self) -> list[bytes]:
+        """A file for each picture."""
+        media = f"image/{self.picture_format}"
+        texts: Sequence[str | None] = self.recipes or [None] * len(self.images.pixels)
+        return [image_io.encode(pixels, media, text) for pixels, text in zip(self.images.pixels, texts, strict=True)]
 
 
-def _zip(drawn: Drawn, encoded: Sequence[bytes], picture_format: str, extra: Mapping[str, Any]) -> bytes:
+def _encode_picture(task: _Encoding) -> bytes:
+    """One picture, an animation or a sheet."""
+    images, recipes = task.images, task.recipes
+    if len(images.pixels) == 1:
+        return image_io.encode(images.pixels[0], task.media, recipes[0] if recipes else None)
+    if images.fps is not None:
+        text = provenance.write_animation(recipes, images.fps) if recipes else None
+        return image_io.animation(images.pixels, task.media, images.fps, text)
+    _, height, width, _ = images.pixels.shape
+    task.headers["x-sheet"] = f"rows={images.rows}; cols={images.cols}; cell={width}x{height}"
+    joint = image_io.sheet(images.pixels, images.rows, images.cols, images.model.card.preprocessing.background)
+    return image_io.encode(joint, task.media, provenance.write_sheet(recipes, images.rows, images.cols) if recipes else None)
+
+
+def _encode_json(task: _Encoding) -> list[Entry]:
+    """The entries, each with its picture in base64."""
+    return [{"image": base64.b64encode(data).decode(), **entry} for data, entry in zip(task.each(), task.images.entries, strict=True)]
+
+
+def _encode_zip(task: _Encoding) -> bytes:
     """NNNN.png or .webp in reading order, then manifest.json: what JSON would say, but for the pictures and the times."""
-    names = [f"{k:04}.{picture_format}" for k in range(len(encoded))]
-    images = [{"file": name, **entry} for name, entry in zip(names, drawn.entries, strict=True)]
-    manifest = _json_text({"model": drawn.model.card.id, "images": images, **extra})
-    return _archive([*zip(names, encoded, strict=True), ("manifest.json", manifest)])
+    files = [(f"{k:04}.{task.picture_format}", data) for k, data in enumerate(task.each())]
+    entries = [{"file": name, **entry} for (name, _), entry in zip(files, task.images.entries, strict=True)]
+    manifest = _json_text({"model": task.images.model.card.id, "images": entries, **task.extra})
+    return _archive([*files, ("manifest.json", manifest)])
 
 
-def _npz(drawn: Drawn) -> bytes:
+def _encode_npz(task: _Encoding) -> bytes:
     """For numpy.load: pixels uint8 [n,H,W,C], z_s, z_u float32 [n,D]; labels, seeds, indices int64 [n] if every picture has one."""
-    pairs = [latents.unpack_token(entry["code"], drawn.model.card) for entry in drawn.entries]
+    images = task.images
+    pairs = [latents.unpack_token(entry["code"], images.model.card) for entry in images.entries]
     arrays: dict[str, Any] = {
-        "pixels": drawn.pixels,
+        "pixels": images.pixels,
         "z_s": np.stack([z_s for z_s, _ in pairs]),
         "z_u": np.stack([z_u for _, z_u in pairs]),
     }
     for name, key in (("labels", "class"), ("seeds", "seed"), ("indices", "index")):
-        told: list[Any] = [entry.get(key) for entry in drawn.entries]
-        if all(one is not None for one in told):
-            arrays[name] = np.array([one["index"] if key == "class" else one for one in told], np.int64)
+        values: list[Any] = [entry.get(key) for entry in images.entries]
+        if all(one is not None for one in values):
+            arrays[name] = np.array([one["index"] if key == "class" else one for one in values], np.int64)
     files = []
     for name, array in arrays.items():
         stream = io.BytesIO()
         np.lib.format.write_array(stream, array, allow_pickle=False)
         files.append((f"{name}.npy", stream.getvalue()))
     return _archive(files)
+
+
+_ENCODERS: Mapping[str, Callable[[_Encoding], bytes | list[Entry]]] = {JSON: _encode_json, ZIP: _encode_zip, NPZ: _encode_npz}
 
 
 def _archive(files: Iterable[tuple[str, bytes]]) -> bytes:
@@ -183,60 +168,21 @@ def answer_json(context: RequestContext, model: Model, fields: Mapping[str, Any]
 
 
 def plain_json(value: Any, headers: dict[str, str] | None = None) -> Response:
+    """`value` as JSON. Its shape is that of the route's model in `schemas`; tests hold real answers to it."""
     return Response(_json_text(value), media_type=JSON, headers=headers)
+
+
+def class_entry(model: Model, label: int) -> Entry:
+    """A class as JSON says it: `schemas.ClassName`."""
+    return {"index": label, "name": model.card.class_names[label]}
+
+
+def add_verdicts(entries: Sequence[Entry], verdicts: Sequence[Entry] | None) -> None:
+    """Put a `schemas.Verdict` at the end of each entry; None: none was asked for."""
+    if verdicts is not None:
+        for entry, verdict in zip(entries, verdicts, strict=True):
+            entry["verdict"] = verdict
 
 
 def _json_text(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-# ----------------------------------------------------------------------------------------------------------- model calls
-
-
-def chosen_model(context: RequestContext, name: str | None) -> Model:
-    """The model of a request; from here on the answer names it."""
-    model = context.state.registry.get(name)
-    context.model = model.card.id
-    return model
-
-
-def clocked(context: RequestContext, timings: Timings) -> None:
-    context.spent("queue", timings.queue_ms / 1000)
-    context.spent("model", timings.model_ms / 1000)
-
-
-def at_most(count: int, context: RequestContext, field: str) -> None:
-    """Raises Invalid above the cap on pictures, items, cells or n."""
-    cap = context.state.settings.max_items
-    if count > cap:
-        raise Invalid(f"{field}: one request may ask for {cap}; split it.", field=field, allowed=f"at most {cap}")
-
-
-def class_entry(model: Model, label: int) -> dict[str, Any]:
-    return {"index": label, "name": model.card.class_names[label]}
-
-
-async def to_pixels(context: RequestContext, model: Model, sent: Sequence[tuple[str, str | bytes]]) -> tuple[Pixels, list[list[str]]]:
-    """(field, picture) pairs -> pixels [n,H,W,C] and notes. Raises TooLarge, UnsupportedMedia, UndecodablePicture, Invalid."""
-    card = model.card
-    decoded = [await decode_picture(context, field, picture, card.dims, card.preprocessing) for field, picture in sent]
-    return np.stack([pixels for pixels, _ in decoded]), [notes for _, notes in decoded]
-
-
-async def decode_picture(
-    context: RequestContext, field: str, picture: str | bytes, dims: Dims, preprocessing: Preprocessing
-) -> tuple[Pixels, list[str]]:
-    """One picture as it was sent -> pixels [H,W,C] and notes, preprocessed as is said. Raises as `to_pixels`."""
-    started = time.perf_counter()
-    data = picture_bytes(picture, field, context.state.settings)
-    header = image_headers.check_picture(data, context.state.settings)
-    job = (data, header, dims, preprocessing)
-    decoded = image_io.decode(*job) if image_headers.is_small(data, header) else await asyncio.to_thread(image_io.decode, *job)
-    context.spent("preprocess", time.perf_counter() - started)
-    return decoded
-
-
-async def decode(context: RequestContext, model: Model, z_s: Floats, z_u: Floats) -> Pixels:
-    pixels, timings = await model.decode(z_s, z_u, context.deadline)
-    clocked(context, timings)
-    return pixels

@@ -1,9 +1,9 @@
-"""Wire to noun: what each route takes, with types and static bounds, and what it answers.
+"""What each route takes, with types and static bounds, and what it answers.
 
-One strict validator for query and JSON. Refusals are our own sentences: the library's text would echo input. It does not know
-how the fields travelled, nor anything that needs a card (class names, code lengths).
+One strict validator for query and JSON. Refusals are sentences of our own: the library's text would repeat input. This module does not
+know how the fields travelled, nor anything that needs a card (class names, code lengths).
 
-Longer than 250 lines because all nouns of the wire share the one validator above them.
+Longer than 250 lines because all shapes of the wire share the one validator above them.
 """
 
 from __future__ import annotations
@@ -16,29 +16,52 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic.fields import FieldInfo
 
+from twofold.service.runtime import parameters
 from twofold.service.runtime.errors import Invalid
-from twofold.service.runtime.inpainting import STEPS
-from twofold.service.runtime.latents import MAX_CODE, MAX_DIRECTION_WEIGHT, MAX_INDEX, MAX_SEED, MAX_TEMPERATURE
+from twofold.service.runtime.latents import MAX_CODE
+from twofold.service.runtime.parameters import HARD_MAX_ITEMS, MAX_DIRECTION_WEIGHT, MAX_DIRECTIONS, Parameter, PathKind, Sampler, Vary
 
+CAPPED = "x-capped"  # in a JSON schema: a bound that the setting max_items may lower; `openapi` writes the one in force
+_MOST = "{most}"  # in a description: that bound
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _MAX_LISTED = 256  # characters of a list or mapping that is written as text
+
+
+def _of(parameter: Parameter) -> Any:
+    """The field of a declared parameter."""
+    bounds: dict[str, Any] = {}
+    if parameter.kind in (int, float):
+        bounds = {"ge": parameter.low, "le": parameter.high}
+    if parameter.kind is float:
+        bounds["allow_inf_nan"] = False
+    if parameter.capped:
+        bounds["json_schema_extra"] = {CAPPED: int(parameter.high)}
+    return Field(parameter.default, description=parameter.description, **bounds)
+
+
+def _several(what: str) -> Any:
+    """The field of a list that has 1 to max_items of something."""
+    return Field(
+        min_length=1,
+        max_length=HARD_MAX_ITEMS,
+        fail_fast=True,
+        description=what,
+        json_schema_extra={CAPPED: HARD_MAX_ITEMS},
+    )
+
 
 ClassKey = Annotated[
     Annotated[int, Field(ge=0, le=65535)] | Annotated[str, Field(min_length=1, max_length=200)],
     Field(description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)", examples=[7, "sneaker"]),
 ]
-Seed = Annotated[
-    int | None, Field(ge=0, le=MAX_SEED, description="an integer from 0 to 2^63-1 (without it the server draws one and says which)")
-]
-Index = Annotated[int, Field(ge=0, le=MAX_INDEX, description="an integer from 0 to 2^31-1 (which picture of the seed is the first)")]
-Temperature = Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False, description="a number from 0 to 4")]
 Coordinate = Annotated[float, Field(ge=-MAX_CODE, le=MAX_CODE, allow_inf_nan=False)]
 Code = Annotated[list[Coordinate], Field(min_length=1, max_length=65536, fail_fast=True)]
 Token = Annotated[str | None, Field(min_length=1, max_length=2**20, description="a code token (c1.…)")]
-Format = Annotated[Literal["png", "webp"], Field(description="png or webp (the encoding of pictures inside JSON and zip)")]
 ModelName = Annotated[str | None, Field(min_length=1, max_length=100, description="a name from /models (without it the default)")]
+PictureFormat = Literal["png", "webp"]
 Picture = Annotated[
     str | bytes,
     WithJsonSchema({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}),
@@ -50,7 +73,10 @@ Source = Annotated[
 
 
 class Strict(BaseModel):
-    """Base of all that is asked: strict, nothing unknown, and the one road from loose fields to a validated noun."""
+    """Base of all requests: strict, nothing unknown, and the one way from loose fields to a validated request.
+
+    Where refusals name a bound that follows from the setting, `max_items` is that setting.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
 
@@ -65,17 +91,17 @@ class Strict(BaseModel):
         cls.in_query = {info.alias or name: kind for name, info in cls.model_fields.items() if (kind := _kind(info.annotation)) is not None}
 
     @classmethod
-    def value(cls, name: str, text: str) -> Any:
+    def value(cls, name: str, text: str, max_items: int = HARD_MAX_ITEMS) -> Any:
         """The value of one textual field (query or multipart). Raises Invalid when it is unknown or not written as its type."""
         kind = cls.in_query.get(name)
         if kind is None:
             raise Invalid(*_unknown(cls)) if name not in cls.names else Invalid(f"{name} goes into the body.", field=name)
         if (value := _parse(kind, text)) is None:
-            raise _refusal(cls, (name,))
+            raise _refusal(cls, (name,), max_items)
         return value
 
     @classmethod
-    def check(cls, fields: Mapping[str, Any]) -> Self:
+    def check(cls, fields: Mapping[str, Any], max_items: int = HARD_MAX_ITEMS) -> Self:
         """Validate. Raises Invalid naming the field and what is allowed, in our own words."""
         if not fields.keys() <= cls.names:
             raise Invalid(*_unknown(cls), allowed=", ".join(sorted(cls.names)))
@@ -83,7 +109,7 @@ class Strict(BaseModel):
             return cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            raise _refusal(cls, first["loc"], first["type"]) from None
+            raise _refusal(cls, first["loc"], max_items, first["type"]) from None
 
 
 def _kind(annotation: Any) -> Any:
@@ -105,7 +131,7 @@ def _kind(annotation: Any) -> Any:
 
 
 def _parse(kind: Any, text: str) -> Any:
-    """The value of `text` as what `_kind` said, lists as `1,2,3` and mappings as `a:1,b:2`; None where it is not written so."""
+    """The value of `text` as the type `_kind` gives, lists as `1,2,3` and mappings as `a:1,b:2`; None where it is not written so."""
     if kind is int:
         return int(text) if _INTEGER.fullmatch(text) else None
     if kind is float:
@@ -127,7 +153,7 @@ def _unknown(cls: type[Strict]) -> tuple[str]:
     return (f"There is an unknown field; this route takes {', '.join(sorted(cls.names))}.",)
 
 
-def _refusal(cls: type[BaseModel], loc: tuple[int | str, ...], kind: str = "") -> Invalid:
+def _refusal(cls: type[BaseModel], loc: tuple[int | str, ...], max_items: int, kind: str = "") -> Invalid:
     """Name the field by known names and positions only: a key of a free mapping is input, and is not repeated."""
     path, allowed, owner = "", None, cls
     for part in loc:
@@ -140,7 +166,7 @@ def _refusal(cls: type[BaseModel], loc: tuple[int | str, ...], kind: str = "") -
         if info is None:
             break
         path += f".{part}" if path else part
-        allowed = info.description
+        allowed = _description(info, max_items)
         owner = _items_of(info.annotation) or owner
     path = path or "body"
     if kind == "missing":
@@ -152,8 +178,19 @@ def _refusal(cls: type[BaseModel], loc: tuple[int | str, ...], kind: str = "") -
     return Invalid(f"{path} is not acceptable{f'; it must be {allowed}' if allowed else ''}.", field=path, allowed=allowed)
 
 
+def _description(info: FieldInfo, max_items: int) -> str | None:
+    extra = info.json_schema_extra
+    capped = extra.get(CAPPED) if isinstance(extra, dict) else None
+    return with_cap(info.description, capped, max_items) if info.description and isinstance(capped, int) else info.description
+
+
+def with_cap(description: str, high: int, max_items: int) -> str:
+    """A description with the bound in force: `high`, or the setting where that is lower."""
+    return description.replace(_MOST, str(min(high, max_items)))
+
+
 def _items_of(annotation: Any) -> type[BaseModel] | None:
-    """The noun inside an annotation, through lists and `| None`."""
+    """The model inside an annotation, through lists and `| None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in typing.get_args(annotation) if (found := _items_of(part))), None)
@@ -172,75 +209,68 @@ class Generate(Request):
     """Pictures of a class. Picture k uses index `index + k`; the style of a (seed, index) is the same in every class."""
 
     class_: ClassKey = Field(alias="class")
-    n: Annotated[int, Field(ge=1, le=4096, description="an integer from 1 to 64 (how many pictures)")] = 1
-    seed: Seed = None
-    index: Index = 0
-    temperature: Temperature = Field(1.0, description="a number from 0 to 4 (spread of the styles)")
-    class_temperature: Temperature = Field(1.0, description="a number from 0 to 4 (spread within the class)")
-    sampler: Literal["fitted", "paper"] = Field("fitted", description="fitted or paper")
-    format: Format = "png"
+    n: int = _of(parameters.GENERATE["n"])
+    seed: int | None = _of(parameters.GENERATE["seed"])
+    index: int = _of(parameters.GENERATE["index"])
+    temperature: float = _of(parameters.GENERATE["temperature"])
+    class_temperature: float = _of(parameters.GENERATE["class_temperature"])
+    sampler: Sampler = _of(parameters.GENERATE["sampler"])
+    format: PictureFormat = _of(parameters.GENERATE["format"])
 
 
 class Encode(Request):
     """Pictures to take apart."""
 
-    images: Annotated[
-        list[Picture], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of 1 to 64 pictures in base64")
-    ]
+    images: list[Picture] = _several("a list of 1 to {most} pictures in base64")
 
 
-class Item(BaseModel):
-    """One picture to decode. The class comes from exactly one of code, z_s, class, class_weights; the style from z_u or seed."""
+class _Part(BaseModel):
+    """Base of what stands inside a request."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+_CLASS = Field(None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)")
+
+
+class Item(_Part):
+    """One picture to decode. The class comes from exactly one of code, z_s, class, class_weights; the style from z_u or seed."""
 
     code: Token = None
     z_s: Annotated[Code | None, Field(description="a list of numbers from -10000 to 10000, as long as dim_s")] = None
     z_u: Annotated[Code | None, Field(description="a list of numbers from -10000 to 10000, as long as dim_u")] = None
-    class_: ClassKey | None = Field(
-        None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)"
-    )
+    class_: ClassKey | None = _CLASS
     class_weights: Annotated[
         dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] | None,
         Field(min_length=1, max_length=1024, description="an object of classes with weights from 0 to 1 that sum to 1"),
     ] = None
-    seed: Seed = None
-    index: Index = 0
+    seed: int | None = _of(parameters.DECODE["seed"])
+    index: int = _of(parameters.DECODE["index"])
 
 
 class Decode(Request):
     """Codes to put together."""
 
-    items: Annotated[list[Item], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of 1 to 64 items")]
-    format: Format = "png"
+    items: list[Item] = _several("a list of 1 to {most} items")
+    format: PictureFormat = _of(parameters.DECODE["format"])
 
 
 class Swap(Request):
     """The class of some, the style of others: `class_from` gives the rows, `style_from` the columns."""
 
-    class_from: Annotated[
-        list[Source], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of pictures in base64 or code tokens")
-    ]
-    style_from: Annotated[
-        list[Source], Field(min_length=1, max_length=4096, fail_fast=True, description="a list of pictures in base64 or code tokens")
-    ]
-    verdict: bool = Field(
-        False, description="true or false (true: the encoder reads every result and says whether the class was kept; JSON and zip only)"
-    )
-    format: Format = "png"
+    class_from: list[Source] = _several("a list of pictures in base64 or code tokens")
+    style_from: list[Source] = _several("a list of pictures in base64 or code tokens")
+    verdict: bool = _of(parameters.SWAP["verdict"])
+    format: PictureFormat = _of(parameters.SWAP["format"])
 
 
-class Key(BaseModel):
+class Key(_Part):
     """A point of an interpolation that is no picture: a code token, or a class. A class without a seed is its mean, with one a draw."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
     code: Token = None
-    class_: ClassKey | None = Field(
-        None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)"
-    )
-    seed: Seed = None
-    index: Index = 0
+    class_: ClassKey | None = _CLASS
+    seed: int | None = _of(parameters.DECODE["seed"])
+    index: int = _of(parameters.DECODE["index"])
 
 
 class Interpolate(Request):
@@ -250,47 +280,37 @@ class Interpolate(Request):
         list[Key | Source],
         Field(min_length=2, max_length=8, fail_fast=True, description="a list of 2 to 8 pictures in base64, code tokens or classes"),
     ]
-    frames: Annotated[int, Field(ge=2, le=64, description="an integer from 2 to 64 (how many pictures)")] = 16
-    vary: Literal["both", "class", "style"] = Field(
-        "both", description="both, class or style (class: all in the style of the first key; style: all in its class)"
-    )
-    path: Literal["linear", "slerp"] = Field(
-        "linear", description="linear or slerp (slerp: styles turn around the middle of all styles instead of crossing it)"
-    )
-    seed: Seed = Field(None, description="an integer from 0 to 2^63-1 (the style of classes without a seed; without it one is drawn)")
-    verdict: bool = Field(
-        False, description="true or false (true: the encoder reads every frame and gives its class_probs; JSON and zip only)"
-    )
-    animate: bool = Field(False, description="true or false (true: one moving WebP or GIF instead of a row of frames)")
-    fps: Annotated[int, Field(ge=1, le=60, description="an integer from 1 to 60 (frames a second of an animation)")] = 12
-    format: Format = "png"
+    frames: int = _of(parameters.INTERPOLATE["frames"])
+    vary: Vary = _of(parameters.INTERPOLATE["vary"])
+    path: PathKind = _of(parameters.INTERPOLATE["path"])
+    seed: int | None = _of(parameters.INTERPOLATE["seed"])
+    verdict: bool = _of(parameters.INTERPOLATE["verdict"])
+    animate: bool = _of(parameters.INTERPOLATE["animate"])
+    fps: int = _of(parameters.INTERPOLATE["fps"])
+    format: PictureFormat = _of(parameters.INTERPOLATE["format"])
 
 
 class Edit(Request):
     """A picture with another class, in other styles, or moved along directions of style."""
 
     image: Annotated[Source, Field(description="a picture in base64 or a code token")]
-    class_: ClassKey | None = Field(
-        None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)"
-    )
-    strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, description="a number from 0 to 1 (how far towards the class)")] = 1.0
+    class_: ClassKey | None = _CLASS
+    strength: float = _of(parameters.EDIT["strength"])
     directions: Annotated[
         dict[str, Annotated[float, Field(ge=-MAX_DIRECTION_WEIGHT, le=MAX_DIRECTION_WEIGHT, allow_inf_nan=False)]] | None,
-        Field(min_length=1, max_length=8, description="directions of style by index, with weights from -4 to 4 (as text 0:1.5,2:-1)"),
+        Field(
+            min_length=1,
+            max_length=MAX_DIRECTIONS,
+            description="directions of style by index, with weights from -4 to 4 (as text 0:1.5,2:-1)",
+        ),
     ] = None
-    n: Annotated[int, Field(ge=1, le=4096, description="an integer from 1 to 64 (how many pictures)")] = 1
-    seed: Seed = None
-    index: Index = 0
-    style_spread: Annotated[
-        float,
-        Field(ge=0, le=1, allow_inf_nan=False, description="a number from 0 to 1 (0: the picture's own style, 1: entirely other styles)"),
-    ] = 0.0
-    temperature: Temperature = Field(1.0, description="a number from 0 to 4 (spread of the other styles)")
-    verdict: bool = Field(
-        False,
-        description="true or false (true: the encoder reads every result and says whether it has the class asked for; JSON and zip only)",
-    )
-    format: Format = "png"
+    n: int = _of(parameters.EDIT["n"])
+    seed: int | None = _of(parameters.EDIT["seed"])
+    index: int = _of(parameters.EDIT["index"])
+    style_spread: float = _of(parameters.EDIT["style_spread"])
+    temperature: float = _of(parameters.EDIT["temperature"])
+    verdict: bool = _of(parameters.EDIT["verdict"])
+    format: PictureFormat = _of(parameters.EDIT["format"])
 
 
 class Inpaint(Request):
@@ -302,12 +322,8 @@ class Inpaint(Request):
         list[Annotated[int, Field(ge=0, le=65536)]] | None,
         Field(min_length=4, max_length=4, description="x, y, width and height in the model's pixels (as text 7,7,14,14)"),
     ] = None
-    steps: Annotated[int, Field(ge=1, le=32, description="an integer from 1 to 32 (rounds of encoding and drawing)")] = STEPS
-    format: Format = "png"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    steps: int = _of(parameters.INPAINT["steps"])
+    format: PictureFormat = _of(parameters.INPAINT["format"])
 
 
 class InputParameters(_Part):
@@ -355,11 +371,12 @@ class Inspect(Request):
     """A picture that was made here."""
 
     image: Picture = Field(description="a picture in base64")
-    verify: bool = Field(False, description="true or false (true: the picture is made again from its recipe, and compared)")
+    verify: bool = _of(parameters.INSPECT["verify"])
 
 
 # ------------------------------------------------------------------------------------------------------------- answers
-# For the documentation alone: answers are built from checked parts, not validated again on their way out.
+# The shapes of answers, for the documentation and for the tests, which validate real answers against them. Answers are built as dicts
+# of checked parts and not validated again on their way out, so that the order of their members and their cost stay in our hands.
 
 
 class ClassName(BaseModel):
@@ -428,6 +445,45 @@ class EncodeAnswer(BaseModel):
     timings_ms: TimingsMs
 
 
+class Limits(BaseModel):
+    """The caps on a request that are in force, each the setting of its name."""
+
+    max_items: int = Field(description="most pictures, items or matrix cells", examples=[64])
+    max_body_bytes: int = Field(description="largest body", examples=[8388608])
+    max_picture_bytes: int = Field(description="largest encoded picture", examples=[4194304])
+    max_pixels: int = Field(description="largest picture in pixels", examples=[4200000])
+    max_side: int = Field(description="longest side of a picture in pixels", examples=[4096])
+    max_jpeg_scans: int = Field(description="most scans of a progressive JPEG", examples=[100])
+    max_url_bytes: int = Field(description="longest URL", examples=[4096])
+    max_header_bytes: int = Field(description="largest header block", examples=[16384])
+
+
+class Lengths(BaseModel):
+    """The lengths of a model's codes, and the sides of its pictures."""
+
+    dim_s: int = Field(examples=[16])
+    dim_u: int = Field(examples=[16])
+    classes: int = Field(examples=[10])
+    height: int = Field(examples=[28])
+    width: int = Field(examples=[28])
+    channels: int = Field(examples=[1])
+
+
+class ServedModel(BaseModel):
+    id: str = Field(examples=["fashion-mnist@3f2c9a10"])
+    name: str = Field(examples=["fashion-mnist"])
+    model_hash: str
+    dims: Lengths
+    precision: str = Field(examples=["fp32"])
+    provider: str = Field(examples=["CPUExecutionProvider"])
+
+
+class ModelsAnswer(BaseModel):
+    default: str = Field(examples=["fashion-mnist"])
+    models: list[ServedModel]
+    limits: Limits
+
+
 class Live(BaseModel):
     live: Literal[True]
 
@@ -479,7 +535,9 @@ class InferAnswer(BaseModel):
 class InspectAnswer(BaseModel):
     model: str = Field(examples=["fashion-mnist@3f2c9a10"])
     recipe: dict[str, Any] | None = Field(description="what the picture says of its making; null when it says nothing")
-    verified: bool | None = Field(description="whether the recipe makes this picture; null when it was not asked, or cannot be told here")
+    verified: bool | None = Field(
+        description="whether the recipe makes this picture; null when it was not asked, or cannot be decided here"
+    )
     max_difference: int | None = Field(description="how far apart they are, in grey levels; null when they were not compared")
     notes: list[str]
     timings_ms: TimingsMs

@@ -1,6 +1,6 @@
-"""A model by the array: `Arrays`. What it computes is what the service serves, through the same functions and the same engine.
+"""A model as functions on arrays: `Arrays`. It computes what the service serves, through the same operations and the same engine.
 
-For those who measure or draw by the thousand. It knows no HTTP and no queue.
+For measurements and for pictures by the thousand. It knows no HTTP and no queue.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from twofold.service.runtime import image_headers, image_io, inpainting, latents
 from twofold.service.runtime.engine import Encoded
 from twofold.service.runtime.errors import Invalid
 from twofold.service.runtime.inpainting import Hole
-from twofold.service.runtime.latents import Sampler
+from twofold.service.runtime.operations import Generate, Operation
+from twofold.service.runtime.parameters import Sampler
 from twofold.service.runtime.registry import Model
 from twofold.service.settings import Settings
 
@@ -44,6 +45,7 @@ class Arrays:
     def __init__(self, model: Model, settings: Settings) -> None:
         self.card = model.card
         self.prior = model.prior
+        self.directions = model.directions
         self.mean_picture = model.mean_picture  # what fills a hole at first, uint8 [H,W,C]
         self.provider = model.provider
         self._engine = model.engine
@@ -56,6 +58,10 @@ class Arrays:
     def decode(self, z_s: ArrayLike, z_u: ArrayLike) -> Pixels:
         """z_s [n,D_s], z_u [n,D_u], n >= 1 -> pixels uint8 [n,H,W,C]. Raises Invalid on another shape or a value that is not finite."""
         return self._engine.decode(*registry.checked_codes(self.card.dims, z_s, z_u))
+
+    def make(self, operation: Operation) -> Pixels:
+        """The n pictures of an operation -> pixels uint8 [n,H,W,C]: those that the service gives, but for what is around a hole."""
+        return self.decode(*operation.latents(self))
 
     def swap(self, class_from: Pictures, style_from: Pictures) -> Pixels:
         """n pictures twice -> pixels uint8 [n,H,W,C]: row k has the class of class_from[k] and the style (mean) of style_from[k]."""
@@ -82,10 +88,9 @@ class Arrays:
         sampler: Sampler = "fitted",
     ) -> tuple[Floats, Floats]:
         """Class indices [n] -> z_s [n,D_s], z_u [n,D_u]; picture k draws from the streams of `index + k`."""
-        wanted = [int(label) for label in np.asarray(labels)]
-        z_s = [latents.sample_z_s(self.prior, label, seed, index + k, class_temperature, sampler) for k, label in enumerate(wanted)]
-        z_u = [latents.sample_z_u(self.prior, seed, index + k, temperature, sampler) for k in range(len(wanted))]
-        return np.stack(z_s), np.stack(z_u)
+        settings = temperature, class_temperature, sampler
+        rows = [Generate(int(label), seed, index + k, 1, *settings).latents(self) for k, label in enumerate(np.asarray(labels))]
+        return np.concatenate([z_s for z_s, _ in rows]), np.concatenate([z_u for _, z_u in rows])
 
     def generate(
         self,
@@ -98,8 +103,8 @@ class Arrays:
         sampler: Sampler = "fitted",
     ) -> Pixels:
         """n pictures of a class (index or name) -> pixels uint8 [n,H,W,C]. Raises Invalid on an unknown class."""
-        wanted = latents.parse_class(str(label), self.card.class_names)
-        return self.decode(*self.sample([wanted] * n, seed, index, temperature, class_temperature, sampler))
+        known = latents.parse_class(str(label), self.card.class_names)
+        return self.make(Generate(known, seed, index, n, temperature, class_temperature, sampler))
 
     def _pixels(self, pictures: Pictures) -> Pixels:
         if isinstance(pictures, np.ndarray):

@@ -1,6 +1,6 @@
-"""What is missing from a picture, drawn from what is there: the picture is encoded and drawn again and again, and only the hole changes.
+"""Inpainting: the picture is encoded and decoded several times, and only the hole takes what was decoded.
 
-It does not know the model (whoever goes through the rounds runs it, waiting or not), codes, requests or files.
+It does not know the model (the caller runs it, with or without await), codes, requests or files.
 """
 
 from __future__ import annotations
@@ -14,37 +14,39 @@ from numpy.typing import NDArray
 
 from twofold.model.contract import Floats, Pixels
 from twofold.service.runtime.errors import Invalid
+from twofold.service.runtime.parameters import INPAINT
 
-STEPS = 8  # rounds; measured on Fashion-MNIST, the fill is best after a few and settles on something blander later
+# Rounds of encoding and decoding; measured on Fashion-MNIST, the fill is best after a few and becomes blander with more.
+STEPS: int = INPAINT["steps"].default
 
 Hole = NDArray[np.bool_]  # [n,H,W], or [H,W] of one picture; True where pixels are missing
 
 
 class Filling:
-    """Pixels [n,H,W,C] whose holes [n,H,W] are filled in `steps` rounds, beginning with `look` [H,W,C] in the hole.
+    """Pixels uint8 [n,H,W,C] whose holes [n,H,W] are filled in `steps` rounds, beginning with `start` uint8 [H,W,C] in the hole.
 
-    Whoever runs the model goes through the rounds: each gives the pictures to be encoded, and `put` takes what the decoder draws of
-    their codes. The codes settle on what the visible pixels ask for. Pixels outside the holes are never touched.
+    The caller runs the model and iterates over the rounds: each gives the pictures to be encoded, and `put` takes what the decoder
+    gives for their codes. The codes converge to what the visible pixels determine. Pixels outside the holes are never changed.
     """
 
-    def __init__(self, pixels: Pixels, holes: Hole, look: Pixels, steps: int) -> None:
+    def __init__(self, pixels: Pixels, holes: Hole, start: Pixels, steps: int) -> None:
         self._pixels, self._inside, self._steps = pixels, holes[..., None], steps
-        self.filled: Pixels = np.where(self._inside, look, pixels)
+        self.filled: Pixels = np.where(self._inside, start, pixels)
 
     def __iter__(self) -> Iterator[Pixels]:
         for _ in range(self._steps):
             yield self.filled
 
-    def put(self, drawn: Pixels) -> None:
-        """End a round: drawn [n,H,W,C] goes into the holes."""
-        self.filled = np.where(self._inside, drawn, self._pixels)
+    def put(self, decoded: Pixels) -> None:
+        """End a round: decoded [n,H,W,C] goes into the holes."""
+        self.filled = np.where(self._inside, decoded, self._pixels)
 
 
 def mean_picture(class_pixels: Pixels, class_weights: Floats) -> Pixels:
     """What fills a hole at first: one picture per class [K,H,W,C], averaged by how frequent the classes are [K] -> [H,W,C]."""
     weights = class_weights.astype(np.float64)[:, None, None, None]
-    look: Pixels = np.rint((weights * class_pixels).sum(0) / weights.sum()).astype(np.uint8)
-    return look
+    mean: Pixels = np.rint((weights * class_pixels).sum(0) / weights.sum()).astype(np.uint8)
+    return mean
 
 
 def hole_of_box(box: Sequence[int], height: int, width: int) -> Hole:

@@ -1,9 +1,7 @@
-"""Nouns to codes: seeds, classes, mixtures and tokens become z_s and z_u. Pure numpy.
+"""Latent codes: seeds, classes, mixtures and tokens become z_s and z_u. Pure numpy.
 
 It knows the card and the prior, not the graphs, requests or pictures. Nothing here uses BLAS, whose last bits depend on how many
-rows there are: a code is the same alone and in a batch.
-
-Longer than 250 lines because every kind of control is a pure function here, so that the routes stay thin.
+rows there are: a code is the same alone and in a batch. `operations` puts these functions together.
 """
 
 from __future__ import annotations
@@ -15,27 +13,19 @@ import hashlib
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twofold.model.contract import Card, Floats, Prior
 from twofold.service.runtime.errors import Invalid
+from twofold.service.runtime.parameters import PathKind, Sampler, Vary
 
-Sampler = Literal["fitted", "paper"]
-Vary = Literal["both", "class", "style"]
-PathKind = Literal["linear", "slerp"]
 Pair = tuple[Floats, Floats]  # z_s [D_s], z_u [D_u] of one picture
 Doubles = NDArray[np.float64]
 Z_U, Z_S = 0, 1  # purposes of a stream; a new purpose takes the next number
 
-MAX_SEED, MAX_INDEX = 2**63 - 1, 2**31 - 1
-MAX_TEMPERATURE = 4.0
 MAX_CODE = 1e4  # far beyond any code of a trained encoder, and no graph overflows on it
-MAX_DIRECTION_WEIGHT = 4.0
-SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
-PATHS: tuple[PathKind, ...] = get_args(PathKind)
 TOKEN_PREFIX = "c1."  # noqa: S105 (not a secret)
 _HEAD = struct.Struct("<8sII")  # model hash, dim_s, dim_u
 _CHECK_BYTES = 8
@@ -87,10 +77,10 @@ def parse_class(text: str, class_names: Sequence[str]) -> int:
         if len(text) <= 9 and int(text) < len(class_names):
             return int(text)
         raise Invalid("there is no class of this index", field="class", allowed=f"0 to {len(class_names) - 1}, or a name")
-    wanted = text.removeprefix("name:")
-    folded = wanted.casefold()
+    name_text = text.removeprefix("name:")
+    folded = name_text.casefold()
     for found in (
-        [i for i, name in enumerate(class_names) if name == wanted],
+        [i for i, name in enumerate(class_names) if name == name_text],
         [i for i, name in enumerate(class_names) if name.casefold() == folded],
         [i for i, name in enumerate(class_names) if folded and name.casefold().startswith(folded)],
     ):
@@ -183,8 +173,8 @@ def other_style(prior: Prior, z_u: Floats, spread: float, seed: int, index: int,
     The weights' squares sum to 1 around the fitted mean, so styles that follow the fitted Gaussian still do afterwards.
     """
     mean = prior.fit_z_u_mean.astype(np.float64)
-    drawn: Doubles = sample_z_u(prior, seed, index, temperature) - mean
-    mixed: Doubles = mean + np.sqrt(1 - spread * spread) * (z_u - mean) + spread * drawn
+    other: Doubles = sample_z_u(prior, seed, index, temperature) - mean
+    mixed: Doubles = mean + np.sqrt(1 - spread * spread) * (z_u - mean) + spread * other
     return mixed.astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Thin handlers, one module per noun: request -> codes -> rows -> bytes -> response. ROUTERS lists those that openapi.json documents."""
+"""Thin handlers, one module per route: request -> operation -> latents -> batcher -> pixels -> response."""
 
 from twofold.service.http.routes import (
     decode,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from fastapi import APIRouter
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from twofold.service.http import responses
+from twofold.service.http import model_calls, picture_codes, responses
+from twofold.service.http.content_negotiation import ONLY_JSON, negotiate
 from twofold.service.http.context import Connected, context_of
 from twofold.service.http.openapi import json_route
 from twofold.service.http.request_body import read
+from twofold.service.http.responses import Entry
 from twofold.service.http.schemas import Encode, EncodeAnswer
 from twofold.service.runtime import latents
 from twofold.service.runtime.engine import Encoded
@@ -26,22 +26,21 @@ router = APIRouter(tags=["pictures"])
 async def encode(request: HttpRequest) -> Response:
     """Take pictures apart."""
     context = context_of(request)
-    responses.negotiate(request, responses.ONLY_JSON)
+    negotiate(request, ONLY_JSON)
     asked = await read(request, Encode, pictures={"image": "images"})
-    model = responses.chosen_model(context, asked.model)
-    responses.at_most(len(asked.images), context, "images")
+    model = model_calls.chosen_model(context, asked.model)
+    model_calls.check_count(len(asked.images), context, "images")
     with Connected(request):
-        pixels, notes = await responses.to_pixels(context, model, [(f"images.{k}", sent) for k, sent in enumerate(asked.images)])
-        encoded, timings = await model.encode(pixels, context.deadline)
-    responses.clocked(context, timings)
+        pixels, notes = await picture_codes.to_pixels(context, model, [(f"images.{k}", sent) for k, sent in enumerate(asked.images)])
+        encoded = await model_calls.encode(context, model, pixels)
     items = [describe(model, encoded, k, context.state.metrics) | {"notes": notes[k]} for k in range(len(notes))]
     response = responses.answer_json(context, model, {"items": items})
     response.headers["cache-control"] = "no-store"
     return response
 
 
-def describe(model: Model, encoded: Encoded, k: int, metrics: Metrics) -> dict[str, Any]:
-    """What JSON says of row k, which is counted."""
+def describe(model: Model, encoded: Encoded, k: int, metrics: Metrics) -> Entry:
+    """What JSON says of row k (`schemas.Encoding` without its notes); the metrics count it."""
     probs = np.exp(encoded.class_log_prob[k].astype(np.float64))
     label = int(encoded.class_log_prob[k].argmax())
     return {
@@ -51,13 +50,13 @@ def describe(model: Model, encoded: Encoded, k: int, metrics: Metrics) -> dict[s
         "class": responses.class_entry(model, label) | {"prob": float(probs[label])},
         "class_probs": probs.tolist(),
         "log_density": float(encoded.log_density[k]),
-        "typicality": count(model, encoded, k, metrics),
+        "typicality": observe(model, encoded, k, metrics),
         "code": latents.pack_token(encoded.z_s[k], encoded.z_u_mean[k], model.card),
     }
 
 
-def count(model: Model, encoded: Encoded, k: int, metrics: Metrics) -> float | None:
-    """Count the typicality of row k and the entropy of its class posterior; the former is returned, None without calibration."""
+def observe(model: Model, encoded: Encoded, k: int, metrics: Metrics) -> float | None:
+    """Record the typicality of row k and the entropy of its class posterior; returns the former, None without calibration."""
     typicality = latents.typicality(float(encoded.log_density[k]), model.calibration)
     if typicality is not None:
         metrics.typicality.observe(typicality)

@@ -1,7 +1,7 @@
 """/v2: the Open Inference Protocol, so that KServe's and Triton's clients find both graphs of every bundle and run them as they are.
 
-A bundle is two models here, `<bundle>.encoder` and `<bundle>.decoder`, each of version 1. What tensors look like on the wire is
-known to `tensors` alone.
+A bundle is two models here, `<bundle>.encoder` and `<bundle>.decoder`, each of version 1. How tensors are written on the wire is in
+`oip_tensors` alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from starlette.responses import Response
 from twofold import __version__
 from twofold.model import contract
 from twofold.model.contract import TensorSpec
-from twofold.service.http import oip_tensors, responses
+from twofold.service.http import model_calls, oip_tensors, responses
+from twofold.service.http.content_negotiation import JSON, negotiate
 from twofold.service.http.context import REQUEST_ID, Connected, RequestContext, context_of
 from twofold.service.http.openapi import EVERYWHERE, OCTETS, infer_route, plain_route
 from twofold.service.http.request_body import declared_media, parse_json, read_body
@@ -64,12 +65,11 @@ class Graph:
     async def run(self, arrays: tuple[NDArray[Any], ...], context: RequestContext) -> Mapping[str, NDArray[Any]]:
         """The inputs in order -> outputs by name, through the model's queue. Raises what Model.encode and Model.decode raise."""
         if self.name.endswith(".encoder"):
-            encoded, timings = await self.model.encode(arrays[0], context.deadline)
-            responses.clocked(context, timings)
+            encoded = await model_calls.encode(context, self.model, arrays[0])
             for k in range(len(encoded.z_s)):
-                encode.count(self.model, encoded, k, context.state.metrics)
+                encode.observe(self.model, encoded, k, context.state.metrics)
             return vars(encoded)
-        return {"pixels": await responses.decode(context, self.model, arrays[0], arrays[1])}
+        return {"pixels": await model_calls.decode(context, self.model, arrays[0], arrays[1])}
 
 
 def _described(name: str, answer: Any, refusals: Sequence[str], *parameters: dict[str, Any]) -> dict[str, Any]:
@@ -121,8 +121,8 @@ async def metadata(request: HttpRequest) -> Response:
         side: [{"name": spec.name, "datatype": oip_tensors.DATATYPES[spec.dtype], "shape": [-1, *spec.shape]} for spec in specs]
         for side, specs in (("inputs", graph.inputs), ("outputs", graph.outputs))
     }
-    said = {"name": graph.name, "versions": [VERSION], "platform": "onnxruntime_onnx", **sides}
-    return responses.plain_json(said, {"vary": "Accept"})
+    described = {"name": graph.name, "versions": [VERSION], "platform": "onnxruntime_onnx", **sides}
+    return responses.plain_json(described, {"vary": "Accept"})
 
 
 @router.post(f"{VERSIONED}/infer", **infer_route("v2_version_infer", [_MODEL, _VERSION]))
@@ -132,9 +132,9 @@ async def infer(request: HttpRequest) -> Response:
     context = context_of(request)
     graph = _graph(request, context)
     asked, tail = await _read(request, graph)
-    wanted = oip_tensors.wanted(asked, graph.outputs)
-    media = OCTETS if any(binary for _, binary in wanted) else responses.JSON
-    responses.negotiate(request, (media,))
+    chosen = oip_tensors.chosen_outputs(asked, graph.outputs)
+    media = OCTETS if any(binary for _, binary in chosen) else JSON
+    negotiate(request, (media,))
     started = time.perf_counter()
     arrays = oip_tensors.arrays(asked, tail, graph.inputs, context.state.settings.max_items)
     context.spent("preprocess", time.perf_counter() - started)
@@ -143,7 +143,7 @@ async def infer(request: HttpRequest) -> Response:
     head = {"model_name": graph.name, "model_version": VERSION}
     if asked.id is not None and REQUEST_ID.fullmatch(asked.id):
         head["id"] = asked.id
-    return await _respond(context, media, head, [oip_tensors.Given(spec, outputs[spec.name], binary) for spec, binary in wanted])
+    return await _respond(context, media, head, [oip_tensors.Output(spec, outputs[spec.name], binary) for spec, binary in chosen])
 
 
 def _graph(request: HttpRequest, context: RequestContext) -> Graph:
@@ -157,7 +157,7 @@ def _graph(request: HttpRequest, context: RequestContext) -> Graph:
     if version != VERSION:
         raise NotFound("There is no such version of the model.", field="version", allowed=VERSION)
     bundle, _, kind = name.rpartition(".")
-    model = responses.chosen_model(context, bundle)
+    model = model_calls.chosen_model(context, bundle)
     signature = contract.encoder_signature if kind == "encoder" else contract.decoder_signature
     return Graph(name, model, *signature(model.card.dims))
 
@@ -176,11 +176,11 @@ async def _read(request: HttpRequest, graph: Graph) -> tuple[Infer, bytes]:
         raise UnsupportedMedia(f"The Content-Type must be one of {taken}.", allowed=taken)
     text, tail = oip_tensors.split(body, request.headers.getlist(oip_tensors.HEADER_LENGTH))
     row = sum(math.prod(spec.shape) for spec in graph.inputs)
-    most_values = context_of(request).state.settings.max_items * row + MAX_FIELDS
-    return Infer.check(parse_json(text, most_values) if text else {}), tail
+    max_values = context_of(request).state.settings.max_items * row + MAX_FIELDS
+    return Infer.check(parse_json(text, max_values) if text else {}), tail
 
 
-async def _respond(context: RequestContext, media: str, head: dict[str, str], outputs: list[oip_tensors.Given]) -> Response:
+async def _respond(context: RequestContext, media: str, head: dict[str, str], outputs: list[oip_tensors.Output]) -> Response:
     started = time.perf_counter()
     large = sum(one.values.size for one in outputs) > responses.SMALL_ANSWER_PIXELS
     body, length = await asyncio.to_thread(oip_tensors.write, head, outputs) if large else oip_tensors.write(head, outputs)

@@ -7,13 +7,16 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twofold.model.contract import Dims, Preprocessing
-from twofold.service.http import picture_codes, responses
+from twofold.service.http import model_calls, picture_codes, responses
+from twofold.service.http.content_negotiation import PICTURES, negotiate
 from twofold.service.http.context import Connected, RequestContext, context_of
 from twofold.service.http.openapi import picture_route
 from twofold.service.http.request_body import read
+from twofold.service.http.responses import Images
 from twofold.service.http.schemas import Inpaint
-from twofold.service.runtime import inpainting, latents
+from twofold.service.runtime import inpainting, operations
 from twofold.service.runtime.errors import Invalid
+from twofold.service.runtime.operations import Code
 from twofold.service.runtime.registry import Model
 
 router = APIRouter(tags=["pictures"])
@@ -25,36 +28,36 @@ PARTS = {"image": "image", "mask": "mask"}
 async def inpaint(request: HttpRequest) -> Response:
     """Fill a hole."""
     context = context_of(request)
-    media = responses.negotiate(request, responses.PICTURES)
+    media = negotiate(request, PICTURES)
     asked = await read(request, Inpaint, pictures=PARTS)
-    model = responses.chosen_model(context, asked.model)
+    model = model_calls.chosen_model(context, asked.model)
     with Connected(request):
-        hole, said = await _hole(context, model, asked)
-        pixels, notes = await responses.to_pixels(context, model, [("image", asked.image)])
+        hole, mask_notes = await _hole(context, model, asked)
+        pixels, notes = await picture_codes.to_pixels(context, model, [("image", asked.image)])
         filling = inpainting.Filling(pixels, hole[None], model.mean_picture, asked.steps)
         for filled in filling:
-            encoded = await picture_codes.encode(context, model, filled)
-            filling.put(await responses.decode(context, model, encoded.z_s, encoded.z_u_mean))
-    code = latents.pack_token(encoded.z_s[0], encoded.z_u_mean[0], model.card)
-    recipe = {"code": code, "hole": inpainting.pack_hole(hole), "n": 1}  # what is around the hole, the picture itself holds
-    entry = {"class": responses.class_entry(model, int(encoded.class_log_prob[0].argmax())), "code": code}
-    drawn = responses.Drawn(model, filling.filled, [recipe], [entry], "inpaint", 1, 1)
-    response = await responses.respond(context, media, drawn, asked.format, {"notes": {"image": notes, **said}})
+            encoded = await model_calls.encode(context, model, filled)
+            filling.put(await model_calls.decode(context, model, encoded.z_s, encoded.z_u_mean))
+    operation = operations.Inpaint(Code(encoded.z_s[0], encoded.z_u_mean[0], model.card), hole)
+    entry = {"class": responses.class_entry(model, int(encoded.class_log_prob[0].argmax())), "code": operation.code.token}
+    images = Images(model, operation, filling.filled, [entry], 1, 1)
+    response = await responses.respond(context, media, images, asked.format, {"notes": {"image": notes, **mask_notes}})
     response.headers["cache-control"] = "no-store"
     return response
 
 
 async def _hole(context: RequestContext, model: Model, asked: Inpaint) -> tuple[inpainting.Hole, dict[str, list[list[str]]]]:
-    """The hole [H,W] and notes on the mask. A mask goes the way of its picture, so that one as large as the picture lies on it."""
+    """The hole bool [H,W] and notes on the mask, which is preprocessed as its picture is, so that one of the same size fits it."""
     if (asked.mask is None) == (asked.box is None):
         raise Invalid("There must be exactly one of mask and box.", field="mask", allowed="mask or box")
     card = model.card
     if asked.mask is None:
-        hole, field, notes = inpainting.hole_of_box(asked.box or (), card.dims.height, card.dims.width), "box", {}
-    else:
-        dims = Dims(card.dims.dim_s, card.dims.dim_u, card.dims.classes, card.dims.height, card.dims.width, channels=1)
-        shrunk = Preprocessing(background=(0,), filter="box", crop=card.preprocessing.crop)
-        mask, said = await responses.decode_picture(context, "mask", asked.mask, dims, shrunk)
-        hole, field, notes = inpainting.hole_of_mask(mask), "mask", {"mask": [said]}
-    inpainting.check_hole(hole, field)
-    return hole, notes
+        hole = inpainting.hole_of_box(asked.box or (), card.dims.height, card.dims.width)
+        inpainting.check_hole(hole, "box")
+        return hole, {}
+    dims = Dims(card.dims.dim_s, card.dims.dim_u, card.dims.classes, card.dims.height, card.dims.width, channels=1)
+    preprocessing = Preprocessing(background=(0,), filter="box", crop=card.preprocessing.crop)
+    mask, notes = await picture_codes.decode_picture(context, "mask", asked.mask, dims, preprocessing)
+    hole = inpainting.hole_of_mask(mask)
+    inpainting.check_hole(hole, "mask")
+    return hole, {"mask": [notes]}

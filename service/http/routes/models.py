@@ -10,10 +10,13 @@ from fastapi import APIRouter
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from twofold.service.http import responses
+from twofold.service.http import model_calls, responses
+from twofold.service.http.content_negotiation import ONLY_JSON, negotiate
 from twofold.service.http.context import context_of
 from twofold.service.http.openapi import EVERYWHERE, plain_route
 from twofold.service.http.request_body import read_body
+from twofold.service.http.responses import Entry
+from twofold.service.http.schemas import Limits, ModelsAnswer
 from twofold.service.runtime.errors import Malformed
 from twofold.service.runtime.registry import Model
 
@@ -30,14 +33,14 @@ def _route(name: str, example: Any) -> dict[str, Any]:
     return described
 
 
-@router.get("/models", **plain_route("models", refusals=_REFUSALS, example={"default": "fashion-mnist", "models": []}))
+@router.get("/models", **plain_route("models", refusals=_REFUSALS, answer=ModelsAnswer))
 async def models(request: HttpRequest) -> Response:
-    """Every model that is served."""
+    """Every model that is served, and the caps on requests that are in force."""
     await take_nothing(request)
-    registry = context_of(request).state.registry
-    return responses.plain_json(
-        {"default": registry.default, "models": [_summary(model) for model in registry.models.values()]}, {"vary": "Accept"}
-    )
+    state = context_of(request).state
+    listed = [_summary(model) for model in state.registry.models.values()]
+    limits = {name: getattr(state.settings, name) for name in Limits.model_fields}
+    return responses.plain_json({"default": state.registry.default, "models": listed, "limits": limits}, {"vary": "Accept"})
 
 
 @router.get("/models/{name}", **_route("model", {"id": "fashion-mnist@3f2c9a10", "name": "fashion-mnist"}))
@@ -45,8 +48,8 @@ async def model_card(request: HttpRequest) -> Response:
     """The card of a model, and the effect of each direction of style, in grey levels of a step; null without directions."""
     model = await _asked(request)
     effects = None if model.directions is None else model.directions.effects.tolist()
-    said = {"id": model.card.id, "provider": model.provider, "directions": effects, **asdict(model.card)}
-    return responses.plain_json(said, {"vary": "Accept"})
+    card = {"id": model.card.id, "provider": model.provider, "directions": effects, **asdict(model.card)}
+    return responses.plain_json(card, {"vary": "Accept"})
 
 
 @router.get(
@@ -70,17 +73,17 @@ async def examples(request: HttpRequest) -> Response:
 
 async def _asked(request: HttpRequest) -> Model:
     await take_nothing(request)
-    return responses.chosen_model(context_of(request), request.path_params["name"])
+    return model_calls.chosen_model(context_of(request), request.path_params["name"])
 
 
 async def take_nothing(request: HttpRequest) -> None:
     """Raises NotAcceptable, and Malformed when there is a query or a body."""
-    responses.negotiate(request, responses.ONLY_JSON)
+    negotiate(request, ONLY_JSON)
     if request.scope["query_string"] or await read_body(request):
         raise Malformed("This route takes no parameters and no body.")
 
 
-def _summary(model: Model) -> dict[str, Any]:
+def _summary(model: Model) -> Entry:
     card = model.card
     return {
         "id": card.id,

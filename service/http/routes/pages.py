@@ -1,6 +1,6 @@
 """The page at `/`, the documentation at `/docs` and their files: a closed list of package data, read once, under a strict policy.
 
-No file name ever comes from a caller: what is not in the list is not there. Nothing on these pages leaves the origin.
+No file name comes from a caller: what is not in the list is not found. These pages load nothing from another origin.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ POLICY = "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; bas
 def page_router() -> APIRouter:
     """Routes of the pages, with their files in memory."""
     router = APIRouter()
-    held = {}
+    loaded = {}
     web = files("twofold.service") / "web"
     for entry in (*web.iterdir(), *(web / "swagger-ui").iterdir()):
         media = _MEDIA.get(entry.name.rpartition(".")[2])
         if media is not None:
-            held[entry.name] = (entry.read_bytes(), media)
+            loaded[entry.name] = (entry.read_bytes(), media)
 
     def page(name: str) -> Response:
-        if name not in held:
+        if name not in loaded:
             raise NotFound("There is no such page.")
-        body, media = held[name]
+        body, media = loaded[name]
         headers = {"content-type": f"{media}; charset=utf-8", "content-security-policy": POLICY, "cache-control": "no-cache"}
         return Response(body, headers=headers)
 

@@ -1,4 +1,4 @@
-"""GET /livez, /readyz, /metrics, /version: for machines that watch. Never queued, never shed, never dependent on the load."""
+"""GET /livez, /readyz, /metrics, /version: for monitoring. Never queued, never shed, independent of the load."""
 
 from __future__ import annotations
 

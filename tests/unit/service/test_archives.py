@@ -12,6 +12,7 @@ from PIL import Image
 from tests import drawings
 from twofold.service.http import responses
 from twofold.service.runtime import latents
+from twofold.service.runtime.operations import Code, Decode
 
 JSON, ZIP, NPZ = ({"accept": media} for media in ("application/json", "application/zip", "application/x-npz"))
 GENERATE = ("/generate", {"class": 1, "n": 3, "seed": 5, "index": 4})
@@ -45,26 +46,26 @@ def arrays(answer):
 @ROUTES
 @pytest.mark.parametrize("form", ["png", "webp"])
 async def test_a_zip_holds_what_json_holds(client, path, body, form):
-    told = (await sent(client, path, body | {"format": form}, JSON)).json()
+    reported = (await sent(client, path, body | {"format": form}, JSON)).json()
     archive = opened(await sent(client, path, body | {"format": form}, ZIP))
     assert archive.testzip() is None
-    names = [f"{k:04}.{form}" for k in range(len(told["images"]))]
+    names = [f"{k:04}.{form}" for k in range(len(reported["images"]))]
     assert archive.namelist() == [*names, "manifest.json"]
     manifest = json.loads(archive.read("manifest.json"))
-    for name, image, entry in zip(names, told["images"], manifest.pop("images"), strict=True):
+    for name, image, entry in zip(names, reported["images"], manifest.pop("images"), strict=True):
         assert archive.read(name) == base64.b64decode(image.pop("image"))
         assert entry == {"file": name, **image}
-    assert manifest == {key: value for key, value in told.items() if key not in ("images", "timings_ms")}
+    assert manifest == {key: value for key, value in reported.items() if key not in ("images", "timings_ms")}
 
 
 @ROUTES
 async def test_arrays_hold_the_pixels_and_codes_that_json_holds(client, path, body):
-    told = (await sent(client, path, body, JSON)).json()["images"]
+    reported = (await sent(client, path, body, JSON)).json()["images"]
     found = arrays(await sent(client, path, body, NPZ))
     model = client.app.state.state.registry.get()
     assert found["pixels"].dtype == np.uint8
     assert found["z_s"].dtype == found["z_u"].dtype == np.float32
-    for k, image in enumerate(told):
+    for k, image in enumerate(reported):
         assert np.array_equal(found["pixels"][k, :, :, 0], np.asarray(Image.open(io.BytesIO(base64.b64decode(image["image"])))))
         z_s, z_u = latents.unpack_token(image["code"], model.card)
         assert found["z_s"][k].tobytes() == z_s.tobytes()
@@ -96,13 +97,13 @@ async def test_an_archive_has_the_same_bytes_each_time_and_no_date(client, path,
         assert info.external_attr >> 16 == 0o644
 
 
-async def test_an_archive_of_an_upload_or_a_drawn_seed_is_not_stored(client):
+async def test_an_archive_of_an_upload_or_a_random_seed_is_not_stored(client):
     for path, body in (SWAP, DECODE, ("/generate", {"class": 1})):
         for headers in (ZIP, NPZ):
             assert (await sent(client, path, body, headers)).headers["cache-control"] == "no-store"
 
 
-async def test_a_zip_of_as_many_pictures_as_the_cap_is_whole_and_carries_recipes_unless_switched_off(open_door):
+async def test_a_zip_at_the_cap_is_whole_and_has_recipes_unless_switched_off(open_door):
     for recipe in (True, False):
         client = await open_door(recipe=recipe)
         archive = opened(await sent(client, "/generate", {"class": 1, "n": 64, "seed": 5}, ZIP))
@@ -116,7 +117,8 @@ async def test_a_route_needs_nothing_of_its_own_for_archives(client):
     model = client.app.state.state.registry.get()
     z_s, z_u = latents.class_mean(model.prior, 1), np.zeros(2, np.float32)
     entries = [{"frame": 0, "t": 0.0, "code": latents.pack_token(z_s, z_u, model.card)}]
-    drawn = responses.Drawn(model, np.zeros((1, 8, 8, 1), np.uint8), [{}], entries, "another", 1, 1)
+    operation = Decode((Code(z_s, z_u, model.card),))
+    images = responses.Images(model, operation, np.zeros((1, 8, 8, 1), np.uint8), entries, 1, 1)
     context = responses.RequestContext(client.app.state.state, "r", 0.0)
-    zipped = zipfile.ZipFile(io.BytesIO((await responses.respond(context, responses.ZIP, drawn, "png")).body))
+    zipped = zipfile.ZipFile(io.BytesIO((await responses.respond(context, "application/zip", images, "png")).body))
     assert json.loads(zipped.read("manifest.json"))["images"] == [{"file": "0000.png", **entries[0]}]

@@ -41,24 +41,24 @@ def test_a_swap_has_the_class_of_one_and_the_style_of_the_other(arrays):
 
 
 def test_visible_pixels_stay_to_the_byte(arrays):
-    drawn = arrays.generate(1, n=5, seed=3)
+    generated = arrays.generate(1, n=5, seed=3)
     holes = np.zeros((5, 8, 8), bool)
     for k, hole in enumerate(holes):
         hole[k : k + 4, 4 - k : 8 - k] = True
-    filled = arrays.inpaint(np.where(holes[..., None], np.uint8(0), drawn), holes, steps=2)
-    assert np.array_equal(filled[~holes], drawn[~holes])
+    filled = arrays.inpaint(np.where(holes[..., None], np.uint8(0), generated), holes, steps=2)
+    assert np.array_equal(filled[~holes], generated[~holes])
     assert (filled[holes] != 0).any()
 
 
 def test_a_picture_that_the_model_can_draw_is_found_again_behind_a_hole(arrays):
-    drawn = arrays.decode(*arrays.sample(np.arange(40) % 4, seed=3))
+    generated = arrays.decode(*arrays.sample(np.arange(40) % 4, seed=3))
     holes = np.zeros((40, 8, 8), bool)
     holes[:, 2:6, 3:7] = True
 
     def squares(pixels):
-        return np.square(pixels.astype(float) - drawn)[holes].mean()
+        return np.square(pixels.astype(float) - generated)[holes].mean()
 
-    assert squares(arrays.inpaint(drawn, holes)) < 0.1 * squares(np.broadcast_to(arrays.mean_picture, drawn.shape))
+    assert squares(arrays.inpaint(generated, holes)) < 0.1 * squares(np.broadcast_to(arrays.mean_picture, generated.shape))
 
 
 def test_holes_of_another_shape_or_type_are_refused(arrays):

@@ -67,7 +67,7 @@ async def test_the_tag_is_the_same_after_a_restart(client, open_door):
 
 
 @pytest.mark.parametrize("query", ["class=1", "class=1&n=2"])
-async def test_what_was_drawn_without_a_seed_has_no_tag_and_is_not_stored(client, query):
+async def test_a_picture_of_a_random_seed_has_no_tag_and_is_not_stored(client, query):
     answer = await client.get(f"/generate?{query}", headers={"if-none-match": "*"})
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"

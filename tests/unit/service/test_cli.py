@@ -38,7 +38,7 @@ def test_the_version_is_the_distributions():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "variables", "said"),
+    ("arguments", "variables", "message"),
     [
         (["serve"], {"TWOFOLD_PRT": "1"}, "TWOFOLD_PRT is not a setting; the nearest is TWOFOLD_PORT"),
         (["serve"], {"TWOFOLD_PORT": "x"}, "TWOFOLD_PORT must be a whole number"),
@@ -48,15 +48,15 @@ def test_the_version_is_the_distributions():
         ([], {}, "required"),
     ],
 )
-def test_what_cannot_start_says_why_and_exits_2(arguments, variables, said):
+def test_what_cannot_start_says_why_and_exits_2(arguments, variables, message):
     done = twofold(*arguments, **variables)
     assert done.returncode == 2
-    assert said in done.stderr.splitlines()[-1]
+    assert message in done.stderr.splitlines()[-1]
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_in_use_is_said_and_is_no_success(toy_bundle):
+def test_a_port_in_use_is_reported_and_is_no_success(toy_bundle):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

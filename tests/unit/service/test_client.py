@@ -16,6 +16,7 @@ from twofold.service.client import AsyncClient, Client, Local, Picture, Unreacha
 from twofold.service.client.local import InProcess
 from twofold.service.http.problems import STATUS
 from twofold.service.runtime import errors
+from twofold.service.settings import Settings
 
 GREY = {"class": {"index": 0, "name": "Alpha"}, "code": "c1.x", "image": ""}
 
@@ -59,12 +60,12 @@ class Desk:
 
 def problem(status: int, code: str, **fields) -> httpx.Response:
     headers = {"retry-after": fields.pop("retry_after")} if "retry_after" in fields else {}
-    said = {"title": "", "status": status, "code": code, "detail": "No.", "request_id": "r1", **fields}
-    return httpx.Response(status, json=said, headers={"content-type": "application/problem+json", **headers})
+    message = {"title": "", "status": status, "code": code, "detail": "No.", "request_id": "r1", **fields}
+    return httpx.Response(status, json=message, headers={"content-type": "application/problem+json", **headers})
 
 
-def no_models() -> httpx.Response:
-    return httpx.Response(200, json={"default": "toy", "models": []})
+def no_models(**limits: int) -> httpx.Response:
+    return httpx.Response(200, json={"default": "toy", "models": [], "limits": {"max_items": 64, "max_body_bytes": 2**23} | limits})
 
 
 # -------------------------------------------------------------------------------------------------------------- pictures
@@ -234,9 +235,9 @@ def test_more_pictures_than_one_request_may_hold_are_the_same_pictures(local):
 
 
 def test_without_a_seed_the_first_answers_seed_is_kept_for_the_rest():
-    desk = Desk(*(httpx.Response(200, json={"model": "toy@1", "images": [GREY | {"seed": 99}] * n}) for n in (64, 64, 16)))
+    desk = Desk(no_models(), *(httpx.Response(200, json={"model": "toy@1", "images": [GREY | {"seed": 99}] * n}) for n in (64, 64, 16)))
     assert len(desk.client().generate(0, n=144)) == 144
-    assert [(asked.get("seed"), asked["index"], asked["n"]) for asked in desk.asked] == [(None, 0, 64), (99, 64, 64), (99, 128, 16)]
+    assert [(asked.get("seed"), asked["index"], asked["n"]) for asked in desk.asked[1:]] == [(None, 0, 64), (99, 64, 64), (99, 128, 16)]
 
 
 def test_many_pictures_are_encoded_and_decoded_in_several_requests(local):
@@ -245,6 +246,40 @@ def test_many_pictures_are_encoded_and_decoded_in_several_requests(local):
     assert len(encodings) == 70
     assert encodings[69].code == local.encode(many[69])[0].code
     assert [p.code for p in local.decode(encodings)] == [e.code for e in encodings]
+
+
+def test_pictures_above_a_lower_cap_are_those_of_one_request(local, toy_bundle):
+    with Local(toy_bundle, Settings(max_items=6, max_body_bytes=4096)) as small:
+        same = [many.generate("gamma", n=16, seed=8, index=3) for many in (local, small)]
+        assert [picture.data for picture in same[0]] == [picture.data for picture in same[1]]
+        styles = [many.edit(same[0][0], n=9, style_spread=0.5, seed=1) for many in (local, small)]
+        assert [picture.data for picture in styles[0]] == [picture.data for picture in styles[1]]
+        codes = [[one.code for one in many.encode(list(same[0]))] for many in (local, small)]
+        assert codes[0] == codes[1]
+        decoded = [[picture.data for picture in many.decode(codes[0])] for many in (local, small)]
+        assert decoded[0] == decoded[1]
+        matrices = [many.swap(list(same[0][:5]), list(same[0][5:12]), verdict=True) for many in (local, small)]
+        assert [picture.data for picture in matrices[0]] == [picture.data for picture in matrices[1]]
+        assert matrices[1].notes == matrices[0].notes
+        assert (matrices[1].rows, matrices[1].cols, matrices[1][4, 6].entry["col"]) == (5, 7, 6)
+
+
+def test_the_caps_are_asked_for_once_and_only_where_something_may_be_divided():
+    one = httpx.Response(200, json={"model": "toy@1", "images": [GREY | {"seed": 1}]})
+    four, two = (httpx.Response(200, json={"model": "toy@1", "images": [GREY | {"seed": 1}] * n}) for n in (4, 2))
+    desk = Desk(one, no_models(max_items=4), four, two, four, two)
+    client = desk.client()
+    client.generate(0, seed=1)
+    for _ in range(2):
+        assert len(client.generate(0, n=6, seed=1)) == 6
+    assert [asked.get("n") for asked in desk.asked] == [1, None, 4, 2, 4, 2]
+
+
+async def test_the_asynchronous_client_divides_by_the_servers_caps_too(local, open_door):
+    door = await open_door(max_items=5)
+    async with AsyncClient("http://door", transport=httpx.ASGITransport(door.app)) as client:
+        many = await client.generate("beta", n=12, seed=1)
+    assert [picture.data for picture in many] == [picture.data for picture in local.generate("beta", n=12, seed=1)]
 
 
 def test_large_pictures_are_sent_in_loads_that_a_body_may_hold(local):
@@ -377,7 +412,7 @@ async def test_the_asynchronous_client_is_as_patient():
     assert slept == [3]
 
 
-def test_the_models_and_their_classes_are_told(local):
+def test_the_models_and_their_classes_are_listed(local):
     (model,) = local.models()
     assert (model.name, model.default, model.dims["dim_s"]) == ("toy", True, 3)
     found = local.classes()

@@ -221,7 +221,7 @@ def test_a_straight_way_has_the_mean_in_its_middle():
     assert z_s.dtype == z_u.dtype == np.float32
 
 
-def test_a_turning_way_keeps_an_even_turn_and_an_even_length_in_the_style_and_goes_straight_in_the_class():
+def test_slerp_turns_the_style_evenly_and_moves_the_class_straight():
     z_s, z_u = latents.between(A, B, 0.5, "slerp")  # styles at a right angle, of lengths 4 and 2
     assert z_s.tolist() == [0, 1, 4]
     np.testing.assert_allclose(z_u, 3 * np.sqrt(0.5) * np.ones(2), rtol=1e-6)
@@ -337,7 +337,7 @@ def test_another_models_token_is_refused_naming_both():
         latents.unpack_token(TOKEN, other)
 
 
-def test_a_token_of_non_finite_codes_or_other_lengths_is_refused_though_its_checksum_is_right():
+def test_a_token_of_bad_codes_is_refused_even_with_a_right_checksum():
     for z_s, z_u in (([1, np.nan, 0], [0, 0]), ([1, 0, 0], [np.inf, 0]), ([1, 0], [0, 0, 0]), ([1, 0, 0], [0])):
         with pytest.raises(Invalid, match="damaged"):
             latents.unpack_token(latents.pack_token(np.array(z_s, np.float32), np.array(z_u, np.float32), CARD), CARD)

@@ -51,18 +51,18 @@ def piped(*arguments: str, stdin: bytes = b"", **options) -> subprocess.Complete
 # -------------------------------------------------------------------------------------------------------------- pictures
 
 
-def test_a_generated_sheet_is_the_clients_own_and_what_is_said_of_it_goes_to_stderr(twofold, local, capsys):
+def test_a_generated_sheet_is_the_clients_own_and_messages_go_to_stderr(twofold, local, capsys):
     assert twofold("generate", "alpha", "-n", 5, "--seed", 3, "--out", "sheet.png") == 0
     assert Path("sheet.png").read_bytes() == local.generate(0, n=5, seed=3).sheet().data
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err == f"sheet.png: 5 pictures of {local.models()[0].id}, seed 3\n"
+    message = capsys.readouterr()
+    assert message.out == ""
+    assert message.err == f"sheet.png: 5 pictures of {local.models()[0].id}, seed 3\n"
 
 
 def test_a_folder_gets_a_file_for_each_picture(twofold, local):
     assert twofold("generate", "1", "-n", 3, "--seed", 3, "--out", "some/") == 0
-    wanted = local.generate(1, n=3, seed=3)
-    assert [path.read_bytes() for path in sorted(Path("some").iterdir())] == [picture.data for picture in wanted]
+    expected = local.generate(1, n=3, seed=3)
+    assert [path.read_bytes() for path in sorted(Path("some").iterdir())] == [picture.data for picture in expected]
     assert sorted(path.name for path in Path("some").iterdir()) == ["0000.png", "0001.png", "0002.png"]
 
 
@@ -82,8 +82,8 @@ def test_a_dash_is_stdout_and_stdin(toy_bundle, local):
     code = local.encode(made.stdout)[0].code
     assert read.stdout.decode().split("\t")[1] == "Beta"
     assert read.stdout.decode().rstrip("\n").endswith(code)
-    drawn = piped("decode", "-", "--out", "-", "--bundle", str(toy_bundle), stdin=f'{code}\n{{"class": 1, "seed": 2}}\n'.encode())
-    assert drawn.stdout == local.decode([code, {"class": 1, "seed": 2}]).sheet().data
+    generated = piped("decode", "-", "--out", "-", "--bundle", str(toy_bundle), stdin=f'{code}\n{{"class": 1, "seed": 2}}\n'.encode())
+    assert generated.stdout == local.decode([code, {"class": 1, "seed": 2}]).sheet().data
 
 
 def test_a_swap_of_files_and_codes_is_the_matrix(twofold, local):
@@ -100,8 +100,8 @@ def test_a_way_an_edit_and_a_filled_hole_are_the_clients_own(twofold, local):
     a.save("a.png")
     b.save("b.png")
     assert twofold("interpolate", "a.png", b.code, "class=beta", '{"class": 1, "seed": 3}', "--frames", 5, "--seed", 2) == 0
-    wanted = local.interpolate([a, b.code, {"class": "beta"}, {"class": 1, "seed": 3}], 5, seed=2)
-    assert Path("interpolate.png").read_bytes() == wanted.sheet().data
+    expected = local.interpolate([a, b.code, {"class": "beta"}, {"class": 1, "seed": 3}], 5, seed=2)
+    assert Path("interpolate.png").read_bytes() == expected.sheet().data
     for name in ("way.gif", "way.webp"):
         assert twofold("interpolate", "a.png", "b.png", "--frames", 4, "--fps", 9, "--animate", "--out", name) == 0
         assert Path(name).read_bytes() == local.animate([a, b], 4, fps=9, format=name.partition(".")[2]).data
@@ -157,7 +157,7 @@ def test_a_server_gives_the_same_bytes_as_the_model_in_process(twofold, toy_bund
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["generate", "sneaker"], 2, "there is no class of this name; the closest are given"),
         (["generate", "0", "-n", "0"], 2, "n is not acceptable; it must be an integer from 1 to 64 (how many pictures)."),
@@ -174,13 +174,13 @@ def test_a_server_gives_the_same_bytes_as_the_model_in_process(twofold, toy_bund
         (["models", "--server", "http://127.0.0.1:9"], 3, "127.0.0.1:9 cannot be reached"),
     ],
 )
-def test_every_way_to_end_has_its_code_and_one_line(twofold, capsys, arguments, code, said):
+def test_every_way_to_end_has_its_code_and_one_line(twofold, capsys, arguments, code, message):
     Image.new("L", (8, 8)).save("plain.png")
     Path("text.txt").write_text("no picture")
     assert twofold(*arguments) == code
     shown = capsys.readouterr()
     assert shown.err.startswith("twofold: ")
-    assert said in shown.err
+    assert message in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
 
@@ -215,9 +215,9 @@ def test_ctrl_c_ends_with_130_and_no_traceback():
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
             connection, _ = mute.accept()
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
+            _, message = process.communicate(timeout=60)
             connection.close()
-    assert (process.returncode, said) == (130, b"")
+    assert (process.returncode, message) == (130, b"")
 
 
 # ---------------------------------------------------------------------------------------------------------------- replay
@@ -254,13 +254,13 @@ def test_a_picture_that_was_changed_fails_the_check(twofold, local, capsys):
     kept.add_itxt("twofold", info["twofold"])
     Image.fromarray(pixels).save("changed.png", pnginfo=kept)
     assert twofold("replay", "changed.png", "--check", "--json") == 5
-    said = json.loads(capsys.readouterr().out)
-    assert (said["same"], said["notes"]) == (False, [])
-    assert 1 <= said["max_difference"] <= 3
+    message = json.loads(capsys.readouterr().out)
+    assert (message["same"], message["notes"]) == (False, [])
+    assert 1 <= message["max_difference"] <= 3
 
 
 @pytest.mark.parametrize(
-    ("recipe", "said"),
+    ("recipe", "message"),
     [
         ({"do": "generate"}, "was changed"),
         ({"do": "generate", "model": "toy", "class": 1, "url": "http://x"}, "was changed"),
@@ -273,12 +273,12 @@ def test_a_picture_that_was_changed_fails_the_check(twofold, local, capsys):
         ({"fps": 12, "pictures": []}, "An animation is not made again"),
     ],
 )
-def test_a_recipe_is_believed_in_nothing(twofold, capsys, recipe, said):
+def test_a_recipe_is_believed_in_nothing(twofold, capsys, recipe, message):
     info = PngInfo()
     info.add_itxt("twofold", json.dumps(recipe))
     Image.new("L", (8, 8)).save("forged.png", pnginfo=info)
     assert twofold("replay", "forged.png") == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------------------------- doctor
@@ -310,7 +310,7 @@ def test_the_doctor_names_what_is_ill_and_still_checks_the_rest(toy_bundle, tmp_
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert code == 5
     assert [name for state, name, _ in lines if state == "ILL"] == ["port", "bundle bad"]
-    assert ["decoder.onnx" in said for _, name, said in lines if name == "bundle bad"] == [True]
+    assert ["decoder.onnx" in message for _, name, message in lines if name == "bundle bad"] == [True]
     monkeypatch.setenv("TWOFOLD_PRT", "1")
     assert main.main(["doctor"]) == 5
     assert "ILL\tsettings\tTWOFOLD_PRT is not a setting" in capsys.readouterr().out

@@ -55,7 +55,7 @@ async def edited(client, local, **fields):
     return [latents.unpack_token(image["code"], local.card) for image in answer["images"]]
 
 
-async def test_without_a_wish_the_picture_comes_back_as_the_model_sees_it(client, local, source, token):
+async def test_without_parameters_an_edit_is_the_reconstruction(client, local, source, token):
     ((z_s, z_u),) = await edited(client, local, image=token)
     assert (z_s.tobytes(), z_u.tobytes()) == (source[0].tobytes(), source[1].tobytes())
 
@@ -85,20 +85,20 @@ async def test_other_styles_of_the_same_class_are_those_of_the_seed(client, loca
 
 
 async def test_each_picture_can_be_had_alone(client, token):
-    wish = {"image": token, "class": 1, "style_spread": 0.7, "seed": 4}
-    images = (await ok(client.post("/edit", json=wish | {"n": 4, "index": 2}, headers=JSON))).json()["images"]
+    request_body = {"image": token, "class": 1, "style_spread": 0.7, "seed": 4}
+    images = (await ok(client.post("/edit", json=request_body | {"n": 4, "index": 2}, headers=JSON))).json()["images"]
     assert [(image["seed"], image["index"]) for image in images] == [(4, 2), (4, 3), (4, 4), (4, 5)]
     for image in images:
-        alone = await ok(client.post("/edit", json=wish | {"index": image["index"]}))
+        alone = await ok(client.post("/edit", json=request_body | {"index": image["index"]}))
         assert alone.content == base64.b64decode(image["image"])
 
 
-async def test_a_seed_is_drawn_and_told_where_styles_are_drawn_and_only_there(client, token):
+async def test_a_random_seed_is_returned_only_where_styles_are_sampled(client, token):
     body = {"image": token, "style_spread": 0.5, "n": 2}
-    drawn = await ok(client.post("/edit", json=body))
-    assert (await ok(client.post("/edit", json=body | {"seed": int(drawn.headers["x-seed"])}))).content == drawn.content
-    assert drawn.headers["cache-control"] == "no-store"
-    assert drawn.headers["x-sheet"] == "rows=1; cols=2; cell=8x8"
+    generated = await ok(client.post("/edit", json=body))
+    assert (await ok(client.post("/edit", json=body | {"seed": int(generated.headers["x-seed"])}))).content == generated.content
+    assert generated.headers["cache-control"] == "no-store"
+    assert generated.headers["x-sheet"] == "rows=1; cols=2; cell=8x8"
     assert "x-seed" not in (await ok(client.post("/edit", json={"image": token, "seed": 3}))).headers
 
 
@@ -121,8 +121,8 @@ async def test_directions_move_the_style_by_their_weights(steered, local, source
     assert z_s.tobytes() == source[0].tobytes()
     np.testing.assert_allclose(z_u, source[1] + 1.5 * directions[0] - 2 * directions[1], rtol=1e-5)
     typed = await ok(steered.post("/edit?directions=0:1.5,1:-2", files={"image": ("", token)}))
-    told = await ok(steered.post("/edit", json={"image": token, "directions": {"1": -2.0, "0": 1.5}}))
-    assert typed.content == told.content
+    reported = await ok(steered.post("/edit", json={"image": token, "directions": {"1": -2.0, "0": 1.5}}))
+    assert typed.content == reported.content
 
 
 async def test_the_card_of_a_model_lists_what_its_directions_do(steered, client):
@@ -143,21 +143,21 @@ async def test_a_model_without_directions_says_so(client, token):
 
 
 async def test_every_recipe_makes_its_picture_again(steered, local, token):
-    wishes = [
+    requests = [
         {},
         {"class": 1},
         {"class": 1, "strength": 0.3, "style_spread": 0.4, "seed": 6, "index": 2, "n": 3, "temperature": 2},
         {"directions": {"1": 0.5}, "style_spread": 1, "seed": 6},
     ]
-    for wish in wishes:
-        for image in (await ok(steered.post("/edit", json={"image": token} | wish, headers=JSON))).json()["images"]:
+    for request_body in requests:
+        for image in (await ok(steered.post("/edit", json={"image": token} | request_body, headers=JSON))).json()["images"]:
             recipe = json.loads(Image.open(io.BytesIO(base64.b64decode(image["image"]))).text["twofold"])
             z_s, z_u = latents.unpack_token(recipe["code"], local.card)
             if "class" in recipe:
                 z_s = latents.toward_class(local.prior, z_s, recipe["class"], recipe["strength"])
             if "seed" in recipe:
-                drawn = (recipe[name] for name in ("style_spread", "seed", "index", "temperature"))
-                z_u = latents.other_style(local.prior, z_u, *drawn)
+                generated = (recipe[name] for name in ("style_spread", "seed", "index", "temperature"))
+                z_u = latents.other_style(local.prior, z_u, *generated)
             if "directions" in recipe:
                 assert recipe["directions_hash"] == latents.directions_hash(toy.DIRECTIONS.directions)
                 z_u = latents.steer(z_u, toy.DIRECTIONS.directions, {int(row): weight for row, weight in recipe["directions"].items()})

@@ -81,7 +81,7 @@ async def test_a_draining_server_is_alive_and_not_ready(client):
         assert answer.headers["retry-after"]
 
 
-async def test_health_looks_at_neither_query_nor_body(client):
+async def test_health_reads_neither_query_nor_body(client):
     for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/toy.encoder/ready"):
         assert (await client.get(f"{path}?verbose=1")).status_code == 200
 

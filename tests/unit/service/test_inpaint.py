@@ -115,7 +115,7 @@ async def test_more_steps_are_more_rounds(client, local, drawn):
         assert np.array_equal(level(answer.content), local.inpaint(drawn[None, :, :, None], HOLE[None], steps)[0, :, :, 0])
 
 
-async def test_json_tells_the_class_and_the_code_that_the_hole_was_drawn_from(client, local, drawn):
+async def test_json_has_the_class_and_the_code_that_the_hole_was_decoded_from(client, local, drawn):
     body = {"image": base(save(drawn)), "box": BOX, "format": "webp"}
     answer = (await ok(client.post("/inpaint", json=body, headers=JSON))).json()
     (image,) = answer["images"]

@@ -24,14 +24,14 @@ async def inspected(client, picture, verify=True, **query):
     answer = await client.post("/inspect", params=query, files={"image": ("a", picture)}, data={"verify": str(verify).lower()})
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
-    told = answer.json()
-    assert told.keys() == {"model", "recipe", "verified", "max_difference", "notes", "timings_ms"}
-    assert told["model"] == answer.headers["x-model"]
-    return told
+    reported = answer.json()
+    assert reported.keys() == {"model", "recipe", "verified", "max_difference", "notes", "timings_ms"}
+    assert reported["model"] == answer.headers["x-model"]
+    return reported
 
 
-def verdict(told):
-    return told["verified"], told["max_difference"], told["notes"]
+def verdict(reported):
+    return reported["verified"], reported["max_difference"], reported["notes"]
 
 
 async def made(client, path, body, media="image/png"):
@@ -53,7 +53,7 @@ def model_of(client):
     return client.app.state.state.registry.get()
 
 
-async def test_the_recipe_is_told_as_it_stands_in_the_picture_by_every_kind_of_body(client):
+async def test_the_recipe_is_returned_as_it_stands_for_every_kind_of_body(client):
     picture = await made(client, "/generate", MADE)
     answers = [
         await client.post("/inspect", files={"image": ("a", picture)}),
@@ -61,18 +61,18 @@ async def test_the_recipe_is_told_as_it_stands_in_the_picture_by_every_kind_of_b
         await client.post("/inspect", json={"image": base64.b64encode(picture).decode()}),
     ]
     for answer in answers:
-        told = answer.json()
-        assert told["recipe"] == json.loads(written_in(picture))
-        assert verdict(told) == (None, None, [])
+        reported = answer.json()
+        assert reported["recipe"] == json.loads(written_in(picture))
+        assert verdict(reported) == (None, None, [])
     assert answers[0].json()["recipe"].items() >= MADE.items()
 
 
 @pytest.mark.parametrize("media", ["image/png", "image/webp"])
 @pytest.mark.parametrize("n", [1, 2, 7, 64])
 async def test_a_generated_picture_or_sheet_is_verified(client, media, n):
-    told = await inspected(client, await made(client, "/generate", MADE | {"n": n}, media))
-    assert verdict(told) == (True, 0, [])
-    assert len(told["recipe"].get("pictures", [1])) == n
+    reported = await inspected(client, await made(client, "/generate", MADE | {"n": n}, media))
+    assert verdict(reported) == (True, 0, [])
+    assert len(reported["recipe"].get("pictures", [1])) == n
 
 
 async def test_every_way_to_decode_is_verified(client):
@@ -86,9 +86,9 @@ async def test_every_way_to_decode_is_verified(client):
         {"z_s": [0.1, 0.2, 0.3], "seed": 9},
     ]
     sheet = await made(client, "/decode", {"items": items})
-    told = await inspected(client, sheet)
-    assert verdict(told) == (True, 0, [])
-    assert [("code" in one, one.get("seed")) for one in told["recipe"]["pictures"]] == [(False, 3)] + [(True, None)] * 5
+    reported = await inspected(client, sheet)
+    assert verdict(reported) == (True, 0, [])
+    assert [("code" in one, one.get("seed")) for one in reported["recipe"]["pictures"]] == [(False, 3)] + [(True, None)] * 5
     (token,) = [image["code"] for image in json.loads(await made(client, "/decode", {"items": items[3:4]}, "application/json"))["images"]]
     assert verdict(await inspected(client, await made(client, "/decode", {"items": [{"code": token}]}))) == (True, 0, [])
 
@@ -97,10 +97,10 @@ async def test_a_swap_of_uploaded_pictures_is_verified_without_them(client):
     pictures = [await made(client, "/generate", {"class": label, "seed": label}) for label in range(3)]
     uploads = [base64.b64encode(picture).decode() for picture in pictures]
     sheet = await made(client, "/swap", {"class_from": uploads[:2], "style_from": uploads})
-    told = await inspected(client, sheet)
-    assert verdict(told) == (True, 0, [])
-    assert (told["recipe"]["rows"], told["recipe"]["cols"]) == (2, 3)
-    assert all(one["class_from"].startswith("c1.") for one in told["recipe"]["pictures"])
+    reported = await inspected(client, sheet)
+    assert verdict(reported) == (True, 0, [])
+    assert (reported["recipe"]["rows"], reported["recipe"]["cols"]) == (2, 3)
+    assert all(one["class_from"].startswith("c1.") for one in reported["recipe"]["pictures"])
 
 
 async def test_pictures_out_of_json_and_out_of_a_zip_are_verified(client):
@@ -108,9 +108,9 @@ async def test_pictures_out_of_json_and_out_of_a_zip_are_verified(client):
     (_, inside) = json.loads(await made(client, "/generate", body, "application/json"))["images"]
     zipped = zipfile.ZipFile(io.BytesIO(await made(client, "/generate", body, "application/zip"))).read("0001.webp")
     assert base64.b64decode(inside["image"]) == zipped
-    told = await inspected(client, zipped)
-    assert verdict(told) == (True, 0, [])
-    assert told["recipe"]["index"] == 3
+    reported = await inspected(client, zipped)
+    assert verdict(reported) == (True, 0, [])
+    assert reported["recipe"]["index"] == 3
 
 
 async def test_a_picture_is_verified_after_a_restart_and_by_another_replica(client, open_door):
@@ -122,17 +122,17 @@ async def test_one_changed_pixel_is_found(client):
     picture = await made(client, "/generate", MADE | {"n": 5})
     pixels = pixels_of(picture).copy()
     pixels[9, 9] ^= 1
-    told = await inspected(client, image_io.encode(pixels, image_io.PNG, written_in(picture)))
-    assert verdict(told) == (False, 1, [])
+    reported = await inspected(client, image_io.encode(pixels, image_io.PNG, written_in(picture)))
+    assert verdict(reported) == (False, 1, [])
     pixels[15, 23] = 0  # a spare cell
     assert (await inspected(client, image_io.encode(pixels, image_io.PNG, written_in(picture))))["max_difference"] == 255
 
 
 async def test_another_recipe_in_the_same_picture_is_found(client):
     picture, other = [await made(client, "/generate", MADE | {"seed": seed}) for seed in (5, 6)]
-    told = await inspected(client, image_io.encode(pixels_of(picture), image_io.PNG, written_in(other)))
-    assert told["verified"] is False
-    assert told["max_difference"] > 1
+    reported = await inspected(client, image_io.encode(pixels_of(picture), image_io.PNG, written_in(other)))
+    assert reported["verified"] is False
+    assert reported["max_difference"] > 1
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("Other", "CPUExecutionProvider"), ("CPUExecutionProvider", "Other"), ("Other", "Other")])
@@ -146,38 +146,38 @@ async def test_off_the_cpu_provider_one_grey_level_is_allowed_and_two_are_not(op
     client = await open_door(model)
     for off, verified in ((0, True), (1, True), (2, False)):
         shown = (pixels + np.where(pixels < 128, off, -off)).astype(np.uint8)
-        told = await inspected(client, image_io.encode(shown, image_io.PNG, text))
-        assert verdict(told) == (verified, off, ["not on the CPU both times: one grey level is allowed"])
+        reported = await inspected(client, image_io.encode(shown, image_io.PNG, text))
+        assert verdict(reported) == (verified, off, ["not on the CPU both times: one grey level is allowed"])
 
 
-async def test_another_models_picture_is_told_by_both_hashes_and_not_judged(client, open_door, tmp_path):
+async def test_another_models_picture_is_not_verified_and_both_hashes_are_named(client, open_door, tmp_path):
     other = await open_door(load(make_bundle(tmp_path / "other", seed=1), Settings()))
     picture = await made(other, "/generate", MADE)
     theirs, ours = (model_of(one).card.model_hash[:8] for one in (other, client))
     for verify in (True, False):
-        told = await inspected(client, picture, verify)
-        assert verdict(told) == (None, None, [f"the picture was made by model {theirs}, and this is model {ours}"])
-        assert told["recipe"]["model_hash"].startswith(theirs)
+        reported = await inspected(client, picture, verify)
+        assert verdict(reported) == (None, None, [f"the picture was made by model {theirs}, and this is model {ours}"])
+        assert reported["recipe"]["model_hash"].startswith(theirs)
 
 
 async def test_a_picture_of_a_version_that_says_so_is_still_compared(client):
     picture = await made(client, "/generate", MADE)
     older = provenance.write(model_of(client), "generate", json.loads(written_in(picture)) | {"service": "0.0.1"})
-    told = await inspected(client, image_io.encode(pixels_of(picture), image_io.PNG, older))
-    assert verdict(told) == (True, 0, ["made by another version of the service"])
+    reported = await inspected(client, image_io.encode(pixels_of(picture), image_io.PNG, older))
+    assert verdict(reported) == (True, 0, ["made by another version of the service"])
 
 
-async def test_a_kind_that_cannot_be_made_again_is_told_and_not_judged(client):
+async def test_a_kind_that_cannot_be_made_again_is_reported_and_not_verified(client):
     text = provenance.write(model_of(client), "unheard", {"n": 1})
-    told = await inspected(client, image_io.encode(np.zeros((8, 8, 1), np.uint8), image_io.PNG, text))
-    assert verdict(told) == (None, None, ["pictures of this kind cannot be made again from their recipe alone"])
+    reported = await inspected(client, image_io.encode(np.zeros((8, 8, 1), np.uint8), image_io.PNG, text))
+    assert verdict(reported) == (None, None, ["pictures of this kind cannot be made again from their recipe alone"])
 
 
 async def test_a_row_of_frames_is_verified(client):
     sent = base64.b64encode(drawings.png(12, 8, level=200)).decode()
     keys = [sent, {"class": 1}, {"class": 2, "seed": 4}]
-    for wish in ({"path": "slerp"}, {"vary": "class"}, {"vary": "style", "frames": 2}):
-        row = await made(client, "/interpolate", {"keys": keys, "frames": 6, "seed": 3} | wish)
+    for request_body in ({"path": "slerp"}, {"vary": "class"}, {"vary": "style", "frames": 2}):
+        row = await made(client, "/interpolate", {"keys": keys, "frames": 6, "seed": 3} | request_body)
         assert verdict(await inspected(client, row)) == (True, 0, [])
 
 
@@ -186,11 +186,11 @@ async def test_an_edit_is_verified_where_its_directions_are_those_of_the_bundle(
     others = contract.Directions(DIRECTIONS.directions[::-1], DIRECTIONS.effects)
     other = await open_door(load(make_bundle(tmp_path / "other", directions=others), Settings()))
     sent = {"image": base64.b64encode(drawings.png(level=200)).decode(), "seed": 3, "n": 3, "style_spread": 0.5}
-    for wish in ({}, {"class": 1, "strength": 0.25, "temperature": 2}, {"style_spread": 0, "n": 1}):
-        sheet = await made(steered, "/edit", sent | wish)
+    for request_body in ({}, {"class": 1, "strength": 0.25, "temperature": 2}, {"style_spread": 0, "n": 1}):
+        sheet = await made(steered, "/edit", sent | request_body)
         for door in (steered, other, client):  # one model hash: directions are no part of it
             assert verdict(await inspected(door, sheet)) == (True, 0, [])
-        moved = await made(steered, "/edit", sent | wish | {"directions": {"0": 1.5, "1": -0.5}})
+        moved = await made(steered, "/edit", sent | request_body | {"directions": {"0": 1.5, "1": -0.5}})
         assert verdict(await inspected(steered, moved)) == (True, 0, [])
         for door in (other, client):
             note = "the picture was moved along directions of style that this bundle does not have"
@@ -210,15 +210,15 @@ async def test_a_filled_picture_is_verified_in_its_hole(client):
 
 async def test_a_recipe_that_this_model_never_wrote_is_false(client):
     text = provenance.write(model_of(client), "generate", MADE | {"class": 4, "class_temperature": 1.0, "n": 1, "sampler": "fitted"})
-    told = await inspected(client, image_io.encode(np.zeros((8, 8, 1), np.uint8), image_io.PNG, text))
-    assert verdict(told) == (False, None, ["the recipe was changed: class must be an integer from 0 to 3"])
+    reported = await inspected(client, image_io.encode(np.zeros((8, 8, 1), np.uint8), image_io.PNG, text))
+    assert verdict(reported) == (False, None, ["the recipe was changed: class must be an integer from 0 to 3"])
 
 
 @pytest.mark.parametrize("picture", [drawings.png(), drawings.jpeg(), drawings.webp()])
 async def test_a_picture_without_a_recipe_is_no_mistake(client, picture):
-    told = await inspected(client, picture)
-    assert told["recipe"] is None
-    assert verdict(told) == (None, None, ["the picture carries no recipe"])
+    reported = await inspected(client, picture)
+    assert reported["recipe"] is None
+    assert verdict(reported) == (None, None, ["the picture carries no recipe"])
 
 
 async def test_a_picture_of_a_service_that_writes_no_recipes_carries_none(open_door):

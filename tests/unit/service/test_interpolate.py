@@ -99,11 +99,11 @@ async def test_classes_without_a_seed_are_their_means_in_one_style(client, local
         assert z_u.tobytes() == style.tobytes()
 
 
-async def test_a_seed_is_drawn_and_told_where_one_is_needed_and_only_there(client, tokens):
+async def test_a_random_seed_is_returned_only_where_one_is_needed(client, tokens):
     body = {"keys": [{"class": 0}, {"class": 1}], "frames": 2}
-    drawn = await ok(client.post("/interpolate", json=body))
-    again = await ok(client.post("/interpolate", json=body | {"seed": int(drawn.headers["x-seed"])}))
-    assert again.content == drawn.content
+    generated = await ok(client.post("/interpolate", json=body))
+    again = await ok(client.post("/interpolate", json=body | {"seed": int(generated.headers["x-seed"])}))
+    assert again.content == generated.content
     assert "x-seed" not in (await ok(client.post("/interpolate", json={"keys": tokens, "seed": 3}))).headers
     own = {"keys": [{"class": 0, "seed": 1}, {"class": 1, "seed": 2}], "frames": 2, "seed": 3}
     assert "x-seed" not in (await ok(client.post("/interpolate", json=own))).headers
@@ -186,8 +186,8 @@ async def test_the_recipe_of_an_animation_holds_those_of_its_frames(client, toke
     body = {"keys": tokens, "frames": 3, "fps": 24}
     frame = base64.b64decode((await frames_of(client, **body))[1]["image"])
     moving = Image.open(io.BytesIO((await ok(client.post("/interpolate", json=body, headers={"accept": "image/gif"}))).content))
-    told = json.loads(moving.info["comment"])
-    assert (told["fps"], told["pictures"][1]) == (24, json.loads(Image.open(io.BytesIO(frame)).text["twofold"]))
+    reported = json.loads(moving.info["comment"])
+    assert (reported["fps"], reported["pictures"][1]) == (24, json.loads(Image.open(io.BytesIO(frame)).text["twofold"]))
     silent = await open_door(recipe=False)
     moving = Image.open(io.BytesIO((await ok(silent.post("/interpolate", json=body, headers={"accept": "image/gif"}))).content))
     assert "comment" not in moving.info

@@ -56,10 +56,10 @@ def test_a_sheet_holds_its_shape_and_its_cells_recipes():
 def test_a_recipe_is_read_as_it_was_written(model):
     text = provenance.write(model, "generate", GENERATED)
     found = provenance.read(text, 64)
-    assert (found.rows, found.cols, found.told) == (1, 1, json.loads(text))
+    assert (found.rows, found.cols, found.document) == (1, 1, json.loads(text))
     sheet = provenance.read(provenance.write_sheet([text] * 5, 2, 3), 64)
     assert (sheet.rows, sheet.cols, len(sheet.pictures)) == (2, 3, 5)
-    assert sheet.pictures[4] == found.told
+    assert sheet.pictures[4] == found.document
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,16 @@ def test_a_sheet_whose_shape_and_pictures_do_not_fit_is_refused(rows, cols, pict
     text = json.dumps({"cols": cols, "pictures": pictures, "rows": rows, "twofold": 1}, separators=(",", ":"))
     with pytest.raises(Invalid, match="shape"):
         provenance.read(text, 64)
+
+
+@pytest.mark.parametrize("levels", [provenance.MAX_DEPTH, provenance.MAX_DEPTH + 1, 900, 5000])
+def test_nesting_is_bounded_by_a_number_and_not_by_the_parser(levels):
+    text = '{"do":' + "[" * (levels - 1) + "]" * (levels - 1) + ',"twofold":1}'
+    if levels <= provenance.MAX_DEPTH:
+        assert provenance.read(text, 64).document["twofold"] == 1
+    else:
+        with pytest.raises(Invalid, match="version 1, or was changed"):
+            provenance.read(text, 64)
 
 
 def test_values_are_counted_before_they_are_parsed():

@@ -23,13 +23,19 @@ HOLE[3:5, 2:6] = True
 
 
 def replayed(model, do, made_of):
-    (told,) = provenance.read(provenance.write(model, do, made_of), 64).pictures
-    assert replay.obstacle(told, model) is None
-    return replay.to_codes(told, model)
+    (recipe,) = provenance.read(provenance.write(model, do, made_of), 64).pictures
+    assert replay.obstacle(recipe, model) is None
+    return codes_of(recipe, model)
+
+
+def codes_of(recipe, model):
+    z_s, z_u = replay.operation(recipe, model).latents(model)
+    assert len(z_s) == len(z_u) == 1
+    return z_s[0], z_u[0]
 
 
 @pytest.mark.parametrize("sampler", ["fitted", "paper"])
-def test_a_generated_picture_is_drawn_again_from_its_streams(model, sampler):
+def test_a_generated_picture_is_sampled_again_from_its_streams(model, sampler):
     z_s, z_u = replayed(model, "generate", GENERATED | {"sampler": sampler})
     assert np.array_equal(z_s, latents.sample_z_s(model.prior, 1, 7, 2, 0.5, sampler))
     assert np.array_equal(z_u, latents.sample_z_u(model.prior, 7, 2, 1.5, sampler))
@@ -40,19 +46,19 @@ def test_a_decoded_picture_is_made_again_from_its_code_or_from_class_and_seed(mo
     found = replayed(model, "decode", {"code": latents.pack_token(z_s, z_u, model.card), "n": 1})
     assert all(np.array_equal(*pair) for pair in zip(found, (z_s, z_u), strict=True))
     found = replayed(model, "decode", {"class": 2, "index": 3, "n": 1, "seed": 5})
-    wanted = latents.sample_z_s(model.prior, 2, 5, 3), latents.sample_z_u(model.prior, 5, 3)
-    assert all(np.array_equal(*pair) for pair in zip(found, wanted, strict=True))
+    expected = latents.sample_z_s(model.prior, 2, 5, 3), latents.sample_z_u(model.prior, 5, 3)
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
 
 
-def test_a_swap_is_made_again_from_the_class_of_one_parent_and_the_style_of_the_other(model):
+def test_a_swap_is_made_again_from_the_codes_of_its_parents(model):
     parents = [(np.full(3, k, np.float32), np.full(2, -k, np.float32)) for k in (1, 2)]
     tokens = [latents.pack_token(*parent, model.card) for parent in parents]
     z_s, z_u = replayed(model, "swap", {"class_from": tokens[0], "n": 1, "style_from": tokens[1]})
     assert (z_s.tolist(), z_u.tolist()) == ([1, 1, 1], [-2, -2])
 
 
-def same(found, wanted):
-    return all(np.array_equal(*pair) for pair in zip(found, wanted, strict=True))
+def same(found, expected):
+    return all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize(("t", "path"), [(0.0, "linear"), (0.25, "linear"), (0.25, "slerp")])
@@ -78,8 +84,8 @@ def test_an_edit_is_made_again_from_what_did_something(model):
 def test_of_a_filled_picture_the_hole_is_its_codes_and_of_others_all_is(model):
     made_of = {"code": latents.pack_token(*START, model.card), "do": "inpaint", "hole": inpainting.pack_hole(HOLE), "n": 1}
     assert same(replayed(model, "inpaint", made_of), START)
-    assert np.array_equal(replay.drawn_part(made_of, model), HOLE)
-    assert replay.drawn_part({"do": "decode"}, model).all()
+    assert np.array_equal(replay.operation(made_of, model).decoded_region(model.card.dims), HOLE)
+    assert replay.operation(made_of | {"do": "decode"}, model).decoded_region(model.card.dims).all()
 
 
 def test_directions_of_another_bundle_are_an_obstacle(model, toy_bundle):
@@ -133,15 +139,15 @@ def test_a_part_that_is_missing_or_out_of_its_bounds_is_refused(model, do, name,
         "swap": {"class_from": token, "style_from": token},
         "interpolate": {"from": token, "path": "slerp", "t": 0.5, "to": token},
         "edit": {"class": 1, "code": token, "directions": {"0": 1.0}, "strength": 0.5, **spread},
-        "inpaint": {"code": token},
+        "inpaint": {"code": token, "hole": inpainting.pack_hole(HOLE)},
     }[do]
-    replay.to_codes({"do": do, **whole}, model)
+    replay.operation({"do": do, **whole}, model)
     for value in values:
         with pytest.raises(Invalid):
-            replay.to_codes({"do": do, **whole, name: value}, model)
+            replay.operation({"do": do, **whole, name: value}, model)
     if (do, name) not in OPTIONAL:
         with pytest.raises(Invalid):
-            replay.to_codes({"do": do, **{key: value for key, value in whole.items() if key != name}}, model)
+            replay.operation({"do": do, **{key: value for key, value in whole.items() if key != name}}, model)
 
 
 OPTIONAL = {("decode", "code"), ("edit", "class"), ("edit", "style_spread"), ("edit", "directions")}
@@ -153,7 +159,7 @@ OPTIONAL = {("decode", "code"), ("edit", "class"), ("edit", "style_spread"), ("e
 )
 def test_what_is_no_hole_of_the_model_is_refused(model, hole):
     with pytest.raises(Invalid):
-        replay.drawn_part({"do": "inpaint", "hole": hole}, model)
+        replay.operation({"do": "inpaint", "code": latents.pack_token(*START, model.card), "hole": hole}, model)
 
 
 def test_codes_beyond_the_bound_are_refused_and_at_it_are_taken(model):
@@ -161,10 +167,10 @@ def test_codes_beyond_the_bound_are_refused_and_at_it_are_taken(model):
         token = latents.pack_token(np.full(3, level, np.float32), np.zeros(2, np.float32), model.card)
         made_of = {"do": "decode", "code": token}
         if taken:
-            replay.to_codes(made_of, model)
+            replay.operation(made_of, model)
         else:
             with pytest.raises(Invalid, match="beyond"):
-                replay.to_codes(made_of, model)
+                replay.operation(made_of, model)
 
 
 @pytest.mark.parametrize("do", [None, "", "unheard", 1, [], {"generate": 1}])

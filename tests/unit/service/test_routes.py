@@ -53,7 +53,7 @@ async def test_a_request_id_of_another_form_is_replaced(client, forged):
     assert len(answer.headers["x-request-id"]) == 16
 
 
-async def test_without_a_seed_one_is_drawn_returned_and_not_stored(client):
+async def test_without_a_seed_a_random_one_is_returned_and_not_stored(client):
     answer = await ok(client.get("/generate?class=1"))
     assert answer.headers["cache-control"] == "no-store"
     seed = int(answer.headers["x-seed"])
@@ -182,8 +182,8 @@ async def test_decode_understands_every_way_to_give_class_and_style(client, toy_
     images = (await ok(client.post("/decode", json={"items": items}, headers=JSON))).json()["images"]
     assert np.array_equal(unpack(images[0]), unpack(images[1]))
     assert np.array_equal(unpack(images[0]), unpack(images[2]))
-    drawn = await ok(client.get("/generate?class=1&seed=3&index=2"))
-    assert np.array_equal(unpack(images[3]), level(drawn.content))
+    generated = await ok(client.get("/generate?class=1&seed=3&index=2"))
+    assert np.array_equal(unpack(images[3]), level(generated.content))
     assert images[3]["class"] == {"index": 1, "name": "Beta"}
     assert (images[3]["seed"], images[3]["index"]) == (3, 2)
     assert images[1]["class"] is None

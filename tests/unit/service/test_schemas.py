@@ -1,11 +1,17 @@
-"""The one validator: query text becomes the same noun as JSON, or the same refusal in our own words."""
+"""The one validator: query text becomes the same request as JSON, or the same refusal in our own words; answers are as documented."""
+
+import base64
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import drawings
+from twofold.service.http import schemas
 from twofold.service.http.schemas import Decode, Edit, Generate, Inpaint, Interpolate, Swap
 from twofold.service.runtime.errors import Invalid
+
+PICTURE = base64.b64encode(drawings.png()).decode()
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -106,3 +112,30 @@ def test_any_items_are_accepted_or_refused_without_repeating_them(value):
 def test_a_missing_field_is_called_required():
     with pytest.raises(Invalid, match="class is required"):
         Generate.check({})
+
+
+CODES = {"items": [{"class": 1, "seed": 3}, {"class_weights": {"0": 0.5, "1": 0.5}, "seed": 2}]}
+ANSWERS = [
+    ("POST /generate", {"class": 1, "n": 2, "seed": 1}, schemas.ImagesAnswer),
+    ("POST /decode", CODES, schemas.ImagesAnswer),
+    ("POST /swap", {"class_from": [PICTURE], "style_from": [PICTURE] * 2, "verdict": True}, schemas.ImagesAnswer),
+    ("POST /interpolate", {"keys": [PICTURE, {"class": 1}], "frames": 3, "verdict": True}, schemas.ImagesAnswer),
+    ("POST /edit", {"image": PICTURE, "class": 2, "style_spread": 0.5, "n": 2, "verdict": True}, schemas.ImagesAnswer),
+    ("POST /inpaint", {"image": PICTURE, "box": [1, 2, 3, 4]}, schemas.ImagesAnswer),
+    ("POST /encode", {"images": [PICTURE]}, schemas.EncodeAnswer),
+    ("POST /inspect", {"image": PICTURE, "verify": True}, schemas.InspectAnswer),
+    ("GET /models", None, schemas.ModelsAnswer),
+    ("GET /v2", None, schemas.ServerMetadata),
+    ("GET /v2/health/live", None, schemas.Live),
+    ("GET /v2/models/toy.decoder", None, schemas.ModelMetadata),
+    ("GET /v2/models/toy.decoder/ready", None, schemas.Ready),
+    ("GET /nowhere", None, schemas.Problem),
+]
+
+
+@pytest.mark.parametrize(("route", "body", "model"), ANSWERS, ids=[route for route, _, _ in ANSWERS])
+async def test_an_answer_has_the_documented_members_and_no_others(client, route, body, model):
+    method, path = route.split(" ")
+    answer = await client.request(method, path, json=body, headers={"accept": "application/json"})
+    assert answer.status_code == (404 if model is schemas.Problem else 200), answer.text
+    model.model_validate(answer.json(), strict=True, extra="forbid")

@@ -113,11 +113,11 @@ async def test_arrays_and_zips_have_the_shape_of_the_chosen_model(both):
 async def test_a_picture_is_verified_by_the_model_that_made_it_unless_another_is_named(both, media):
     for name in ("grey", "colour"):
         made = await both.get("/generate", params={"class": 1, "seed": 1, "n": 3, "model": name}, headers={"accept": media})
-        told = (await both.post("/inspect?verify=true", files={"image": ("a", made.content)})).json()
-        assert (told["model"], told["verified"], told["max_difference"]) == (made.headers["x-model"], True, 0)
-    told = (await both.post("/inspect?verify=true&model=grey", files={"image": ("a", made.content)})).json()
-    assert told["verified"] is None
-    assert "made by model" in told["notes"][0]
+        reported = (await both.post("/inspect?verify=true", files={"image": ("a", made.content)})).json()
+        assert (reported["model"], reported["verified"], reported["max_difference"]) == (made.headers["x-model"], True, 0)
+    reported = (await both.post("/inspect?verify=true&model=grey", files={"image": ("a", made.content)})).json()
+    assert reported["verified"] is None
+    assert "made by model" in reported["notes"][0]
 
 
 async def test_cards_classes_and_probes_know_both(both):

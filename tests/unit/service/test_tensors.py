@@ -201,14 +201,14 @@ def test_a_refusal_names_the_place_in_the_request(fields, path):
 
 
 def chosen(**fields):
-    return [(spec.name, is_binary) for spec, is_binary in oip_tensors.wanted(asked(pixels(), **fields), CODES)]
+    return [(spec.name, is_binary) for spec, is_binary in oip_tensors.chosen_outputs(asked(pixels(), **fields), CODES)]
 
 
 def test_without_a_choice_all_outputs_are_given_as_json():
     assert chosen() == chosen(outputs=[]) == chosen(outputs=None) == [("z_s", False), ("z_u", False)]
 
 
-def test_outputs_come_in_the_order_asked_for_and_their_own_wish_goes_first():
+def test_outputs_come_in_the_order_asked_for_and_their_own_form_comes_first():
     outputs = [{"name": "z_u", "parameters": {"binary_data": False}}, {"name": "z_s"}]
     assert chosen(outputs=outputs, parameters={"binary_data_output": True}) == [("z_u", False), ("z_s", True)]
     assert chosen(outputs=[{"name": "z_u", "parameters": {"binary_data": True}}]) == [("z_u", True)]
@@ -223,7 +223,7 @@ def test_an_unknown_output_or_one_twice_is_refused(names):
 def test_bytes_stand_behind_the_json_in_the_order_of_the_outputs():
     values = np.array([[1, 2, 3]], np.float32), np.array([[4, 5]], np.float32)
     body, length = oip_tensors.write(
-        {"id": "a"}, [oip_tensors.Given(CODES[0], values[0], True), oip_tensors.Given(CODES[1], values[1], False)]
+        {"id": "a"}, [oip_tensors.Output(CODES[0], values[0], True), oip_tensors.Output(CODES[1], values[1], False)]
     )
     assert json.loads(body[:length]) == {
         "id": "a",
@@ -236,6 +236,6 @@ def test_bytes_stand_behind_the_json_in_the_order_of_the_outputs():
 
 
 def test_an_answer_without_bytes_has_no_length():
-    body, length = oip_tensors.write({}, [oip_tensors.Given(PIXELS, np.zeros((1, 2, 2, 1), np.uint8), False)])
+    body, length = oip_tensors.write({}, [oip_tensors.Output(PIXELS, np.zeros((1, 2, 2, 1), np.uint8), False)])
     assert length is None
     assert json.loads(body)["outputs"][0]["data"] == [0] * 4

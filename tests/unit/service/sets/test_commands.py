@@ -97,18 +97,18 @@ def test_augmented_pictures_keep_the_class_code_and_turn_the_style(run, toy_bund
     assert run("augment", pictures, "--per-picture", 2, "--spread", 0.5, "--seed", 3, "--out", tmp_path / "more")[0] == 0
     local = Local(toy_bundle).arrays
     source = local.encode([pictures / "Beta" / "00001.png"])
-    wanted = latents.other_style(local.prior, source.z_u_mean[0], 0.5, 3, 9)  # the fifth source's second picture
+    expected = latents.other_style(local.prior, source.z_u_mean[0], 0.5, 3, 9)  # the fifth source's second picture
     data = (tmp_path / "more" / "Beta" / "00004-00001-001.png").read_bytes()
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), local.decode(source.z_s, wanted[None])[0, :, :, 0])
-    told = recipe_of(data)
-    assert {key: told[key] for key in ("do", "seed", "index", "style_spread", "n")} == {
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), local.decode(source.z_s, expected[None])[0, :, :, 0])
+    reported = recipe_of(data)
+    assert {key: reported[key] for key in ("do", "seed", "index", "style_spread", "n")} == {
         "do": "edit",
         "seed": 3,
         "index": 9,
         "style_spread": 0.5,
         "n": 1,
     }
-    assert told["code"] == latents.pack_token(source.z_s[0], source.z_u_mean[0], local.card)
+    assert reported["code"] == latents.pack_token(source.z_s[0], source.z_u_mean[0], local.card)
     assert len(contents(tmp_path / "more")) == 25
 
 
@@ -117,8 +117,8 @@ def test_a_counterfactual_keeps_the_style_code_and_has_the_class_mean(run, toy_b
     local = Local(toy_bundle).arrays
     source = local.encode([pictures / "Gamut" / "00002.png"])
     data = (tmp_path / "as-alpha" / "Alpha" / "00011-Gamut-00002.png").read_bytes()
-    wanted = local.decode(local.prior.fit_means[:1], source.z_u_mean)[0, :, :, 0]
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), wanted)
+    expected = local.decode(local.prior.fit_means[:1], source.z_u_mean)[0, :, :, 0]
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), expected)
     assert recipe_of(data)["class"] == 0
 
 
@@ -165,16 +165,16 @@ def test_what_was_made_is_read_back_by_datasets_and_by_the_training(run, tmp_pat
             assert pictures.labels[row] == rows[row]["label"]
 
 
-def test_folders_may_have_any_name_of_a_class_and_what_is_no_picture_is_passed_over_and_said(run, pictures, tmp_path):
+def test_folders_may_have_any_name_of_a_class_and_other_files_are_reported(run, pictures, tmp_path):
     (pictures / "Alpha").rename(pictures / "0")
     (pictures / "Gamut" / "notes.txt").write_text("no picture")
     (pictures / "Gamut" / ".hidden.png").write_text("not even looked at")
     (pictures / "Gamut" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     code, out, err = run("augment", pictures, "--out", tmp_path / "more", "--json")
     assert code == 0
-    told = json.loads(out)
-    assert told["skipped"].keys() == {"Gamut/notes.txt", "Gamut/bad.png"}
-    assert told["classes"] == {"Alpha": 3, "Beta": 3, "Gamma": 3, "Gamut": 3}
+    reported = json.loads(out)
+    assert reported["skipped"].keys() == {"Gamut/notes.txt", "Gamut/bad.png"}
+    assert reported["classes"] == {"Alpha": 3, "Beta": 3, "Gamma": 3, "Gamut": 3}
     assert "passed over Gamut/notes.txt: not named .png, .jpg or .webp" in err
     assert (tmp_path / "more" / "0" / "00000-00000-000.png").exists()
     assert run("augment", pictures, "--out", tmp_path / "more.parquet")[0] == 0
@@ -189,9 +189,9 @@ def test_the_same_command_again_makes_nothing_and_changes_nothing(run, tmp_path,
     asked = ("synthesize", "--per-class", 3, "--out", tmp_path / out, "--json")
     assert json.loads(run(*asked)[1])["made"] == 12
     before = contents(tmp_path / out)
-    code, said, _ = run(*asked)
+    code, message, _ = run(*asked)
     assert code == 0
-    assert (json.loads(said)["made"], json.loads(said)["found"]) == (0, 12)
+    assert (json.loads(message)["made"], json.loads(message)["found"]) == (0, 12)
     assert contents(tmp_path / out) == before
 
 
@@ -225,7 +225,7 @@ def test_a_spooled_piece_that_is_cut_is_made_again(run, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-def test_a_bar_is_shown_on_a_terminal_and_nowhere_else(run, toy_bundle, tmp_path):
+def test_progress_is_shown_on_a_terminal_and_nowhere_else(run, toy_bundle, tmp_path):
     import os
     import pty
 
@@ -245,7 +245,7 @@ def test_a_bar_is_shown_on_a_terminal_and_nowhere_else(run, toy_bundle, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["synthesize", "--per-class", "0"], "must be a whole number from 1 to 100000"),
         (["synthesize", "--per-class", "100001"], "must be a whole number from 1 to 100000"),
@@ -261,10 +261,10 @@ def test_a_bar_is_shown_on_a_terminal_and_nowhere_else(run, toy_bundle, tmp_path
         (["counterfactual", "nowhere", "--to", "Gam"], "several classes begin like this; write more of the name (Gamma, Gamut)"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(run, tmp_path, arguments, said):
+def test_what_cannot_be_done_is_reported_in_one_line(run, tmp_path, arguments, message):
     code, out, err = run(*arguments, "--out", tmp_path / "set")
     assert code == 2
-    assert said in err.splitlines()[-1]
+    assert message in err.splitlines()[-1]
     assert out == ""
     assert not (tmp_path / "set").exists()
 
@@ -333,8 +333,8 @@ def test_without_pyarrow_a_folder_can_be_made_and_a_table_says_what_to_install(t
         "from twofold.service.cli.main import main\n"
         f"sys.exit(main(['synthesize', '--per-class', '1', '--bundle', {str(toy_bundle)!r}, '--out', sys.argv[1]]))"
     )
-    for out, code, said in (("set", 0, "4 pictures in"), ("set.parquet", 2, "pip install 'twofold[parquet]'")):
+    for out, code, message in (("set", 0, "4 pictures in"), ("set.parquet", 2, "pip install 'twofold[parquet]'")):
         script = [sys.executable, "-c", wall, str(tmp_path / out)]
         done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == code
-        assert said in done.stderr
+        assert message in done.stderr

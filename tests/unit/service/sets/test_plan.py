@@ -11,7 +11,7 @@ from twofold.service.datasets.plan import (
     CHUNK,
     Augmentation,
     Counterfactual,
-    Edit,
+    EditOptions,
     Source,
     Synthesis,
     Tally,
@@ -30,14 +30,14 @@ def synthesis(per_class: int = 4, seed: int = 1) -> Synthesis:
 
 
 def augmentation(per_source: int = 3) -> Augmentation:
-    return Augmentation(NAMES, SOURCES, "5a", Edit(style_spread=0.5), per_source)
+    return Augmentation(NAMES, SOURCES, "5a", EditOptions(style_spread=0.5), per_source)
 
 
 def counterfactual(to: int = 1) -> Counterfactual:
-    return Counterfactual(NAMES, SOURCES, "5a", Edit(to=to))
+    return Counterfactual(NAMES, SOURCES, "5a", EditOptions(to=to))
 
 
-def test_every_beginning_of_a_synthesis_is_balanced_and_one_index_is_one_style_in_every_class():
+def test_any_beginning_of_a_synthesis_is_balanced_and_an_index_is_one_style():
     plan = synthesis()
     pictures = [plan[number] for number in range(len(plan))]
     assert len(pictures) == 12
@@ -51,7 +51,7 @@ def test_a_larger_synthesis_begins_with_the_smaller_one():
     assert [small[number] for number in range(len(small))] == [large[number] for number in range(len(small))]
 
 
-def test_every_augmented_picture_has_its_own_index_and_lies_and_counts_where_its_source_does():
+def test_an_augmented_picture_has_its_own_index_and_its_sources_class():
     plan = augmentation()
     pictures = [plan[number] for number in range(len(plan))]
     assert [picture.index for picture in pictures] == list(range(9))
@@ -59,7 +59,7 @@ def test_every_augmented_picture_has_its_own_index_and_lies_and_counts_where_its
     assert (pictures[8].file, pictures[8].label) == ("shirts/00002-two-002.png", 2)
 
 
-def test_a_counterfactual_lies_and_counts_where_the_other_class_does_and_tells_where_it_came_from():
+def test_a_counterfactual_is_filed_under_the_other_class_and_names_its_source():
     plan = counterfactual(to=2)
     assert (plan[2].file, plan[2].label) == ("T - shirt _ top/00002-shirts-two.png", 2)
 
@@ -95,7 +95,7 @@ def test_a_class_gets_a_folder_that_every_file_system_takes(names, folders):
 
 def test_names_from_long_names_still_fit_into_255_bytes():
     long = Source("\U0001f462" * 60, "\U0001f462" * 60 + ".png", 0)
-    for plan in (Augmentation(NAMES, (long,), "5a", Edit(), 1000), Counterfactual(NAMES, (long,), "5a", Edit(to=0))):
+    for plan in (Augmentation(NAMES, (long,), "5a", EditOptions(), 1000), Counterfactual(NAMES, (long,), "5a", EditOptions(to=0))):
         assert all(len(part.encode()) <= 240 for part in plan[0].file.split("/"))
 
 
