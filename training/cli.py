@@ -371,7 +371,7 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error, UsageError | ConfigError | DataError | CheckpointError | ContractError | PushError):
             print(f"twofold-train: {error}", file=sys.stderr)
             return 2
-        from twofold.training.export.bundle import ExportError
+        from twofold.training.export.verify import ExportError
         from twofold.training.trainer.step import Diverged
 
         if isinstance(error, Diverged | ExportError):
