@@ -9,7 +9,6 @@ Longer than 250 lines because every command and every option stands on this page
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Callable, Iterable

@@ -118,7 +118,7 @@ def open_model(bundle: Path) -> Arrays:
 def pictures(
     data: Path, split: str, card: contract.Card, eval_classifier: EvalClassifier, seed: int = 0, quick: bool = False
 ) -> tuple[Pictures, Pictures]:
-    """(what probes learn from, what is measured). Raises DataError for a bundle, a data set and a classifier that do not belong together."""
+    """(what probes learn from, what is measured). Raises DataError for a bundle, data and a classifier that do not belong together."""
     fit = load(data, "train", card.dims, card.preprocessing)
     classifier = eval_classifier.card
     if classifier.data.train["files"] != fit.source["files"] or list(card.class_names) != list(fit.class_names):

@@ -251,6 +251,7 @@ def _plot(drawn: Mapping[str, Mapping[int, tuple[Points, Labels]]], figures: Map
 
 def _shown(points: Points, labels: Labels) -> list[NDArray[np.float64]]:
     """SHOWN points of every class, those inside BOX."""
-    inside = ((points > [BOX[0][0], BOX[1][0]]) & (points < [BOX[0][1], BOX[1][1]])).all(1)
+    low, high = np.array(BOX).T
+    inside = np.all((points > low) & (points < high), axis=1)
     rows = [np.flatnonzero(labels == k)[:SHOWN] for k in range(len(NAMES))]
     return [points[mine[inside[mine]]].astype(np.float64) for mine in rows]

@@ -33,6 +33,7 @@ Array = NDArray[np.float64]
 DPI = 72  # a pixel is a point: sizes of fonts and figures are in the same unit
 WITH_NUMBERS = 12  # up to so many classes the heat map has room for its numbers
 FONT = "DejaVu Sans"  # comes with matplotlib, so text is as wide on every machine
+BORDERS = (-1.04, 1.04)  # of axes for `fitted` points: dots at the border are whole
 TITLE = "title:"  # what a group of an inline SVG is called by a browser
 STYLE: dict[Any, Any] = {  # matplotlib's type has every key of it
     "font.family": "sans-serif",
@@ -48,7 +49,7 @@ styled = rc_context(STYLE)  # a decorator: text takes its font when it is made
 
 
 def hue(k: int, classes: int) -> str:
-    """The colour of class k as #rrggbb, readable on light and on dark: a qualitative map for few classes, hues around the circle for many."""
+    """The colour of class k as #rrggbb, readable on light and on dark: a qualitative map up to 20 classes, else hues around the circle."""
     if classes <= 20:
         return to_hex(colormaps["tab10" if classes <= 10 else "tab20"](k))
     return to_hex(colorsys.hls_to_rgb(k / classes, 0.62 if k % 2 else 0.42, 0.75))
@@ -103,8 +104,7 @@ def inline_svg(figure: Figure, label: str, *, stretch: bool = False) -> str:
     body = re.sub(
         r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>", "", text[text.index(">", text.index("<svg")) + 1 :], flags=re.DOTALL
     )
-    body = re.sub(r'<g id="[^"]*"/>', "", body)
-    body = re.sub(r'<g id="([^"]*)">', lambda group: f"<g><title>{t}</title>" if (t := _title(group[1])) else "<g>", body)
+    body = re.sub(r"<g id=(\".*?\"|'.*?')/?>", _group, body)
     body = re.sub(r' d="([^"]*)"', lambda path: f' d="{_shorter(path[1])}"', body)
     for name, placeholder in THEME.items():
         body = body.replace(placeholder, f"var(--{name})")
@@ -114,8 +114,12 @@ def inline_svg(figure: Figure, label: str, *, stretch: bool = False) -> str:
     return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}"{free}>{body}'
 
 
-def _title(identifier: str) -> str:
-    return identifier.removeprefix(TITLE) if identifier.startswith(TITLE) else ""
+def _group(tag: re.Match[str]) -> str:
+    """A group's opening tag without its id; what `named` put there becomes its title."""
+    identifier = tag[1][1:-1]
+    if tag[0].endswith("/>"):
+        return ""
+    return f"<g><title>{identifier.removeprefix(TITLE)}</title>" if identifier.startswith(TITLE) else "<g>"
 
 
 def _shorter(path: str) -> str:
@@ -133,7 +137,7 @@ def named(artist: Artist, text: str) -> None:
 
 
 def add_dots(axes: Axes, points: Array, colour: str, name: str, size: float = 4.4, alpha: float = 0.75) -> None:
-    """Points [N, 2] as dots. One path of strokes of no length with round ends: a tenth of the bytes of as many circles."""
+    """Points [N, 2] as dots of an SVG: one path of strokes of no length with round ends, a tenth of the bytes of as many circles."""
     outline = Outline(np.repeat(points, 2, 0), np.tile(np.array([Outline.MOVETO, Outline.LINETO], np.uint8), len(points)))
     outline.should_simplify = False
     patch = PathPatch(outline, facecolor="none", edgecolor=colour, linewidth=size, capstyle="round", alpha=alpha, clip_on=False)
@@ -146,7 +150,7 @@ def add_dots(axes: Axes, points: Array, colour: str, name: str, size: float = 4.
 
 @styled
 def lines(series: Mapping[str, tuple[str, Points]], *, width: int = 260, height: int = 96, ticks: Mapping[float, str] | None = None) -> str:
-    """{name: (colour of THEME, points)} on common axes from the least to the greatest value; `ticks` {x: word} are marks across the chart."""
+    """{name: (colour of THEME, points)} on common axes from the least to the greatest value; `ticks` {x: word} are vertical marks."""
     figure = new_figure(width, height)
     axes = empty_axes(figure, 52, 8, width - 58, height - (30 if ticks else 16))
     xs, ys = (np.array([p[i] for _, points in series.values() for p in points], float) for i in range(2))
@@ -176,22 +180,16 @@ def dots(points: Array, labels: NDArray[np.int64], names: Sequence[str], *, mark
     """Points [N, 2] in the colour of their class; `marked` writes the number of each class at its centre."""
     figure = new_figure(size, size)
     axes = empty_axes(figure, 0, 0, size, size)
-    scatter_classes(axes, points, labels, names)
+    axes.set(xlim=BORDERS, ylim=BORDERS)
     places = fitted(points)
+    for k, name in enumerate(names):
+        if (labels == k).any():
+            add_dots(axes, places[labels == k], hue(k, len(names)), name)
     for k in np.unique(labels) if marked else ():
         x, y = np.median(places[labels == k], 0)
         halo = [withStroke(linewidth=4, foreground=THEME["card"])]
         axes.text(x, y, str(k), color=THEME["ink"], fontsize=17, weight="bold", ha="center", va="center", path_effects=halo)
     return inline_svg(figure, "a dot per picture in the colour of its class")
-
-
-def scatter_classes(axes: Axes, points: Array, labels: NDArray[np.int64], names: Sequence[str], size: float = 4.4) -> None:
-    """Points [N, 2], each class in its colour, on axes from -1 to 1; see `fitted`."""
-    axes.set(xlim=(-1.04, 1.04), ylim=(-1.04, 1.04))
-    places = fitted(points)
-    for k, name in enumerate(names):
-        if (labels == k).any():
-            add_dots(axes, places[labels == k], hue(k, len(names)), name, size)
 
 
 def fitted(points: Array) -> Array:
@@ -239,8 +237,9 @@ def heat(counts: NDArray[np.int64], names: Sequence[str]) -> str:
         named(square, f"{names[i]} read as {names[j]}: {counts[i, j]} ({share[i, j]:.1%})")
         axes.add_patch(square)
         if numbers and share[i, j] >= 0.005:
-            inside = text | {"color": THEME["card"], "weight": "bold"} if share[i, j] > 0.55 else text
-            axes.text(j + 0.5, i + 0.5, f"{100 * share[i, j]:.0f}", ha="center", va="center", **inside)
+            dark = share[i, j] > 0.55
+            tone, weight = (THEME["card"], "bold") if dark else (THEME["ink"], "normal")
+            axes.text(j + 0.5, i + 0.5, f"{100 * share[i, j]:.0f}", ha="center", va="center", fontsize=font, color=tone, weight=weight)
     return inline_svg(figure, "how often each class is read as each other")
 
 

@@ -161,7 +161,10 @@ def latent(m: Material) -> Image.Image:
         points, share = projection(codes[rows])
         axes = charts.empty_axes(figure, k * PANEL, LABEL, PANEL, PANEL)
         axes.set_title(f"{words}: {share:.0%} of its variance", color=colour, fontsize=AXIS_FONT, pad=6)
-        charts.scatter_classes(axes, points, m.held.labels[rows], m.held.class_names, size=3.6)
+        axes.set(xlim=charts.BORDERS, ylim=charts.BORDERS)
+        colours = [charts.hue(label, len(m.held.class_names)) for label in m.held.labels[rows]]
+        x, y = charts.fitted(points).T
+        axes.scatter(x, y, s=11, c=colours, linewidths=0)
     return charts.as_image(figure)
 
 
@@ -219,8 +222,7 @@ def draw(sheet: Sheet) -> Image.Image:
     head_high, head_wide = (body.shape[axis] - _length(sheet, axis) for axis in (0, 1))
     across, down = (left + head_wide + width) / 2 / width, (body.shape[0] - head_high) / 2 / height  # of the cells alone
     figure.text(across, 1 - LABEL / 2 / height, sheet.across[0], color=sheet.across[1], fontsize=AXIS_FONT, ha="center", va="center")
-    side = {"rotation": 90, "ha": "center", "va": "center"}
-    figure.text(LABEL / 2 / width, down, sheet.down[0], color=sheet.down[1], fontsize=AXIS_FONT, **side)
+    figure.text(LABEL / 2 / width, down, sheet.down[0], color=sheet.down[1], fontsize=AXIS_FONT, rotation=90, ha="center", va="center")
     step = (_length(sheet, 0) + GAP) / len(sheet.cells)
     for r, title in enumerate(sheet.row_titles):
         y = 1 - (top + head_high + (r + 0.5) * step - GAP / 2) / height
@@ -240,7 +242,7 @@ def _length(sheet: Sheet, axis: int) -> int:
 
 def _body(sheet: Sheet) -> Pixels:
     """The cells with the framed heads to their left and above them: RGB uint8 [H, W, 3]."""
-    rows, columns = sheet.cells.shape[:2]
+    columns = sheet.cells.shape[1]
     body = image_grid.sheet(_enlarged(sheet.cells.reshape(-1, *sheet.cells.shape[2:]), _scale(sheet)), columns, gap=GAP)
     if sheet.column_heads is not None:
         heads = image_grid.sheet(_framed(sheet.column_heads, _scale(sheet), sheet.across[1]), columns, gap=GAP)
