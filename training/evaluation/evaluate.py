@@ -131,7 +131,7 @@ def pictures(
     if split == "test":
         held = load(data, "test", card.dims, card.preprocessing)
     else:
-        # the rows that both the evaluation classifier and the model held back: a smaller cut lies inside a larger one
+        # the rows that both the evaluation classifier and the model held back: a smaller cut is part of a larger one
         held_back = classifier.config.validation_rows
         fit, held = split_validation_rows(fit, min(held_back, card.data.get("validation_rows", held_back)))
     if quick:

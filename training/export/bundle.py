@@ -88,7 +88,7 @@ def export(
     """Write the bundle of a trained model to the folder `out`, replacing one that is there, and return it.
 
     `held` are pictures the model was not trained on (the validation rows): golden inputs and extras. With `calibrate`, pixels uint8
-    [N, H, W, C] of training pictures, the graphs are int8; files to `include` (credits, a licence) lie in the bundle under their own
+    [N, H, W, C] of training pictures, the graphs are int8; files to `include` (credits, a licence) are copied under their own
     names. Raises ContractError when `out` is something else than a bundle or a file cannot be included, ExportError when the graphs
     differ from torch, or from their fp32 twins beyond the bounds; `out` is then as before.
     """

@@ -169,7 +169,8 @@ def psnr(error: Array | float) -> Array:
 def ssim(a: Pixels, b: Pixels) -> Array:
     """Structural similarity per picture [N], -1..1, mean over channels and windows.
 
-    (2 m_a m_b + c1) (2 cov_ab + c2) / ((m_a^2 + m_b^2 + c1) (var_a + var_b + c2)) (Wang et al., Image Quality Assessment, 2004). Gaussian window of 11 pixels, sigma 1.5, only where it lies inside; K1 0.01, K2 0.03, range 255. Pictures smaller than
+    (2 m_a m_b + c1) (2 cov_ab + c2) / ((m_a^2 + m_b^2 + c1) (var_a + var_b + c2)) in a Gaussian window of 11 pixels, sigma 1.5, only
+    where it lies inside; c1 = (0.01 * 255)^2, c2 = (0.03 * 255)^2 (Wang et al., Image Quality Assessment, 2004). Pictures smaller than
     the window get the largest odd window that fits.
     """
     size = min(11, *(side - 1 + side % 2 for side in a.shape[1:3]))

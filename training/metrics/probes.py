@@ -55,7 +55,7 @@ def chance(labels: NDArray[np.int64]) -> float:
 def flat_view(codes: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
     """Places [N, 2] in -1..1 of codes [N, D], N > 1, neighbours kept together (t-SNE of perplexity 30, or a third of N).
 
-    Distances between islands mean little. The same codes have the same places, on the same machine and versions.
+    Distances between clusters mean little. The same codes have the same places, on the same machine and versions.
     """
     start = "pca" if codes.shape[1] > 1 else "random"
     places = TSNE(perplexity=min(30.0, (len(codes) - 1) / 3), init=start, random_state=seed).fit_transform(codes)

@@ -193,7 +193,7 @@ def _line(start: Floats, end: Floats) -> Floats:
 
 
 def _paths(m: Material, moves: str) -> Sheet:
-    """A row per pair of held-out pictures of different classes; both ends stand beside it as real pictures."""
+    """A row per pair of held-out pictures of different classes; the real pictures are at both ends."""
     rows = m.one_of_each(3)
     starts, ends = rows[: len(rows) // 2], rows[::-1][: len(rows) // 2]
     z_s, z_u = m.codes.z_s, m.codes.z_u_mean

@@ -151,10 +151,10 @@ def test_a_swap_that_is_the_style_source_keeps_the_style_and_loses_the_class(mat
 
 
 def test_a_style_code_that_holds_the_class_is_found_out(material):
-    def told(codes, labels):
+    def with_class(codes, labels):
         return replace(codes, z_u_mean=codes.z_u_mean + 10 * labels[:, None].astype(np.float32))
 
-    fit, held = told(material.fit_codes, material.fit.labels), told(material.held_codes, material.held.labels)
+    fit, held = with_class(material.fit_codes, material.fit.labels), with_class(material.held_codes, material.held.labels)
     values = evaluation.leak_of_means(replace(material, fit_codes=fit, held_codes=held))
     assert min(values["leak_linear"], values["leak_mlp"], values["leak_mlp_512"]) > 0.98
     assert evaluation.leak_of_samples(replace(material, fit_codes=fit, held_codes=held))["leak_mlp_sampled"] > 0.98
