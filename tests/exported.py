@@ -13,7 +13,7 @@ from twofold.model.couplings import Coupling
 from twofold.model.vae_gan import Sizes, VaeGan
 from twofold.training.config.schema import read
 from twofold.training.data.dataset import Pictures, load_for, preprocessing_of
-from twofold.training.export.bundle import export
+from twofold.training.export.bundle import CardFacts, export
 from twofold.training.trainer.calibration import encode, fit_sampler, fold, to_tensor, whiten
 from twofold.training.trainer.run_dir import manifest
 from twofold.training.trainer.trainer import build
@@ -33,7 +33,7 @@ SMALL = Sizes(
 
 @dataclass(frozen=True)
 class Exported:
-    """The model as it was handed to the export, the held-out pictures it was proved on, and its bundle."""
+    """The model as it was handed to the export, the held-out pictures it was verified on, and its bundle."""
 
     model: VaeGan
     held: Pictures
@@ -45,7 +45,7 @@ def make_exported(folder: Path) -> Exported:
     config = read("tiny")
     kept, held = load_for(config.data, SAMPLE)
     model = lived_in(build(config, kept), kept)
-    card = {
+    card: CardFacts = {
         "name": "lived-in",
         "preprocessing": preprocessing_of(config.data, 1),
         "data": {**manifest(kept, held), "licence": "MIT"},
@@ -61,7 +61,7 @@ def small_model(seed: int = 0) -> VaeGan:
     return VaeGan(SMALL, torch.full((4,), 0.25), 1, 8, 8).eval()
 
 
-def small_card(name: str = "small") -> dict[str, object]:
+def small_card(name: str = "small") -> CardFacts:
     return {"name": name, "preprocessing": Preprocessing((255,))}
 
 
@@ -80,8 +80,6 @@ def lived_in(model: VaeGan, pictures: Pictures) -> VaeGan:
         for coupling in (part for part in model.modules() if isinstance(part, Coupling)):
             coupling.last.weight.normal_(std=0.05)
             coupling.condition.weight.normal_()
-            if coupling.code:
-                coupling.code.weight.normal_(std=0.1)
         model.train()
         for start in range(0, 192, 64):
             x = to_tensor(pictures.pixels[start : start + 64])

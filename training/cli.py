@@ -9,7 +9,6 @@ Longer than 250 lines because every command and every option stands on this page
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twofold.training.config.schema import DataConfig
     from twofold.training.data.dataset import Pictures
+    from twofold.training.evaluation.formats import Evaluation
     from twofold.training.trainer.trainer import Trainer
 
 
@@ -121,20 +121,21 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read_evaluation(path: Path) -> dict[str, Any]:
+def _read_evaluation(path: Path) -> Evaluation:
+    from twofold.training.data.dataset import DataError
+    from twofold.training.evaluation.formats import Evaluation
+
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        _ = found["bundle"]["name"], found["bundle"]["model_hash"], found["values"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path.name} is not what evaluate writes") from error
-    return found
+        return Evaluation.read(path)
+    except DataError as error:
+        raise UsageError(str(error)) from error
 
 
-def _titled(evaluations: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _titled(evaluations: Iterable[Evaluation]) -> dict[str, Evaluation]:
     """Each evaluation under its model's name, a second model of that name under name@hash."""
-    results: dict[str, dict[str, Any]] = {}
+    results: dict[str, Evaluation] = {}
     for one in evaluations:
-        name, model_hash = one["bundle"]["name"], one["bundle"]["model_hash"]
+        name, model_hash = one.bundle.name, one.bundle.model_hash
         results[f"{name}@{model_hash[:8]}" if name in results else name] = one
     return results
 
@@ -371,7 +372,7 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error, UsageError | ConfigError | DataError | CheckpointError | ContractError | PushError):
             print(f"twofold-train: {error}", file=sys.stderr)
             return 2
-        from twofold.training.export.bundle import ExportError
+        from twofold.training.export.verify import ExportError
         from twofold.training.trainer.step import Diverged
 
         if isinstance(error, Diverged | ExportError):

@@ -7,7 +7,7 @@ def measures_part() -> str:
     """Markdown: one row per line of the table of `twofold-train evaluate`, with its definition."""
     from twofold.training.evaluation.metric_table import MEASURES
 
-    return _table("line", "definition", [(measure.title, measure.definition) for measure in MEASURES])
+    return _table("line", "definition", [(measure.name, measure.definition) for measure in MEASURES])
 
 
 def ablations_part() -> str:

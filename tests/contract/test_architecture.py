@@ -15,10 +15,11 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("model", "service", "training")
 LINTER = Path(sys.executable).with_name("lint-imports")
 IMPORTERS = {  # the only modules that may import a heavy dependency
-    "onnxruntime": {"service/runtime/engine.py", "training/export/bundle.py", "training/export/quantize.py"},
-    "torch.onnx": {"training/export/bundle.py"},
+    "onnxruntime": {"service/runtime/engine.py", "training/export/verify.py", "training/export/quantize.py"},
+    "torch.onnx": {"training/export/graphs.py"},
     "datasets": {"training/data/parquet.py"},
     "pyarrow": {"service/datasets/parquet.py"},
+    "matplotlib": {"training/reporting/charts.py"},
     "sklearn": {"training/metrics/probes.py"},
     "scipy": {"training/metrics/image_metrics.py"},
     "uvicorn": {"service/http/server.py"},

@@ -14,7 +14,7 @@ from twofold.model import contract
 from twofold.model.prior import FittedDensity
 from twofold.service.client import Local
 from twofold.service.runtime.engine import Engine
-from twofold.training.export.bundle import PARITY_ATOL
+from twofold.training.export.verify import PARITY_ATOL
 from twofold.training.trainer.calibration import to_tensor
 
 PICTURES = sorted((Path(__file__).parents[1] / "data" / "pictures").glob("*.png"))

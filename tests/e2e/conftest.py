@@ -44,7 +44,7 @@ def unmeasured(trained, home):
 
 @pytest.fixture(scope="session")
 def measured(unmeasured, home):
-    """The table that a whole evaluation of it printed, its figures recorded in the bundle; the evaluation classifier is small and quickly trained."""
+    """The table that a whole evaluation of it printed, its figures recorded in the bundle. The evaluation classifier is a small one."""
     from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, train_eval_classifier
 
     train_eval_classifier(

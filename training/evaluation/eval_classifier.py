@@ -1,16 +1,17 @@
 """The independent evaluation classifier: a small CNN that says which class a picture shows, and gives the features of the Fréchet distance.
 
-It is trained on real training pictures only (validation rows cut off first) and shares no part with the model it judges.
-Knows nothing of codes, bundles or generated pictures. An evaluation classifier is fixed by its configuration, its seed and a hash over its
-tensors; figures made with different judges are not comparable.
+It is trained on real training pictures only (validation rows cut off first) and shares no part with the model that it evaluates.
+Knows nothing of codes, bundles or generated pictures. It is fixed by its configuration, its seed and a hash over its tensors; figures
+made with different evaluation classifiers are not comparable.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from twofold.model.contract import Pixels
 from twofold.training.config.schema import DataConfig
 from twofold.training.data.dataset import DataError, Pictures, load, shape_for, shuffled_rows, split_validation
+from twofold.training.evaluation.formats import STRICT, read, write
 
 WEIGHTS, CARD = "eval_classifier.pt", "eval_classifier.json"
 EVAL_ROWS = 500
@@ -71,30 +73,65 @@ def _conv(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of real pictures (0..1) that are given their own class."""
+
+    validation: float
+    test: float
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """`Pictures.source` of both splits; `train` with the rows that were used."""
+
+    train: Mapping[str, Any]
+    test: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class EvalClassifierCard:
+    """eval_classifier.json: the facts that go beside every figure made with the network."""
+
+    __pydantic_config__ = STRICT
+
+    hash: str  # SHA-256 over configuration, classes, shape and every tensor
+    config: EvalClassifierConfig
+    class_names: tuple[str, ...]
+    shape: tuple[int, int, int]  # H, W, C
+    data: TrainedOn
+    accuracy: Accuracy
+    seconds: float
+    torch: str
+
+
+@dataclass(frozen=True)
 class EvalClassifier:
-    """A trained network with the facts that go beside every figure made with it."""
+    """A trained network in evaluation mode, and its card."""
 
-    def __init__(self, network: Network, card: dict[str, Any]) -> None:
-        self.network = network.eval()
-        self.card = card  # hash, config, class_names, shape, data, accuracy, seconds
+    network: Network
+    card: EvalClassifierCard
 
-    @property
-    def hash(self) -> str:
-        return str(self.card["hash"])
+    def classify(self, pixels: Pixels) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """pixels uint8 [N, H, W, C] -> (most probable class [N], penultimate features [N, D])."""
+        return classify(self.network, pixels)
 
-    def validate(self, pixels: Pixels) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """pixels uint8 [N, H, W, C] -> (most probable class [N], penultimate features [N, 128])."""
-        labels, features = [], []
-        with torch.inference_mode():
-            for start in range(0, len(pixels), EVAL_ROWS):
-                embedded = self.network.embed(_to_unit(torch.from_numpy(pixels[start : start + EVAL_ROWS])))
-                features.append(embedded.numpy())
-                labels.append(self.network.head(embedded).argmax(1).numpy())
-        return np.concatenate(labels), np.concatenate(features)
 
-    def accuracy(self, pictures: Pictures) -> float:
-        """Share of real pictures given their own class."""
-        return float((self.validate(pictures.pixels)[0] == pictures.labels).mean())
+def classify(network: Network, pixels: Pixels) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """pixels uint8 [N, H, W, C] -> (most probable class [N], penultimate features [N, D]); the network is put into evaluation mode."""
+    network.eval()
+    labels, features = [], []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), EVAL_ROWS):
+            embedded = network.embed(_to_unit(torch.from_numpy(pixels[start : start + EVAL_ROWS])))
+            features.append(embedded.numpy())
+            labels.append(network.head(embedded).argmax(1).numpy())
+    return np.concatenate(labels), np.concatenate(features)
+
+
+def accuracy(network: Network, pictures: Pictures) -> float:
+    """Share of real pictures that are given their own class."""
+    return float((classify(network, pictures.pixels)[0] == pictures.labels).mean())
 
 
 def train_eval_classifier(
@@ -103,7 +140,7 @@ def train_eval_classifier(
     config: EvalClassifierConfig | None = None,
     log: Callable[[str], object] = print,
     like: DataConfig | None = None,
-) -> dict[str, Any]:
+) -> EvalClassifierCard:
     """Train on the training split of `data` without its validation rows, write eval_classifier.pt and eval_classifier.json into `out`.
 
     Pictures have the size and preprocessing that `like` asks for. Accuracy is measured on the validation rows and, once, on the
@@ -115,20 +152,19 @@ def train_eval_classifier(
     network = _fit(train, validation, config, log)
     seconds = time.monotonic() - started
     test = load(data, "test", *asked)
-    shape = list(train.pixels.shape[1:])
-    eval_classifier = EvalClassifier(network, {})
-    card: dict[str, Any] = {
-        "hash": _hash(network, config, train.class_names, shape),
-        "config": asdict(config),
-        "class_names": list(train.class_names),
-        "shape": shape,
-        "data": {"train": {**train.source, "rows_used": len(train)}, "test": test.source},
-        "accuracy": {"validation": eval_classifier.accuracy(validation), "test": eval_classifier.accuracy(test)},
-        "seconds": round(seconds, 1),
-        "torch": torch.__version__,
-    }
+    shape = (train.pixels.shape[1], train.pixels.shape[2], train.pixels.shape[3])
+    card = EvalClassifierCard(
+        hash=_hash(network, config, train.class_names, shape),
+        config=config,
+        class_names=train.class_names,
+        shape=shape,
+        data=TrainedOn({**train.source, "rows_used": len(train)}, test.source),
+        accuracy=Accuracy(accuracy(network, validation), accuracy(network, test)),
+        seconds=round(seconds, 1),
+        torch=str(torch.__version__),
+    )
     _write(out, network, card)
-    log(f"evaluation classifier {card['hash'][:8]}: validation {card['accuracy']['validation']:.4f}, test {card['accuracy']['test']:.4f}")
+    log(f"evaluation classifier {card.hash[:8]}: validation {card.accuracy.validation:.4f}, test {card.accuracy.test:.4f}")
     return card
 
 
@@ -159,19 +195,17 @@ def _fit(train: Pictures, validation: Pictures, config: EvalClassifierConfig, lo
                 F.cross_entropy(logits.float(), labels[rows]).backward()
                 optimiser.step()
                 schedule.step()
-            log(
-                f"evaluation classifier, epoch {epoch + 1}/{config.epochs}: validation {EvalClassifier(network, {}).accuracy(validation):.4f}"
-            )
+            log(f"evaluation classifier, epoch {epoch + 1}/{config.epochs}: validation {accuracy(network, validation):.4f}")
     _scale_features(network, train.pixels[:: max(1, len(train) // SCALE_ROWS)])
     return network
 
 
 def _scale_features(network: Network, pixels: Pixels) -> None:
-    """Give the features a mean variance of 1 over `pixels` and undo it in the head: every verdict stays as it was.
+    """Give the features a mean variance of 1 over `pixels` and undo it in the head: every class found stays as it was.
 
     A Fréchet distance grows with the square of the features' scale, which training leaves to chance.
     """
-    deviation = float(np.sqrt(EvalClassifier(network, {}).validate(pixels)[1].var(0).mean()))
+    deviation = float(np.sqrt(classify(network, pixels)[1].var(0).mean()))
     with torch.no_grad():
         network.penultimate.weight.div_(deviation)
         network.penultimate.bias.div_(deviation)
@@ -192,7 +226,7 @@ def _shift(pixels: Tensor, by: int) -> Tensor:
     return pixels[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def _hash(network: Network, config: EvalClassifierConfig, class_names: tuple[str, ...], shape: list[int]) -> str:
+def _hash(network: Network, config: EvalClassifierConfig, class_names: tuple[str, ...], shape: tuple[int, ...]) -> str:
     """SHA-256 over configuration, classes, shape and every tensor (not over the file, whose bytes depend on its writer)."""
     digest = hashlib.sha256(json.dumps([asdict(config), class_names, shape], sort_keys=True).encode())
     for name, tensor in sorted(network.state_dict().items()):
@@ -201,25 +235,24 @@ def _hash(network: Network, config: EvalClassifierConfig, class_names: tuple[str
     return digest.hexdigest()
 
 
-def _write(out: Path, network: Network, card: dict[str, Any]) -> None:
-    """Each file beside and renamed; the card last, whose hash `load_eval_classifier` holds against the weights."""
+def _write(out: Path, network: Network, card: EvalClassifierCard) -> None:
+    """Each file beside and renamed; the card last, whose hash `load_eval_classifier` compares with the weights."""
     out.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), out / (WEIGHTS + ".new"))
-    (out / (CARD + ".new")).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name in (WEIGHTS, CARD):
-        (out / (name + ".new")).replace(out / name)
+    (out / (WEIGHTS + ".new")).replace(out / WEIGHTS)
+    write(out / CARD, card)
 
 
 def load_eval_classifier(folder: Path) -> EvalClassifier:
-    """Read what `train_eval_classifier` wrote. Raises DataError if it is missing, or the weights are not those of the card's hash."""
+    """Read what `train_eval_classifier` wrote. Raises DataError if it is missing or garbled, or the weights are not those of the hash."""
+    if not (folder / CARD).exists() or not (folder / WEIGHTS).exists():
+        raise DataError(f"no evaluation classifier here: {CARD} and {WEIGHTS} are needed; train one with `twofold-train eval-classifier`")
+    card = read(EvalClassifierCard, folder / CARD, "the card of an evaluation classifier")
+    network = Network(card.config, card.shape[2], len(card.class_names))
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        state = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise DataError(f"no judge here: {CARD} and {WEIGHTS} are needed; train one with `twofold-train eval-classifier`") from error
-    config = EvalClassifierConfig(**{**card["config"], "widths": tuple(card["config"]["widths"])})
-    network = Network(config, card["shape"][2], len(card["class_names"]))
-    network.load_state_dict(state)
-    if _hash(network, config, tuple(card["class_names"]), card["shape"]) != card["hash"]:
+        network.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise DataError(f"{WEIGHTS} cannot be read, or is not what {CARD} describes") from error
+    if _hash(network, card.config, card.class_names, card.shape) != card.hash:
         raise DataError(f"{WEIGHTS} does not hold the weights that {CARD} describes")
-    return EvalClassifier(network, card)
+    return EvalClassifier(network.eval(), card)

@@ -1,17 +1,16 @@
 """Measures an exported bundle with the service's runtime: what is measured is what is served.
 
-Knows the runtime, and nothing of networks, checkpoints or stages. Choices are made on the validation
-split; the test split is for figures. Definitions and bars stand in `measures.py`.
+Knows the runtime, and nothing of networks, checkpoints or stages of a training. Choices are made on the validation
+split; the test split is for figures. `metric_table.py` has the definitions, `thresholds.toml` the thresholds.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from twofold.service.runtime.engine import Encoded
 from twofold.training.data.dataset import DataError, Pictures, load
 from twofold.training.evaluation import ground_truth_swaps
 from twofold.training.evaluation.eval_classifier import EvalClassifier, load_eval_classifier, split_validation_rows
+from twofold.training.evaluation.formats import BundleId, ClassifierId, EvaluatedData, Evaluation, RowCounts, write
 from twofold.training.metrics import image_metrics
 from twofold.training.metrics import inpainting as inpaint
 from twofold.training.metrics.compute_cost import file_bytes, multiply_adds
@@ -62,7 +62,7 @@ def evaluate(
     seed: int = 0,
     log: Callable[[str], object] = print,
     stages: Sequence[str] | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Measure `bundle` on a split of `data`, write the result to the file `out` as JSON and return it.
 
     On "test" the probes learn from the whole training split; on "validation" from its other rows. `quick` takes a sample of
@@ -72,34 +72,42 @@ def evaluate(
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}")
     started = time.monotonic()
-    files, seer = contract.open_bundle(bundle), load_eval_classifier(eval_classifier)
-    fit, held = pictures(data, split, files.card, seer, seed, quick)
-    local = open_model(bundle)
+    files, classifier = contract.open_bundle(bundle), load_eval_classifier(eval_classifier)
+    fit, held = pictures(data, split, files.card, classifier, seed, quick)
+    model = open_model(bundle)
     pairs = len(held) if quick else PAIRS
-    material = Material(local, seer, files.prior, fit, held, local.encode(fit.pixels), local.encode(held.pixels), pairs, seed)
-    seconds = {"load_and_encode": round(time.monotonic() - started, 1)}
-    values = _cost(files.decoder, bundle)
-    for name in stages or STAGES:
+    material = Material(model, classifier, files.prior, fit, held, model.encode(fit.pixels), model.encode(held.pixels), pairs, seed)
+    encoded = round(time.monotonic() - started, 1)
+    values, seconds = _measure(material, stages or tuple(STAGES), log)
+    values = {**_cost(files.decoder, bundle), **values}
+    result = Evaluation(
+        bundle=BundleId(files.card.name, files.card.model_hash),
+        data=EvaluatedData(held.source["name"], fit.source, held.source),
+        split=split,
+        quick=quick,
+        seed=seed,
+        rows=RowCounts(fit=len(fit), held=len(held), pairs=pairs, generated=len(held)),
+        eval_classifier=ClassifierId(classifier.card.hash, values["eval_classifier_accuracy"]),
+        values=values,
+        bytes=file_bytes(bundle),
+        seconds={"load_and_encode": encoded, **seconds, "total": round(time.monotonic() - started, 1)},
+    )
+    write(out, result)
+    return result
+
+
+def _measure(m: Material, stages: Sequence[str], log: Callable[[str], object]) -> tuple[dict[str, float], dict[str, float]]:
+    """All values of the stages, and the seconds of each."""
+    values: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for name in stages:
         since = time.monotonic()
-        found = STAGES[name](material)
+        found = STAGES[name](m)
         values |= found
         seconds[name] = round(time.monotonic() - since, 1)
         if found:
             log(f"{name} ({seconds[name]} s): " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
-    result = {
-        "bundle": {"name": files.card.name, "model_hash": files.card.model_hash},
-        "data": {"name": held.source["name"], "fit": fit.source, "held": held.source},
-        "split": split,
-        "quick": quick,
-        "seed": seed,
-        "rows": {"fit": len(fit), "held": len(held), "pairs": pairs, "generated": len(held)},
-        "eval_classifier": {"hash": seer.hash, "accuracy": values["eval_classifier_accuracy"]},
-        "values": values,
-        "bytes": file_bytes(bundle),
-        "seconds": {**seconds, "total": round(time.monotonic() - started, 1)},
-    }
-    _write(out, result)
-    return result
+    return values, seconds
 
 
 def open_model(bundle: Path) -> Arrays:
@@ -110,19 +118,21 @@ def open_model(bundle: Path) -> Arrays:
 def pictures(
     data: Path, split: str, card: contract.Card, eval_classifier: EvalClassifier, seed: int = 0, quick: bool = False
 ) -> tuple[Pictures, Pictures]:
-    """(what probes learn from, what is measured); DataError for a bundle, a data set and an evaluation classifier that do not belong together."""
+    """(what probes learn from, what is measured). Raises DataError for a bundle, data and a classifier that do not belong together."""
     fit = load(data, "train", card.dims, card.preprocessing)
-    if eval_classifier.card["data"]["train"]["files"] != fit.source["files"] or list(card.class_names) != list(fit.class_names):
+    classifier = eval_classifier.card
+    if classifier.data.train["files"] != fit.source["files"] or list(card.class_names) != list(fit.class_names):
         raise DataError(
-            "bundle, data and evaluation classifier must have the same classes, and the evaluation classifier must come from these training pictures"
+            "bundle, data and evaluation classifier must have the same classes, "
+            "and the evaluation classifier must come from these training pictures"
         )
-    if tuple(eval_classifier.card["shape"]) != fit.pixels.shape[1:]:
+    if classifier.shape != fit.pixels.shape[1:]:
         raise DataError("the evaluation classifier was trained on pictures of another size than the bundle's")
     if split == "test":
         held = load(data, "test", card.dims, card.preprocessing)
     else:
-        # the rows that both the evaluation classifier and the model held back: a smaller cut lies inside a larger one
-        held_back = eval_classifier.card["config"]["validation_rows"]
+        # the rows that both the evaluation classifier and the model held back: a smaller cut is part of a larger one
+        held_back = classifier.config.validation_rows
         fit, held = split_validation_rows(fit, min(held_back, card.data.get("validation_rows", held_back)))
     if quick:
         rng = np.random.default_rng(seed)
@@ -134,14 +144,14 @@ def pictures(
 
 
 def reading(m: Material) -> dict[str, float]:
-    """What the encoders read in held-out pictures, and how well the decoder gives them back."""
+    """What the encoders read in held-out pictures, and how close the reconstructions are."""
     right = m.held_codes.class_log_prob.argmax(1) == m.held.labels
     drawn = m.model.decode(m.held_codes.z_s, m.held_codes.z_u_mean)
     error = float(image_metrics.mean_square_error(m.held.pixels, drawn).mean())
     gap = image_metrics.mahalanobis_gap(m.held_codes.z_s.astype(np.float64), m.held.labels, m.prior.fit_means, m.prior.fit_scale_tril)
     return {
         "class_accuracy": float(right.mean()),
-        "eval_classifier_accuracy": float((m.eval_classifier.validate(m.held.pixels)[0] == m.held.labels).mean()),
+        "eval_classifier_accuracy": float((m.eval_classifier.classify(m.held.pixels)[0] == m.held.labels).mean()),
         "reconstruction_psnr": float(image_metrics.psnr(error)),
         "reconstruction_ssim": float(image_metrics.ssim(m.held.pixels, drawn).mean()),
         "reconstruction_mse": error,
@@ -155,7 +165,7 @@ def swaps(m: Material) -> dict[str, float]:
     rng = m.rng(1)
     a, b = rng.integers(0, len(m.held), (2, m.pairs))
     swapped = m.model.swap(m.held.pixels[a], m.held.pixels[b])
-    seen, label_a, label_b = m.eval_classifier.validate(swapped)[0], m.held.labels[a], m.held.labels[b]
+    seen, label_a, label_b = m.eval_classifier.classify(swapped)[0], m.held.labels[a], m.held.labels[b]
     kept, different = seen == label_a, label_a != label_b
     values = {
         "class_kept": float(kept.mean()),
@@ -176,17 +186,17 @@ def swaps(m: Material) -> dict[str, float]:
 
 def generation(m: Material) -> dict[str, float]:
     """As many pictures as are held out, of the same class mix, by both samplers, beside real ones."""
-    labels, (_, features) = m.held.labels, m.eval_classifier.validate(m.held.pixels)
+    labels, (_, features) = m.held.labels, m.eval_classifier.classify(m.held.pixels)
     pixel_variance = image_metrics.within_class_variance(m.held.pixels, labels)
     feature_variance = image_metrics.within_class_variance(features, labels)
     others = m.rng(2).permutation(len(m.fit))[: len(m.held)]
     values = {
-        "frechet_real": image_metrics.frechet(m.eval_classifier.validate(m.fit.pixels[others])[1], features),
+        "frechet_real": image_metrics.frechet(m.eval_classifier.classify(m.fit.pixels[others])[1], features),
         "intra_class_ssim_real": image_metrics.intra_class_ssim(m.held.pixels, labels, m.rng(3)),
     }
     for sampler, suffix in SAMPLERS:
         drawn = m.model.decode(*m.model.sample(labels, seed=m.seed, sampler=sampler))
-        seen, drawn_features = m.eval_classifier.validate(drawn)
+        seen, drawn_features = m.eval_classifier.classify(drawn)
         values |= {
             f"class_consistency{suffix}": float((seen == labels).mean()),
             f"frechet{suffix}": image_metrics.frechet(drawn_features, features),
@@ -242,10 +252,3 @@ STAGES: dict[str, Callable[[Material], dict[str, float]]] = {
 
 def _cost(decoder: bytes, bundle: Path) -> dict[str, float]:
     return {"decoder_multiply_adds_m": multiply_adds(decoder)["total"] / 1e6, "bundle_mb": file_bytes(bundle)["total"] / 1e6}
-
-
-def _write(out: Path, result: dict[str, Any]) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(out.name + ".new")
-    beside.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    beside.replace(out)

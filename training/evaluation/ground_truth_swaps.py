@@ -1,4 +1,4 @@
-"""Data sets that have the true answer of a swap: pictures of every class in the same styles, told by a column of the table.
+"""Data sets that hold the true result of a swap: pictures of every class in the same styles, which a column of the table names.
 
 The class of one picture in the style of another must then be a picture that exists, and its error is a number. Knows pictures, codes
 and the served model; a data set without the column has no such figures.
@@ -18,7 +18,7 @@ from twofold.training.metrics.probes import chance, leak
 
 STYLE = "pose"  # the attribute that names the style: the same number, the same style in every class
 GROUP = ("action", "direction")  # attributes that name it roughly
-NEAR = 0.003  # mean square error on [0, 1] below which two styles of a class look the same
+NEAR = 0.003  # mean square error on [0, 1] below which two styles of a class are the same to the eye
 PIECE = 500  # swaps at once
 
 Labels = NDArray[np.int64]
@@ -70,7 +70,7 @@ def exact_swaps(model: Arrays, fit: Pictures, held: Pictures, codes: Encoded, pa
 def probes(fit: Pictures, held: Pictures, fit_codes: Encoded, held_codes: Encoded, seed: int) -> dict[str, float]:
     """Is the rough style read from z_s; and the class from z_u, where pictures of both sets are mixed and split at random.
 
-    Styles that look alike are held out together, which makes the usual leak a question of unseen styles; the random split is not.
+    Similar styles are held out together, which makes the usual leak a question of unseen styles; the random split is not.
     """
     rough_fit, rough_held = groups(fit, held)
     z_u = np.concatenate([fit_codes.z_u_mean, held_codes.z_u_mean])

@@ -123,13 +123,13 @@ def start_of(out: Path, config: Config, others: list[Config]) -> Path | None:
 def _measure(order: AblationOptions, run: Path, bundle: Path, style: bool, say: Callable[[str], object]) -> dict[str, Any]:
     """The evaluation of a bundle: that of an earlier call, if it is of the same model, judge and pictures."""
     out = run / f"{order.split}.json"
-    wanted = (read_card(bundle).model_hash, eval_classifier.load_eval_classifier(order.eval_classifier).hash, order.quick)
+    wanted = (read_card(bundle).model_hash, eval_classifier.load_eval_classifier(order.eval_classifier).card.hash, order.quick)
     if out.exists():
         found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
         if (found["bundle"]["model_hash"], found["eval_classifier"]["hash"], found["quick"]) == wanted:
             return found
     stages = None if style else WITHOUT_E_U
-    return evaluate(bundle, order.data, order.eval_classifier, out, order.split, order.quick, log=say, stages=stages)
+    return evaluate(bundle, order.data, order.eval_classifier, out, order.split, order.quick, log=say, stages=stages).to_dict()
 
 
 def _row(variant: Variant, made: AblationResult) -> dict[str, Any]:

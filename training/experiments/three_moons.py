@@ -1,7 +1,7 @@
 """`twofold-train toy`: the paper's three moons, learned by our method and by a cVAE-GAN, side by side in one picture.
 
 Points of the plane instead of pictures, codes of two numbers each, small networks; the class Gaussians, the posterior, the flow and the
-losses are the model's own. Small enough to see what a style code is: the place along a moon and across it.
+losses are the model's own. The style code is then the place along a moon and across it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from twofold.model import losses
 from twofold.model.flow import ClassFlow
 from twofold.model.posterior import DiagonalGaussian
 from twofold.model.prior import ClassPrior
-from twofold.training.reporting.charts import scatters
+from twofold.training.reporting import charts
 from twofold.training.trainer.optim import follow
 
 PLOT, FIGURES = "three-moons.svg", "three-moons.json"
@@ -33,7 +33,7 @@ NOISE = 0.15  # deviation of a point from its arc
 ROWS, MEASURED, SHOWN = 2_000, 3_000, 400  # per class: to learn from, to measure, to draw
 BATCH, SNAPSHOTS = 200, (3, 10, 30, 100)  # epochs after which points are drawn
 DIM_S = DIM_U = 2
-BOX = ((-2.6, 2.6), (-1.3, 1.3))  # of the plots
+BOX, WIDTH = ((-2.6, 2.6), (-1.3, 1.3)), 240  # of the plots; their pixels across
 RECON, ADVERSARIAL = 50.0, 1.0  # weights: a reconstruction is sharp to a deviation of 0.1
 
 Points = NDArray[np.float32]
@@ -105,7 +105,7 @@ def _adam(*parts: nn.Module, lr: float = 1e-3) -> torch.optim.Adam:
     return torch.optim.Adam([p for part in parts for p in part.parameters()], lr, betas=(0.0, 0.9))
 
 
-def _move(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
@@ -123,7 +123,7 @@ class Opponents:
 
     def learn(self, x: Tensor, *fakes: Tensor, label: Tensor) -> None:
         caught = torch.stack([losses.discriminator_fake_loss(self.discriminator(fake.detach(), label)) for fake in fakes]).mean()
-        _move(self.optimizer, losses.discriminator_real_loss(self.discriminator(x, label)) + caught)
+        _update(self.optimizer, losses.discriminator_real_loss(self.discriminator(x, label)) + caught)
 
 
 class Ours:
@@ -139,16 +139,16 @@ class Ours:
     def step(self, x: Tensor, label: Tensor) -> None:
         z_s = self.encoder_s(x)
         mixture = losses.class_loss(self.prior.logits(z_s), label) + 0.1 * losses.log_var_regularizer(self.prior.log_vars)
-        _move(self.for_class, mixture + 0.1 / DIM_S * losses.likelihood_loss(self.prior.log_prob(z_s, label)))
+        _update(self.for_class, mixture + 0.1 / DIM_S * losses.likelihood_loss(self.prior.log_prob(z_s, label)))
         with torch.no_grad():
             noisy = z_s + (0.5 * self.prior.log_vars[label]).exp() * torch.randn_like(z_s)
             z_s_new, e_new = self.prior.sample(label), self.flow.inverse(torch.randn(len(x), DIM_U), label)
         q = _posterior(self.encoder_u(x))
         fakes = self.generator(torch.cat([noisy, q.sample()], 1)), self.generator(torch.cat([z_s_new, e_new], 1))
         codes = RECON * losses.recon_sse(x, fakes[0]) + losses.kl_sum(q) + losses.cka_penalty(q.mean, label)
-        _move(self.for_style, codes + self.game.fool(*fakes, label=label))
+        _update(self.for_style, codes + self.game.fool(*fakes, label=label))
         self.game.learn(x, *fakes, label=label)
-        _move(self.for_flow, losses.flow_nll(*self.flow(DiagonalGaussian(q.mean.detach(), q.log_var.detach()).sample(), label)))
+        _update(self.for_flow, losses.flow_nll(*self.flow(DiagonalGaussian(q.mean.detach(), q.log_var.detach()).sample(), label)))
 
     def sample(self, label: Tensor, generator: nn.Module) -> Tensor:
         e = self.flow.inverse(torch.randn(len(label), DIM_U), label)
@@ -156,18 +156,18 @@ class Ours:
 
 
 class CvaeGan:
-    """The label is told to the encoder and to G instead of being read: x = G(y, z), z ~ N(0, I). Bao et al. 2017."""
+    """The label is an input of the encoder and of G instead of being read: x = G(y, z), z ~ N(0, I). Bao et al. 2017."""
 
     def __init__(self) -> None:
         self.encoder, self.generator, self.game = _mlp(2 + 3, 2 * DIM_U), _mlp(3 + DIM_U, 2), Opponents()
         self.for_codes = _adam(self.encoder, self.generator)
 
     def step(self, x: Tensor, label: Tensor) -> None:
-        told = nn.functional.one_hot(label, 3).float()
-        q = _posterior(self.encoder(torch.cat([x, told], 1)))
-        fakes = self.generator(torch.cat([told, q.sample()], 1)), self.generator(torch.cat([told, torch.randn(len(x), DIM_U)], 1))
+        y = nn.functional.one_hot(label, 3).float()
+        q = _posterior(self.encoder(torch.cat([x, y], 1)))
+        fakes = self.generator(torch.cat([y, q.sample()], 1)), self.generator(torch.cat([y, torch.randn(len(x), DIM_U)], 1))
         codes = RECON * losses.recon_sse(x, fakes[0]) + losses.kl_sum(q)
-        _move(self.for_codes, codes + self.game.fool(*fakes, label=label))
+        _update(self.for_codes, codes + self.game.fool(*fakes, label=label))
         self.game.learn(x, *fakes, label=label)
 
     def sample(self, label: Tensor, generator: nn.Module) -> Tensor:
@@ -209,18 +209,13 @@ def toy(out: Path, seed: int = 0, snapshots: tuple[int, ...] = SNAPSHOTS, log: C
         drawn[name] = learn(make(), seed, snapshots)
         seconds[name] = round(time.process_time() - since, 1)
     figures = {name: {epoch: _figures(*points, *real) for epoch, points in epochs.items()} for name, epochs in drawn.items()}
-    plots = {
-        name: [_plot(f"epoch {epoch}" if epoch else "real", *points, figures[name][epoch]) for epoch, points in epochs.items()]
-        for name, epochs in drawn.items()
-    }
     for name, epochs in figures.items():
         log(
             f"{name}: "
             + "; ".join(f"epoch {epoch}: W {f['sliced_wasserstein']:.3f}, spread {f['spread']:.3f}" for epoch, f in epochs.items())
         )
     out.mkdir(parents=True, exist_ok=True)
-    rows = {name: plots["real"] + plots[name] for name in METHODS}
-    (out / PLOT).write_text(scatters(rows, NAMES, BOX), encoding="utf-8")
+    (out / PLOT).write_text(_plot(drawn, figures), encoding="utf-8")
     result = {"seed": seed, "figures": figures, "seconds": seconds}
     (out / FIGURES).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
@@ -230,8 +225,33 @@ def _figures(points: Points, labels: Labels, real: Points, real_labels: Labels) 
     return {"sliced_wasserstein": sliced_wasserstein(points, labels, real, real_labels), "spread": spread(points, labels)}
 
 
-def _plot(title: str, points: Points, labels: Labels, figures: dict[str, float]) -> tuple[str, NDArray[np.float64], Labels]:
-    """Caption, points and labels of one plot: SHOWN of every class."""
-    shown = np.concatenate([np.flatnonzero(labels == k)[:SHOWN] for k in range(3)])
-    caption = f"{title}: W {figures['sliced_wasserstein']:.3f}, spread {figures['spread']:.3f}"
-    return caption, points[shown].astype(np.float64), labels[shown]
+@charts.styled
+def _plot(drawn: Mapping[str, Mapping[int, tuple[Points, Labels]]], figures: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
+    """SVG: a row of plots per method, real points first, then its samples after so many epochs; SHOWN points of every class."""
+    (left, right), (low, high) = BOX
+    height = round(WIDTH * (high - low) / (right - left))
+    columns = 1 + max(len(drawn[name]) for name in METHODS)
+    figure = charts.new_figure(12 + columns * (WIDTH + 12), len(METHODS) * (height + 56))
+    figure.patch.set_facecolor("white")
+    for j, name in enumerate(METHODS):
+        top = j * (height + 56) + 28
+        cells = [("real", "real", 0), *((f"epoch {epoch}", name, epoch) for epoch in drawn[name])]
+        for i, (title, row, epoch) in enumerate(cells):
+            axes = charts.empty_axes(figure, 12 + i * (WIDTH + 12), top, WIDTH, height, background="#f6f6f8")
+            axes.set(xlim=BOX[0], ylim=BOX[1])
+            measured = figures[row][epoch]
+            caption = f"{title}: W {measured['sliced_wasserstein']:.3f}, spread {measured['spread']:.3f}"
+            axes.text(0, -0.05, caption, transform=axes.transAxes, color="#444", va="top")
+            for k, points in enumerate(_shown(*drawn[row][epoch])):
+                charts.add_dots(axes, points, charts.hue(k, len(NAMES)), NAMES[k], size=2, alpha=0.7)
+            if i == 0:
+                axes.text(0, 1.06, name, transform=axes.transAxes, color="#222", fontsize=14, weight="bold")
+    return charts.as_svg(figure)
+
+
+def _shown(points: Points, labels: Labels) -> list[NDArray[np.float64]]:
+    """SHOWN points of every class, those inside BOX."""
+    low, high = np.array(BOX).T
+    inside = np.all((points > low) & (points < high), axis=1)
+    rows = [np.flatnonzero(labels == k)[:SHOWN] for k in range(len(NAMES))]
+    return [points[mine[inside[mine]]].astype(np.float64) for mine in rows]

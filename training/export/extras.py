@@ -1,6 +1,6 @@
 """What a bundle holds beside its model, so that the service computes none of it: calibration, style directions, map, examples.
 
-Knows how codes are decoded, held-out pictures and what the encoder says of them; nothing of how a graph is made or a bundle is closed.
+Knows how codes are decoded, held-out pictures and what the encoder gives for them; nothing of how a graph or a bundle is made.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Decode = Callable[[Tensor, Tensor], Tensor]  # z_s [N, D_s], z_u [N, D_u] -> pic
 def write_extras(
     folder: Path, decode: Decode, scale_tril: Tensor, held: Pictures, encoded: Mapping[str, Floats], nudge: float = NUDGE
 ) -> None:
-    """Write the extras of a bundle into `folder`: `held` are pictures not trained on, `encoded` what the encoder graph says of them.
+    """Write the extras of a bundle into `folder`: `held` are pictures not trained on, `encoded` what the encoder graph gives for them.
 
     `decode` and `scale_tril` [D_u, D_u] as `style_directions` has them.
     """
@@ -87,7 +87,7 @@ def _effect(decode: Decode, z_s: Tensor, z_u: Tensor, step: Tensor) -> Tensor:
 
 
 def code_map(labels: NDArray[np.int64], z_s: Floats, z_u: Floats, most: int = contract.MAX_MAP_POINTS) -> CodeMap:
-    """An overview of codes [N, D], at most `most` points and as many of each class as there is room for, laid out by their class codes.
+    """An overview of codes [N, D], at most `most` points and equally many of each class, placed by their class codes.
 
     `kept` compares how often the ten nearest neighbours are of one class in the plane and in z_s, both above chance.
     """

@@ -1,4 +1,4 @@
-"""The model card: README.md of a bundle, for people and for a hub. Pure: a card and a table in, Markdown out; makes no figure."""
+"""The model card: README.md of a bundle, for people and for a hub. Pure: a card and a table in, Markdown out; computes no figure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 from twofold.model.contract import Card
 
-UNMEASURED = "Not measured yet: `twofold-train evaluate BUNDLE --data DATA --eval-classifier JUDGE --record` puts the figures here.\n"
+UNMEASURED = "Not measured yet: `twofold-train evaluate BUNDLE --data DATA --eval-classifier FOLDER --record` puts the figures here.\n"
 
 
 def model_card(card: Card, figures: str = "") -> str:
@@ -17,7 +17,7 @@ def model_card(card: Card, figures: str = "") -> str:
     shape = f"{dims.height}x{dims.width} {'grey' if dims.channels == 1 else 'RGB'}"
     has_flow = card.training.get("model", {}).get("flow_layers", 0) > 0
     method = "Zheng & Sun, CVPR 2019" + (", with a conditional flow\nthat makes z_u independent of the class" if has_flow else "")
-    measured = f"Measured on the exported bundle, through the code that serves it (`x` marks a missed bar):\n\n{figures}"
+    measured = f"Measured on the exported bundle, through the code that serves it (`x` marks a missed threshold):\n\n{figures}"
     origin = str(data.get("origin") or data.get("name", "unknown"))
     on_hub = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", origin, re.ASCII)  # a hub links these, and refuses what is no id
     return f"""---
@@ -28,8 +28,8 @@ tags: [disentanglement, vae-gan, onnx]
 
 # {card.name}
 
-A class/style model for {shape} pictures of {dims.classes} classes. An encoder takes a picture apart into a class code z_s
-({dims.dim_s} numbers) and a style code z_u ({dims.dim_u} numbers); a decoder draws a picture from any pair of codes. Method: {method}.
+A class/style model for {shape} pictures of {dims.classes} classes. An encoder gives a class code z_s ({dims.dim_s} numbers) and a style
+code z_u ({dims.dim_u} numbers); a decoder makes a picture of any pair of codes. Method: {method}.
 
 * Classes: {", ".join(card.class_names)}
 * Model hash: `{card.model_hash}` ({card.precision}, contract version {card.contract_version}, trained at revision {card.revision})
@@ -41,6 +41,6 @@ A class/style model for {shape} pictures of {dims.classes} classes. An encoder t
 {measured if figures else UNMEASURED}
 ## Limits
 
-It knows {shape} pictures like those it was trained on; anything else is encoded as the nearest thing it knows (`typicality` in the
-answer of `/encode` tells how usual a picture is). A style code holds what varies *within* classes of this data set, nothing more.
+It was trained on {shape} pictures of this data set; any other picture is encoded as something like them (`typicality` in the answer
+of `/encode` is how usual a picture is). A style code holds what varies *within* the classes of this data set, nothing more.
 """

@@ -1,8 +1,8 @@
-"""A proved fp32 graph becomes an int8 one: static, per channel, in the QDQ form that onnxruntime fuses into integer kernels.
+"""A verified fp32 graph becomes an int8 one: static, per channel, in the QDQ form that onnxruntime fuses into integer kernels.
 
 Knows graphs and rows to calibrate on; nothing of what they mean. Which layers stay in float was measured (docs/experiments.md): the
 first convolution of an encoder, the heads that give the codes, the first layer of the decoder, and the flow. They are small, and their
-rounding is felt in everything after them.
+rounding error changes everything after them.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def multiply_adds(graph: bytes) -> dict[str, int]:
     model = inliner.inline_local_functions(onnx.load_model_from_string(graph))
     for value in model.graph.input:
         value.type.tensor_type.shape.dim[0].dim_value = 1
-    del model.graph.value_info[:]  # shapes with the exporter's symbolic batch would stand against the fixed one
+    del model.graph.value_info[:]  # shapes with the exporter's symbolic batch would contradict the fixed one
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
     inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph

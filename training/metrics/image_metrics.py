@@ -1,4 +1,4 @@
-"""Measures as pure functions on numpy arrays: what each number means, and nothing about where the arrays came from.
+"""Measures as pure functions on numpy arrays, each with its formula, its range and, where it has one, its source.
 
 Knows no model, no files, no torch. Pictures are uint8 [N, H, W, C] (0..255), codes float [N, D], labels int [N].
 """
@@ -23,7 +23,7 @@ ACTIVE_VARIANCE = 0.01  # a code dimension whose means vary less than this over 
 
 
 def brightness(pixels: Pixels) -> Array:
-    """Foreground brightness [N]: mean of the pixels > 25 of 255 in grey levels, 0 for a picture without any."""
+    """Foreground brightness [N], 0 or 25..255 grey levels: mean of the pixels > 25, 0 for a picture without any."""
     grey = _grey(pixels)
     inside = grey > FOREGROUND
     count = inside.sum((1, 2))
@@ -31,7 +31,10 @@ def brightness(pixels: Pixels) -> Array:
 
 
 def slant(pixels: Pixels) -> Array:
-    """Slant [N] by second moments of ink: -mu11 / mu02, columns to the right per row upwards; 0 for an empty or flat picture."""
+    """Slant [N] by second central moments of ink: -mu11 / mu02, columns to the right per row upwards; any sign, 0 where mu02 is 0.
+
+    mu_pq = sum grey(x, y) (x - x_mean)^p (y - y_mean)^q, y downwards (Hu, Visual Pattern Recognition by Moment Invariants, 1962).
+    """
     grey = _grey(pixels)
     y, x = np.mgrid[: grey.shape[1], : grey.shape[2]].astype(float)
     mass = np.maximum(grey.sum((1, 2)), 1e-9)[:, None, None]
@@ -42,7 +45,7 @@ def slant(pixels: Pixels) -> Array:
 
 
 def stroke_width(pixels: Pixels) -> Array:
-    """Stroke width [N] in pixels: 2 * ink / outline, the outline being the total variation; 0 for an empty picture.
+    """Stroke width [N] in pixels, >= 0: 2 sum(grey) / sum |gradient of grey|, by forward differences; 0 for an empty picture.
 
     A bar of width w and length L holds w * L of ink inside an outline of about 2 * L.
     """
@@ -60,19 +63,22 @@ def _grey(pixels: Pixels) -> Array:
 
 
 def class_table(values: Array, labels: Labels, classes: int) -> tuple[Array, Array]:
-    """Mean and standard deviation of a statistic within every class: ([K], [K]). A constant class gets deviation 1."""
+    """Mean and standard deviation of a statistic [N] within every class: ([K], [K]), each > 0. A constant class gets deviation 1.
+
+    Every class must have a row.
+    """
     groups = [values[labels == k] for k in range(classes)]
     deviation = np.array([group.std() for group in groups])
     return np.array([group.mean() for group in groups]), np.where(deviation > 0, deviation, 1.0)
 
 
 def standardise(values: Array, labels: Labels, table: tuple[Array, Array]) -> Array:
-    """values [N] in deviations from the mean of their class, by a `class_table` of real pictures."""
+    """(value - mean of its class) / deviation of its class [N], by a `class_table` of real pictures."""
     return (values - table[0][labels]) / table[1][labels]
 
 
 def pearson(a: Array, b: Array) -> float:
-    """Pearson's r of two samples [N]; 0 where one is constant (what does not move follows nothing)."""
+    """Pearson's r of two samples [N], -1..1: cov(a, b) / (std(a) std(b)); 0 where one is constant (no correlation is defined)."""
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum()) / scale if scale > 1e-12 else 0.0
@@ -82,9 +88,10 @@ def pearson(a: Array, b: Array) -> float:
 
 
 def retrieval(queries: Array, codes: Array, targets: Labels, rng: np.random.Generator, candidates: int = 100) -> float:
-    """Share of queries [N, D] whose most similar code, by cosine, is their target's among `candidates` random rows of `codes`.
+    """Top-1 retrieval, 0..1: the share of queries [N, D] whose most similar code, by cosine, is their target's among `candidates` rows.
 
-    `targets` [N] are rows of codes [M, D], M > 1; the other candidates are drawn from the remaining rows. A tie is a miss.
+    `targets` [N] are rows of codes [M, D], M > 1; the other candidates are drawn from the remaining rows. A tie is a miss. Codes that
+    say nothing get 1 / candidates.
     """
     unit = codes / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-12)
     hits = 0
@@ -97,12 +104,15 @@ def retrieval(queries: Array, codes: Array, targets: Labels, rng: np.random.Gene
 
 
 def active(codes: Array) -> NDArray[np.bool_]:
-    """Which dimensions of codes [N, D] are in use: variance of the means over the data above ACTIVE_VARIANCE."""
+    """Which dimensions of codes [N, D] are in use: variance of the means over the data above ACTIVE_VARIANCE, bool [D].
+
+    The "active units" of Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, 2016, with the same bound.
+    """
     return codes.var(0) > ACTIVE_VARIANCE
 
 
 def dimension_r(a: Array, b: Array, used: NDArray[np.bool_]) -> float:
-    """Mean Pearson r between the same dimensions of two code sets [N, D], over the dimensions `used` [D]; 0 if none is."""
+    """Mean Pearson r, -1..1, between the same dimensions of two code sets [N, D], over the dimensions `used` [D]; 0 if none is."""
     return float(np.mean([pearson(a[:, d], b[:, d]) for d in np.flatnonzero(used)])) if used.any() else 0.0
 
 
@@ -110,7 +120,11 @@ def dimension_r(a: Array, b: Array, used: NDArray[np.bool_]) -> float:
 
 
 def frechet(a: Array, b: Array) -> float:
-    """Fréchet distance of the Gaussians fitted to two feature sets [N, D], [M, D]: |m - n|^2 + tr(S + T - 2 (S T)^1/2)."""
+    """Fréchet distance, >= 0, of the Gaussians fitted to two feature sets [N, D], [M, D]: |m - n|^2 + tr(S + T - 2 (S T)^1/2).
+
+    m, n are the means and S, T the covariances (Heusel et al., GANs Trained by a Two Time-Scale Update Rule, 2017, there on Inception
+    features; the value depends on the features and grows with the square of their scale).
+    """
     first, second = a.astype(np.float64), b.astype(np.float64)
     s, t = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
     values, vectors = np.linalg.eigh(s)
@@ -121,14 +135,17 @@ def frechet(a: Array, b: Array) -> float:
 
 
 def within_class_variance(values: NDArray[np.generic], labels: Labels) -> float:
-    """Variance within a class, summed over the dimensions of values [N, ...] and averaged over rows."""
+    """Variance within a class, >= 0: sum_i |v_i - mean of the class of i|^2 / N over rows of values [N, ...]."""
     flat = values.reshape(len(values), -1).astype(np.float64)
     total = sum(np.square(flat[labels == k] - flat[labels == k].mean(0)).sum() for k in np.unique(labels))
     return float(total) / len(flat)
 
 
 def mahalanobis_gap(codes: Array, labels: Labels, means: Array, scale_tril: Array) -> Array:
-    """Mahalanobis^2 / D [N] of codes [N, D] under their class Gaussian, means [K, D] and Cholesky [K, D, D]; mean of 1 = as sampled."""
+    """|L_k^-1 (z - m_k)|^2 / D [N], >= 0, of codes [N, D] under their class Gaussian N(m_k, L_k L_k^T): means [K, D], L [K, D, D].
+
+    Its mean is 1 for codes that are drawn from the Gaussians.
+    """
     gap = np.empty(len(codes))
     for k in np.unique(labels):
         rows = labels == k
@@ -140,19 +157,20 @@ def mahalanobis_gap(codes: Array, labels: Labels, means: Array, scale_tril: Arra
 
 
 def mean_square_error(a: Pixels, b: Pixels) -> Array:
-    """Mean square error per picture [N], pixels scaled to [0, 1]."""
+    """Mean square error per picture [N], 0..1: pixels [N, H, W, C] are scaled to [0, 1]."""
     return np.square((a.astype(np.float64) - b) / 255).reshape(len(a), -1).mean(1)
 
 
 def psnr(error: Array | float) -> Array:
-    """Decibels of a mean square error on [0, 1]; an exact match counts as 100 dB."""
+    """Peak signal-to-noise ratio in decibels, 0..100: -10 log10(error) of a mean square error on [0, 1]; 100 for an exact match."""
     return -10 * np.log10(np.maximum(error, 1e-10))
 
 
 def ssim(a: Pixels, b: Pixels) -> Array:
-    """Structural similarity per picture [N], mean over channels (Wang et al. 2004).
+    """Structural similarity per picture [N], -1..1, mean over channels and windows.
 
-    Gaussian window of 11 pixels, sigma 1.5, only where it lies inside; K1 0.01, K2 0.03, range 255. Pictures smaller than
+    (2 m_a m_b + c1) (2 cov_ab + c2) / ((m_a^2 + m_b^2 + c1) (var_a + var_b + c2)) in a Gaussian window of 11 pixels, sigma 1.5, only
+    where it lies inside; c1 = (0.01 * 255)^2, c2 = (0.03 * 255)^2 (Wang et al., Image Quality Assessment, 2004). Pictures smaller than
     the window get the largest odd window that fits.
     """
     size = min(11, *(side - 1 + side % 2 for side in a.shape[1:3]))
@@ -173,7 +191,10 @@ def ssim(a: Pixels, b: Pixels) -> Array:
 
 
 def intra_class_ssim(pixels: Pixels, labels: Labels, rng: np.random.Generator, pairs: int = 200) -> float:
-    """Mean SSIM of `pairs` random pairs of different pictures within each class that has two; the mean over classes."""
+    """Mean SSIM, -1..1, of `pairs` random pairs of different pictures within each class that has two; 1 if none has.
+
+    Lower is more varied (Odena, Olah and Shlens, Conditional Image Synthesis with Auxiliary Classifier GANs, 2017, with MS-SSIM).
+    """
     means = []
     for k in np.unique(labels):
         rows = np.flatnonzero(labels == k)

@@ -1,4 +1,4 @@
-"""Holes to try the filling of holes on, and how well they were filled. The filling itself is the service's.
+"""Holes to measure inpainting with, and how well they were filled. The filling itself is the service's.
 
 Pure functions on pixels; knows no model, no data set and no files.
 """
@@ -23,6 +23,6 @@ def quarter_holes(count: int, height: int, width: int, rng: np.random.Generator)
 
 
 def hole_psnr(real: Pixels, filled: Pixels, holes: Holes) -> float:
-    """Decibels of the mean square error inside the holes, over all pictures."""
+    """PSNR inside the holes in decibels, 0..100: of the mean square error over all pixels [N, H, W, C] where holes [N, H, W] are True."""
     error = np.square((real.astype(np.float64) - filled) / 255).mean(-1)
     return float(image_metrics.psnr(float(error[holes].mean())))

@@ -1,4 +1,4 @@
-"""Fresh probes that try to read the class from codes, and the flat view of codes; the only file of the house with scikit-learn.
+"""Probes, trained afresh, that predict the class from codes, and codes in two dimensions; the only module that imports scikit-learn.
 
 Knows nothing of models: codes and labels in, a figure or places out. A probe's figure depends on its width, its data and its epochs,
 so these are fixed here and printed with the figure.
@@ -24,9 +24,10 @@ PROBES = ("linear", "mlp", "mlp_512")
 def leak(
     kind: str, codes: NDArray[np.float32], labels: NDArray[np.int64], held: NDArray[np.float32], held_labels: NDArray[np.int64], seed: int
 ) -> float:
-    """Accuracy on held codes [M, D] of a probe fitted to codes [N, D]; a StandardScaler is fitted to the training codes.
+    """Accuracy, 0..1, on held codes [M, D] of a probe fitted to codes [N, D]; a StandardScaler is fitted to the training codes.
 
-    kind "linear": logistic regression; "mlp": 256-256 with early stopping; "mlp_512": 512-512, 25 epochs.
+    kind "linear": logistic regression; "mlp": 256-256 with early stopping; "mlp_512": 512-512, 25 epochs. Codes that hold nothing of
+    the class get `chance` (linear probes: Alain and Bengio, 2016). Raises ValueError for another kind.
     """
     probe = make_pipeline(StandardScaler(), _classifier(kind, seed))
     with warnings.catch_warnings():
@@ -47,14 +48,14 @@ def _classifier(kind: str, seed: int) -> Any:
 
 
 def chance(labels: NDArray[np.int64]) -> float:
-    """What a probe gets from worthless codes: the share of the most frequent class."""
+    """What a probe gets from codes that hold nothing, 0..1: the share of the most frequent class among labels [N]."""
     return float(np.bincount(labels).max() / len(labels))
 
 
 def flat_view(codes: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
     """Places [N, 2] in -1..1 of codes [N, D], N > 1, neighbours kept together (t-SNE of perplexity 30, or a third of N).
 
-    Distances between islands mean little. The same codes have the same places, on the same machine and versions.
+    Distances between clusters mean little. The same codes have the same places, on the same machine and versions.
     """
     start = "pca" if codes.shape[1] > 1 else "random"
     places = TSNE(perplexity=min(30.0, (len(codes) - 1) / 3), init=start, random_state=seed).fit_transform(codes)

@@ -1,140 +1,246 @@
-"""Numbers to inline SVG: lines, dots, bands and a heat map. Colours that follow the page's theme come from its CSS variables.
+"""Numbers to charts: lines, dots, bands and a heat map as inline SVG whose colours follow the theme of the page that holds it.
 
-Knows no model and no page; every function gives the text of one <svg>.
+The only module that imports matplotlib. It gives the same text for the same numbers: ids, fonts and dates do not vary. Knows no model.
 """
 
 from __future__ import annotations
 
+import colorsys
+import io
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path as Outline
+from matplotlib.patheffects import withStroke
+from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
+from PIL import Image
 
 Points = Sequence[tuple[float, float]]
 Array = NDArray[np.float64]
 
-LETTERED = 12  # up to so many classes the heat map has room for its numbers
+DPI = 72  # a pixel is a point: sizes of fonts and figures are in the same unit
+WITH_NUMBERS = 12  # up to so many classes the heat map has room for its numbers
+FONT = "DejaVu Sans"  # comes with matplotlib, so text is as wide on every machine
+BORDERS = (-1.04, 1.04)  # of axes for `fitted` points: dots at the border are whole
+TITLE = "title:"  # what a group of an inline SVG is called by a browser
+STYLE: dict[Any, Any] = {  # matplotlib's type has every key of it
+    "font.family": "sans-serif",
+    "font.sans-serif": [FONT],
+    "font.size": 11,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "twofold",
+}
+# Colours of the page by name. matplotlib draws them as these placeholders, `inline_svg` puts the page's CSS variable in their place.
+THEME = {name: f"#0102{k:02x}" for k, name in enumerate(("ink", "quiet", "card", "line", "class", "style", "bad"))}
+
+styled = rc_context(STYLE)  # a decorator: text takes its font when it is made
 
 
 def hue(k: int, classes: int) -> str:
-    """The colour of class k: hues around the circle, neighbours of different lightness; readable on light and on dark."""
-    return f"oklch({0.76 if k % 2 else 0.6} 0.155 {round(25 + 360 * k / classes)})"
+    """The colour of class k as #rrggbb, readable on light and on dark: a qualitative map up to 20 classes, else hues around the circle."""
+    if classes <= 20:
+        return to_hex(colormaps["tab10" if classes <= 10 else "tab20"](k))
+    return to_hex(colorsys.hls_to_rgb(k / classes, 0.62 if k % 2 else 0.42, 0.75))
 
 
+# ------------------------------------------------------------------------------------------------------------------- figures
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many pixels."""
+    return Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+
+
+def empty_axes(figure: Figure, left: float, top: float, width: float, height: float, background: str = "none") -> Axes:
+    """Axes without ticks, labels and frame; the place is in pixels from the upper left corner."""
+    w, h = figure.get_size_inches() * DPI
+    axes = figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h), facecolor=background)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    return axes
+
+
+def text_width(text: str, size: float) -> float:
+    """Pixels across the text in a font of so many pixels."""
+    return float(TextPath((0, 0), text, size=size, prop=FontProperties(family=FONT)).get_extents().width) if text.strip() else 0.0
+
+
+def as_image(figure: Figure) -> Image.Image:
+    """The figure as an RGB image."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+@styled
+def as_svg(figure: Figure) -> str:
+    """The figure as an SVG file."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return _system_font(stream.getvalue())
+
+
+@styled
+def inline_svg(figure: Figure, label: str, *, stretch: bool = False) -> str:
+    """The figure as an <svg> element for a page: transparent, in the page's colours, with `label` for those who do not see it.
+
+    `stretch` fills its place whatever its aspect ratio is.
+    """
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    text = stream.getvalue()
+    body = re.sub(
+        r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>", "", text[text.index(">", text.index("<svg")) + 1 :], flags=re.DOTALL
+    )
+    body = re.sub(r"<g id=(\".*?\"|'.*?')/?>", _group, body)
+    body = re.sub(r' d="([^"]*)"', lambda path: f' d="{_shorter(path[1])}"', body)
+    for name, placeholder in THEME.items():
+        body = body.replace(placeholder, f"var(--{name})")
+    width, height = figure.get_size_inches() * DPI
+    free = ' preserveAspectRatio="none"' if stretch else ""
+    body = re.sub(r">\s+<", "><", _system_font(body)).strip()
+    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}"{free}>{body}'
+
+
+def _group(tag: re.Match[str]) -> str:
+    """A group's opening tag without its id; what `named` put there becomes its title."""
+    identifier = tag[1][1:-1]
+    if tag[0].endswith("/>"):
+        return ""
+    return f"<g><title>{identifier.removeprefix(TITLE)}</title>" if identifier.startswith(TITLE) else "<g>"
+
+
+def _shorter(path: str) -> str:
+    """A path's coordinates with one decimal, on one line."""
+    return re.sub(r"(\.\d)\d+", r"\1", " ".join(path.split()))
+
+
+def _system_font(text: str) -> str:
+    return text.replace(f"'{FONT}', sans-serif", "system-ui, sans-serif")
+
+
+def named(artist: Artist, text: str) -> None:
+    """A browser shows the text where the pointer is on this part of an inline SVG."""
+    artist.set_gid(TITLE + text)
+
+
+def add_dots(axes: Axes, points: Array, colour: str, name: str, size: float = 4.4, alpha: float = 0.75) -> None:
+    """Points [N, 2] as dots of an SVG: one path of strokes of no length with round ends, a tenth of the bytes of as many circles."""
+    outline = Outline(np.repeat(points, 2, 0), np.tile(np.array([Outline.MOVETO, Outline.LINETO], np.uint8), len(points)))
+    outline.should_simplify = False
+    patch = PathPatch(outline, facecolor="none", edgecolor=colour, linewidth=size, capstyle="round", alpha=alpha, clip_on=False)
+    named(patch, name)
+    axes.add_patch(patch)
+
+
+# -------------------------------------------------------------------------------------------------------------------- charts
+
+
+@styled
 def lines(series: Mapping[str, tuple[str, Points]], *, width: int = 260, height: int = 96, ticks: Mapping[float, str] | None = None) -> str:
-    """{name: (colour, points)} on common axes from the least to the greatest value; `ticks` {x: word} are marks across the chart."""
+    """{name: (colour of THEME, points)} on common axes from the least to the greatest value; `ticks` {x: word} are vertical marks."""
+    figure = new_figure(width, height)
+    axes = empty_axes(figure, 52, 8, width - 58, height - (30 if ticks else 16))
     xs, ys = (np.array([p[i] for _, points in series.values() for p in points], float) for i in range(2))
-    xs = np.append(xs, list(ticks or ()))
-    left, right, low, high = xs.min(), max(xs.max(), xs.min() + 1e-9), ys.min(), ys.max()
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    top, bottom, start, end = 8, height - (22 if ticks else 8), 52, width - 6
-
-    def at(x: float, y: float) -> str:
-        return f"{start + (x - left) / (right - left) * (end - start):.1f} {bottom - (y - low) / (high - low) * (bottom - top):.1f}"
-
-    parts = [
-        f'<path class="axis" d="M{start} {top}V{bottom}H{end}"/>',
-        f'<text x="{start - 4}" y="{top + 5}" text-anchor="end">{_number(high)}</text>',
-        f'<text x="{start - 4}" y="{bottom}" text-anchor="end">{_number(low)}</text>',
-    ]
+    low, high = float(ys.min()), float(ys.max())
+    pad = 0.0 if low < high else 0.5
+    axes.set_ylim(low - pad, high + pad)
+    left, right = min([xs.min(), *(ticks or ())]), max([xs.max(), *(ticks or ())])
+    axes.set_xlim(left, max(right, left + 1e-9))
+    axes.spines[["left", "bottom"]].set(visible=True, color=THEME["line"])
+    axes.tick_params(length=0, labelcolor=THEME["quiet"])
+    axes.set_yticks([low - pad, high + pad], [_number(low - pad), _number(high + pad)])
     for x, word in (ticks or {}).items():
-        place = at(x, low).split()[0]
-        parts.append(f'<path class="tick" d="M{place} {top}V{bottom}"/><text x="{float(place) + 3}" y="{height - 8}">{escape(word)}</text>')
+        axes.axvline(x, color=THEME["line"], linewidth=1, linestyle=(0, (3, 3)), clip_on=False)
+        axes.annotate(word, (x, 0), (3, -14), ("data", "axes fraction"), "offset points", color=THEME["quiet"])
     for name, (colour, points) in series.items():
-        route = "L".join(at(x, y) for x, y in points)
-        dot = "h.01" if len(points) == 1 else ""
-        parts.append(f'<path class="line" stroke="{colour}" d="M{route}{dot}"><title>{escape(name)}</title></path>')
-    return _svg(width, height, ", ".join(series), parts)
+        places = np.array(points, float)
+        if len(points) == 1:
+            add_dots(axes, places, THEME[colour], name)
+        else:
+            (line,) = axes.plot(*places.T, color=THEME[colour], linewidth=1.8, solid_capstyle="round", clip_on=False)
+            named(line, name)
+    return inline_svg(figure, ", ".join(series))
 
 
+@styled
 def dots(points: Array, labels: NDArray[np.int64], names: Sequence[str], *, marked: bool, size: int = 360) -> str:
     """Points [N, 2] in the colour of their class; `marked` writes the number of each class at its centre."""
-    low, high = np.quantile(points, (0.005, 0.995), axis=0)  # the farthest few must not shrink the rest
-    reach = max(float((high - low).max()) / 2, 1e-9)
-    places = np.clip((points - (low + high) / 2) / reach, -1, 1) * (size / 2 - 8) + size / 2
-    parts = []
+    figure = new_figure(size, size)
+    axes = empty_axes(figure, 0, 0, size, size)
+    axes.set(xlim=BORDERS, ylim=BORDERS)
+    places = fitted(points)
     for k, name in enumerate(names):
-        mine = places[labels == k]
-        if len(mine):
-            route = "".join(f"M{x:.0f} {y:.0f}h.01" for x, y in mine)
-            parts.append(f'<path class="dots" stroke="{hue(k, len(names))}" d="{route}"><title>{escape(name)}</title></path>')
-    if marked:
-        for k in np.unique(labels):
-            x, y = np.median(places[labels == k], 0)
-            parts.append(f'<text class="mark" x="{x:.0f}" y="{y + 5:.0f}" text-anchor="middle">{k}</text>')
-    return _svg(size, size, "a dot per picture in the colour of its class", parts)
+        if (labels == k).any():
+            add_dots(axes, places[labels == k], hue(k, len(names)), name)
+    for k in np.unique(labels) if marked else ():
+        x, y = np.median(places[labels == k], 0)
+        halo = [withStroke(linewidth=4, foreground=THEME["card"])]
+        axes.text(x, y, str(k), color=THEME["ink"], fontsize=17, weight="bold", ha="center", va="center", path_effects=halo)
+    return inline_svg(figure, "a dot per picture in the colour of its class")
 
 
-def scatters(
-    rows: Mapping[str, Sequence[tuple[str, Array, NDArray[np.int64]]]],
-    names: Sequence[str],
-    box: tuple[tuple[float, float], tuple[float, float]],
-    width: int = 240,
-) -> str:
-    """{row: (caption, points [N, 2], labels [N]), ...} as a grid of plots on common axes; `box` is what x and y may be.
-
-    Stands alone: its colours need no page.
-    """
-    (left, right), (low, high) = box
-    height = round(width * (high - low) / (right - left))
-    size = np.array([width, height], float)
-    parts = ['<rect width="100%" height="100%" fill="#fff"/>']
-    for j, (title, cells) in enumerate(rows.items()):
-        top = j * (height + 56)
-        parts.append(f'<text x="12" y="{top + 20}" font-size="14" font-weight="600" fill="#222">{escape(title)}</text>')
-        for i, (caption, points, labels) in enumerate(cells):
-            at = np.array([12 + i * (width + 12), top + 28])
-            parts.append(f'<rect x="{at[0]}" y="{at[1]}" width="{width}" height="{height}" rx="4" fill="#f6f6f8"/>')
-            parts.append(f'<text x="{at[0] + 2}" y="{at[1] + height + 15}" font-size="11" fill="#444">{escape(caption)}</text>')
-            inside = ((points > [left, low]) & (points < [right, high])).all(1)
-            places = at + (points - [left, high]) / [right - left, low - high] * size
-            for k, name in enumerate(names):
-                route = "".join(f"M{x:.1f} {y:.1f}h.01" for x, y in places[inside & (labels == k)])
-                dots = f'fill="none" stroke="{hue(k, len(names))}" stroke-opacity=".7" stroke-width="2" stroke-linecap="round"'
-                parts.append(f'<path {dots} d="{route}"><title>{escape(name)}</title></path>')
-    columns = max(len(cells) for cells in rows.values())
-    drawing = _svg(12 + columns * (width + 12), len(rows) * (height + 56) + 4, ", ".join(rows), parts)
-    return drawing.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" ', 1)
+def fitted(points: Array) -> Array:
+    """Points [N, 2] moved and scaled into -1..1, both directions alike; the farthest few stay at the border."""
+    low, high = np.quantile(points, (0.005, 0.995), axis=0)
+    reach = max(float((high - low).max()) / 2, 1e-9)
+    return np.asarray(np.clip((points - (low + high) / 2) / reach, -1, 1))
 
 
+@styled
 def bands(posterior: Array, names: Sequence[str]) -> str:
     """Class posterior [frames, K] as stacked bars, one bar under each frame."""
-    parts = []
+    figure = new_figure(10 * len(posterior), 40)
+    axes = empty_axes(figure, 0, 0, 10 * len(posterior), 40)
+    axes.set(xlim=(0, len(posterior)), ylim=(1, 0))
     for i, row in enumerate(posterior):
         below = 0.0
         for k in np.argsort(-row):
             if row[k] >= 0.005:
-                y, high = 40 * below, 40 * row[k]
-                title = f"{escape(names[k])} {row[k]:.0%}"
-                place = f'x="{10 * i + 0.5}" y="{y:.1f}" width="9" height="{high:.1f}"'
-                parts.append(f'<rect {place} fill="{hue(int(k), len(names))}"><title>{title}</title></rect>')
+                bar = Rectangle((i + 0.05, below), 0.9, row[k], color=hue(int(k), len(names)), linewidth=0, clip_on=False)
+                named(bar, f"{names[k]} {row[k]:.0%}")
+                axes.add_patch(bar)
                 below += float(row[k])
-    return _svg(10 * len(posterior), 40, "the class that is read in each frame", parts, stretch=True)
+    return inline_svg(figure, "the class that is read in each frame", stretch=True)
 
 
+@styled
 def heat(counts: NDArray[np.int64], names: Sequence[str]) -> str:
     """Counts [K, K], real class by class read, as shares of each row; right answers on the diagonal in another colour."""
     size = len(names)
+    numbers = size <= WITH_NUMBERS
+    cell, left, top, font = (30, 118, 22, 13) if numbers else (max(6, 360 // size), 118, 22, 9.5)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    cell, left, top = (30, 118, 22) if size <= LETTERED else (max(6, 360 // size), 118, 22)
-    parts = []
-    fine = "" if size <= LETTERED else ' class="fine"'
+    figure = new_figure(left + cell * size + 2, top + cell * size + 2)
+    axes = empty_axes(figure, left, top, cell * size, cell * size)
+    axes.set(xlim=(0, size), ylim=(size, 0))
+    text: dict[str, Any] = {"color": THEME["quiet"], "fontsize": font}
     for k in range(0, size, -(-12 // cell)):
-        x, y = left + cell * k + cell / 2, top + cell * k + cell / 2 + 4
-        parts.append(f'<text{fine} x="{left - 6}" y="{y:.0f}" text-anchor="end">{escape(_short(names[k]))} {k}</text>')
-        parts.append(f'<text{fine} x="{x:.0f}" y="{top - 7}" text-anchor="middle">{k}</text>')
+        axes.text(-6 / cell, k + 0.5, f"{_short(names[k])} {k}", ha="right", va="center", **text)
+    for k in range(0, size, -(-20 // cell)):
+        axes.text(k + 0.5, -7 / cell, str(k), ha="center", va="bottom", **text)
     for i, j in zip(*np.nonzero(counts), strict=True):
-        x, y, part = left + cell * j, top + cell * i, share[i, j]
-        kind = "right" if i == j else "wrong"
-        title = f"{escape(names[i])} read as {escape(names[j])}: {counts[i, j]} ({part:.1%})"
-        place = f'x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}"'
-        parts.append(f'<rect class="{kind}" {place} fill-opacity="{max(part, 0.04):.2f}"><title>{title}</title></rect>')
-        if size <= LETTERED and part >= 0.005:
-            tone = ' class="on"' if part > 0.55 else ""
-            parts.append(f'<text{tone} x="{x + cell / 2:.0f}" y="{y + cell / 2 + 4:.0f}" text-anchor="middle">{100 * part:.0f}</text>')
-    return _svg(left + cell * size + 2, top + cell * size + 2, "how often each class is read as each other", parts)
+        colour = THEME["class" if i == j else "bad"]
+        square = Rectangle((j, i), 1 - 1 / cell, 1 - 1 / cell, color=colour, alpha=max(share[i, j], 0.04), linewidth=0, clip_on=False)
+        named(square, f"{names[i]} read as {names[j]}: {counts[i, j]} ({share[i, j]:.1%})")
+        axes.add_patch(square)
+        if numbers and share[i, j] >= 0.005:
+            dark = share[i, j] > 0.55
+            tone, weight = (THEME["card"], "bold") if dark else (THEME["ink"], "normal")
+            axes.text(j + 0.5, i + 0.5, f"{100 * share[i, j]:.0f}", ha="center", va="center", fontsize=font, color=tone, weight=weight)
+    return inline_svg(figure, "how often each class is read as each other")
 
 
 def _number(value: float) -> str:
@@ -143,8 +249,3 @@ def _number(value: float) -> str:
 
 def _short(name: str) -> str:
     return name if len(name) <= 15 else name[:14] + "…"
-
-
-def _svg(width: float, height: float, label: str, parts: Sequence[str], *, stretch: bool = False) -> str:
-    free = ' preserveAspectRatio="none"' if stretch else ""
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}"{free}>{"".join(parts)}</svg>'

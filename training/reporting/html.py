@@ -1,6 +1,6 @@
-"""Exhibits to one self-contained HTML page: no script, no request, pictures as data: URIs. Its words stand here and in templates/.
+"""A report to one self-contained HTML page: no script, no request, pictures as data: URIs. Its words are here and in templates/.
 
-Knows what a report shows (gallery.py) and what the measures are called; computes no figure.
+Knows what a report shows (`sections.py`) and what the measures are called; computes no figure.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twofold.model.contract import Pixels
+from twofold.training.evaluation.formats import Evaluation
 from twofold.training.evaluation.metric_table import Line
 from twofold.training.reporting import charts, sections
+from twofold.training.reporting.facts import ModelFacts
 from twofold.training.reporting.sections import Grid
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-# (heading, what it means in plain words, the measures that tell it); a measure that nobody names comes last
+# (heading, what it means in plain words, its measures); a measure that is in no group comes last
 GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("Does it see what is in a picture?", "Closer to 1 is better. A class that is misread cannot be kept in a swap.", ("class_accuracy",)),
+    ("Is the class of a picture read?", "Closer to 1 is better. A class that is misread cannot be kept in a swap.", ("class_accuracy",)),
     (
         "Is the style free of the class?",
-        "A fresh classifier tries to guess the class from the style numbers alone. Lower is better; chance is the least possible.",
-        ("leak_linear", "leak_mlp", "leak_mlp_512", "leak_mlp_sampled"),
+        "A probe is trained to predict the class from the style code alone. Lower is better; chance is the least possible.",
+        ("leak_linear", "leak_mlp", "leak_mlp_512", "leak_mlp_sampled", "leak_mlp_mixed", "style_group_from_class"),
     ),
     (
         "Does a swap keep the class?",
@@ -41,16 +43,21 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (
         "Does a swap carry the style over?",
-        "1: what the swap looks like follows the style source. 0: it does not. With the class source it should be near 0.",
+        "1: the swap has the appearance of the style source. 0: it does not. The r with the class source should be near 0.",
         (
-            *(f"{name}_{way}" for name in ("brightness", "slant", "stroke_width") for way in ("trained", "from_class")),
+            *(f"{name}_{way}" for name in ("brightness", "slant", "stroke_width") for way in ("moved", "from_class")),
             "style_kept_retrieval",
             "style_kept_r",
+            "swap_psnr",
+            "swap_psnr_gap",
+            "style_exact",
+            "style_near",
+            "style_group",
         ),
     ),
     (
-        "Can it draw new pictures?",
-        "Are they of the class that was asked for, as varied as real ones, and alike to them? A smaller Fréchet distance is better.",
+        "Can it generate new pictures?",
+        "Are they of the class that was asked for, as varied as real ones and similar to them? A smaller Fréchet distance is better.",
         (
             *(f"{name}{sampler}" for name in ("class_consistency", "frechet") for sampler in ("", "_paper")),
             "pixel_variance_ratio",
@@ -61,8 +68,8 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ),
     ),
     (
-        "Can it give a picture back?",
-        "A picture is taken apart and put together again. More decibels (dB) and an SSIM closer to 1 are better.",
+        "Can it reconstruct a picture?",
+        "A picture is encoded and decoded again. More decibels (dB) and an SSIM closer to 1 are better.",
         ("reconstruction_psnr", "reconstruction_ssim", "reconstruction_mse", "inpainting_psnr"),
     ),
     ("What does it cost to serve?", "Less is better.", ("decoder_multiply_adds_m", "bundle_mb")),
@@ -71,10 +78,10 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 # (measure, what it means as the end of a sentence that begins with its value)
 HEADLINES = (
     ("class_accuracy", "of real pictures are read as the class they are"),
-    ("class_kept", "of swaps still show the class that was asked for"),
+    ("class_kept", "of swaps show the class that was asked for"),
     ("style_kept_retrieval", "of swaps lead back to their style source among 100 pictures (chance: 1%)"),
-    ("leak_mlp", "of classes can be guessed from the style alone; it should be near chance"),
-    ("class_consistency", "of newly drawn pictures show the class that was asked for"),
+    ("leak_mlp", "of classes are predicted from the style code alone; it should be near chance"),
+    ("class_consistency", "of generated pictures show the class that was asked for"),
 )
 
 # what the column "compare with" holds, by the name of its value
@@ -89,73 +96,73 @@ PARTS = {
     "encoder_s": "class encoder",
     "encoder_u": "style encoder",
     "decoder": "decoder",
-    "prior": "middle and spread of the classes",
-    "flow": "flow, which frees the style of the class",
-    "discriminator": "discriminator, which tells drawn from real",
-    "classifier": "classifier that looks for the class in the style",
+    "prior": "mean and deviation of the classes",
+    "flow": "flow, which makes the style independent of the class",
+    "discriminator": "discriminator of real and decoded pictures",
+    "classifier": "classifier of the class from the style code",
 }
 
 TERMS = {
-    "class": "reading the class right",
-    "likelihood": "class codes lie close to the middle of their class",
-    "log_var_regularizer": "classes neither shrink nor grow without end",
+    "class": "cross-entropy of the class read in the picture",
+    "likelihood": "distance of class codes from the mean of their class",
+    "log_var_regularizer": "keeps the deviations of the classes from shrinking or growing without end",
     "recon_sse": "difference between a picture and its reconstruction",
     "recon_mse": "difference between a picture and its reconstruction",
-    "kl_sum": "how much the style code tells, in nats",
-    "kl_mean": "how much the style code tells, in nats per number",
-    "cka_penalty": "how much the style code depends on the class",
-    "latent_adversary": "what the latent classifier still reads in the style",
-    "latent_classifier": "error of the classifier that looks for the class in the style",
-    "flow_nll": "how far the style code is from plain noise",
-    "flow_transport": "how far the flow carries a style code",
-    "cycle_class": "the class is read again from what was drawn",
-    "latent_regression_s": "the class code is read again from what was drawn",
-    "latent_regression_u": "the style is read again from what was drawn",
-    "cycle_consistency": "difference between a picture and what is left of it after its style was lent to another class and given back",
-    "discriminator_real": "the discriminator takes real pictures for drawn ones",
+    "kl_sum": "information in the style code, in nats",
+    "kl_mean": "information in the style code, in nats per dimension",
+    "cka_penalty": "dependence of the style code on the class",
+    "latent_adversary": "what the latent classifier still predicts from the style code",
+    "latent_classifier": "error of the classifier that predicts the class from the style code",
+    "flow_nll": "distance of the style code from a standard normal distribution",
+    "flow_transport": "distance that the flow moves a style code",
+    "cycle_class": "the class is read again from the decoded picture",
+    "latent_regression_s": "the class code is read again from the decoded picture",
+    "latent_regression_u": "the style code is read again from the decoded picture",
+    "cycle_consistency": "difference between a picture and the swap of its swap",
+    "discriminator_real": "the discriminator takes real pictures for decoded ones",
     "discriminator_rec": "the discriminator takes reconstructions for real",
     "discriminator_swap": "the discriminator takes swaps for real",
-    "discriminator_smp": "the discriminator takes new pictures for real",
-    "gen_rec": "reconstructions that the discriminator finds out",
-    "gen_swap": "swaps that the discriminator finds out",
-    "gen_smp": "new pictures that the discriminator finds out",
+    "discriminator_smp": "the discriminator takes generated pictures for real",
+    "gen_rec": "reconstructions that the discriminator recognises",
+    "gen_swap": "swaps that the discriminator recognises",
+    "gen_smp": "generated pictures that the discriminator recognises",
 }
 
 
 @dataclass(frozen=True)
 class ModelSection:
-    """One model on the page. `facts` is what report.json says of it; `log` are the lines of log.jsonl ([] where there is none)."""
+    """One model on the page: what report.json says of it, what is shown of it, and the lines of its log.jsonl ([]: there is none)."""
 
-    facts: Mapping[str, Any]
-    scene: sections.Scene
+    facts: ModelFacts
+    material: sections.Material
     samples: Grid
     swaps: Grid
     reconstructions: Grid
-    paths: Sequence[sections.Path]
-    holes: Grid
+    interpolations: Sequence[sections.Interpolation]
+    inpainted: Grid
     lost: Grid
-    strangest: Grid
+    least_typical: Grid
     log: Sequence[Mapping[str, Any]]
 
 
-def render(exhibits: Sequence[ModelSection], lines: Sequence[Line], baselines: Sequence[Mapping[str, Any]]) -> str:
-    """The page. `lines` hold a value per exhibit and then one per baseline, whose evaluation.json `baselines` are."""
-    room = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    room.filters |= {"uri": uri, "pretty": _pretty, "bar": lambda bar: str(bar).replace(">=", "≥").replace("<=", "≤")}
-    return room.get_template("report.html").render(
-        exhibits=exhibits,
-        baselines=[_title(baseline["bundle"]) for baseline in baselines],
-        groups=list(_groups(lines)),
-        headlines=_headlines(lines, len(exhibits)),
+def render(models: Sequence[ModelSection], lines: Sequence[Line], baselines: Sequence[Evaluation]) -> str:
+    """The page. `lines` hold a value per model and then one per baseline, whose evaluations `baselines` are."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"uri": uri, "pretty": _pretty, "limit": lambda limit: str(limit).replace(">=", "≥").replace("<=", "≤")}
+    return environment.get_template("report.html").render(
+        models=models,
+        baselines=[f"{baseline.bundle.name}@{baseline.bundle.model_hash[:8]}" for baseline in baselines],
+        headlines=_headlines(lines, len(models)),
+        groups=_groups(lines),
         value=_value,
         parts=PARTS,
         real_word=lambda line: REAL_WORDS.get(line.measure.real, "real pictures"),
         clouds=_clouds,
         confused=_confused,
-        bars=any(line.bar for line in lines),
-        shown_rows=min(sections.ROWS, len(exhibits[0].scene.held)),
+        has_thresholds=any(line.threshold for line in lines),
+        shown_rows=min(sections.ROWS, len(models[0].material.held)),
         swap_rows=sections.ROWS,
-        heat=lambda e: charts.heat(np.array(e.facts["confusion"]), e.scene.names),
+        heat=lambda e: charts.heat(np.array(e.facts.confusion), e.material.names),
         bands=lambda path, names: charts.bands(path.posterior, names),
         hue=charts.hue,
         progress=_progress,
@@ -173,10 +180,6 @@ def uri(pixels: Pixels) -> str:
 
 def _pretty(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _title(bundle: Mapping[str, Any]) -> str:
-    return f"{bundle['name']}@{bundle['model_hash'][:8]}"
 
 
 def _value(value: float | None, line: Line) -> str:
@@ -199,10 +202,10 @@ def _headlines(lines: Sequence[Line], models: int) -> list[tuple[Line, str]]:
 
 def _clouds(e: ModelSection) -> list[tuple[str, float, str]]:
     """(which code, share of its variance shown, the dots) for the class code and the style code."""
-    rows = e.scene.some(7)
-    labels, names = e.scene.held.labels[rows], e.scene.names
+    rows = e.material.some(7)
+    labels, names = e.material.held.labels[rows], e.material.names
     found = []
-    for which, codes in (("class", e.scene.codes.z_s), ("style", e.scene.codes.z_u_mean)):
+    for which, codes in (("class", e.material.codes.z_s), ("style", e.material.codes.z_u_mean)):
         points, share = sections.projection(codes[rows])
         found.append((which, share, charts.dots(points, labels, names, marked=which == "class")))
     return found
@@ -210,17 +213,17 @@ def _clouds(e: ModelSection) -> list[tuple[str, float, str]]:
 
 def _confused(e: ModelSection, count: int = 5) -> list[tuple[str, str, int, float]]:
     """The commonest mistakes: (real class, read as, how often, share of the real class)."""
-    counts: NDArray[np.int64] = np.array(e.facts["confusion"])
+    counts: NDArray[np.int64] = np.array(e.facts.confusion)
     wrong = Counter({(i, j): int(counts[i, j]) for i, j in np.argwhere(counts) if i != j})
-    return [(e.scene.names[i], e.scene.names[j], n, n / counts[i].sum()) for (i, j), n in wrong.most_common(count)]
+    return [(e.material.names[i], e.material.names[j], n, n / counts[i].sum()) for (i, j), n in wrong.most_common(count)]
 
 
 def _progress(log: Sequence[Mapping[str, Any]]) -> str:
-    """The looks at the validation pictures over the whole run, every stage as wide as the others."""
-    looks = {"class_accuracy": "var(--class)", "style_moved": "var(--style)", "leak": "var(--bad)"}
+    """The measurements on validation pictures over the whole run, every stage as wide as the others."""
+    colours = {"class_accuracy": "class", "style_moved": "style", "leak": "bad"}
     series = {
         key: (colour, points)
-        for key, colour in looks.items()
+        for key, colour in colours.items()
         if (points := [(f["stage_number"] - 1 + f["step"] / max(f["steps"], 1), f[key]) for f in log if key in f])
     }
     ticks = {f["stage_number"] - 1.0: str(f["stage"]) for f in log}
@@ -228,7 +231,7 @@ def _progress(log: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _losses(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """(stage, [(loss, what it tells, its curve)]) in the order of the run."""
+    """(stage, [(loss, what it means, its curve)]) in the order of the run."""
     found = []
     for stage in dict.fromkeys(f["stage"] for f in log):
         mine = [f for f in log if f["stage"] == stage]
@@ -236,6 +239,6 @@ def _losses(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str,
         for key in sorted({key for f in mine for key in f if key.startswith("loss_")}):
             name = key.removeprefix("loss_")
             points = [(f["step"], f[key]) for f in mine if key in f]
-            curves.append((name, TERMS.get(name, ""), charts.lines({name: ("var(--ink)", points)})))
+            curves.append((name, TERMS.get(name, ""), charts.lines({name: ("ink", points)})))
         found.append((stage, curves))
     return found

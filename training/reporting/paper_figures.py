@@ -1,13 +1,10 @@
 """`twofold-train figures`: the experiments of Zheng & Sun 2019 as pictures of one bundle, a PNG file each.
 
-Knows the served model, held-out pictures and how to draw; judges and measures nothing (report.py and evaluate.py do).
-
-Longer than 250 lines because the experiments share how a picture is laid out and labelled.
+Knows the served model, held-out pictures and how a sheet is labelled; measures nothing (`evaluate.py` does).
 """
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+from PIL.ImageColor import getrgb
 
+from twofold import image_grid
 from twofold.model import contract
 from twofold.model.contract import Floats, Pixels, Prior
 from twofold.training.data.dataset import Pictures, load
 from twofold.training.evaluation.evaluate import open_model
 from twofold.training.metrics import inpainting as inpaint
+from twofold.training.reporting import charts
 from twofold.training.reporting.sections import projection
 
 if TYPE_CHECKING:
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
     from twofold.service.runtime.engine import Encoded
 
 CLASSES, STYLES, FRAMES, DOTS = 12, 12, 9, 4000  # at most, in a figure
-SMALLEST_CELL = 84  # pixels of a drawn cell, reached by whole multiples: a pixel of the model stays a square
-GUTTER, FRAME, LABEL = 2, 3, 26  # pixels of the drawing
-PAPER, INK, CLASS, STYLE = "#ffffff", "#4a4a55", "#5b2be0", "#ad4a00"  # violet is the class, orange is the style, as on the page
+SMALLEST_CELL = 84  # pixels of a cell, reached by whole multiples: a pixel of the model stays a square
+GAP, FRAME, LABEL, PANEL = 2, 3, 26, 460  # pixels of a figure
+TITLE_FONT, AXIS_FONT = 13, 15  # pixels
+INK, CLASS, STYLE = "#4a4a55", "#5b2be0", "#ad4a00"  # violet is the class, orange is the style, as on the page
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Cells [R, C, H, W, channels] with an axis word and a colour per side; heads are pictures, titles are words."""
+    """Cells uint8 [R, C, H, W, channels] with words and a colour for either side; heads [R or C, H, W, channels] are pictures."""
 
     cells: Pixels
     down: tuple[str, str] = ("", INK)
@@ -113,7 +114,7 @@ def within_class(m: Material) -> Sheet:
 
 
 def exchange(m: Material) -> Sheet:
-    """Encoded exchanged between real pictures: the class of the row's, the style of the column's."""
+    """Codes exchanged between real pictures: the class of the row's, the style of the column's."""
     rows = m.one_of_each(1)
     cells = _grid(m.model, m.codes.z_s[rows], m.codes.z_u_mean[rows])
     real = m.held.pixels[rows]
@@ -142,24 +143,29 @@ def interpolate_style(m: Material) -> Sheet:
 
 
 def inpainting(m: Material) -> Sheet:
-    """A quarter is cut out and drawn again by encoding again and again: real, cut, drawn."""
+    """A quarter is cut out and filled by encoding and decoding in turn: real, cut, filled."""
     rows = m.one_of_each(4)
     real = m.held.pixels[rows]
     hole = inpaint.quarter_holes(len(real), real.shape[1], real.shape[2], m.rng(5))
     cut = np.where(hole[..., None], np.uint8(128), real)
     filled = m.model.inpaint(real, hole)
-    return Sheet(np.stack([real, cut, filled]), row_titles=("real", "cut", "drawn"))
+    return Sheet(np.stack([real, cut, filled]), row_titles=("real", "cut", "filled"))
 
 
+@charts.styled
 def latent(m: Material) -> Image.Image:
     """Held-out codes in the two directions in which they vary most, coloured by class: z_s on the left, z_u on the right."""
     rows = m.rng(6).permutation(len(m.held))[:DOTS]
-    parts = [("class code z_s", CLASS, m.codes.z_s[rows]), ("style code z_u", STYLE, m.codes.z_u_mean[rows])]
-    panels = [_dots(*projection(codes), m.held.labels[rows], len(m.held.class_names), words, colour) for words, colour, codes in parts]
-    canvas = Image.new("RGB", (sum(p.width for p in panels), panels[0].height), PAPER)
-    for k, panel in enumerate(panels):
-        canvas.paste(panel, (k * panel.width, 0))
-    return canvas
+    figure = charts.new_figure(2 * PANEL, LABEL + PANEL)
+    for k, (words, colour, codes) in enumerate((("class code z_s", CLASS, m.codes.z_s), ("style code z_u", STYLE, m.codes.z_u_mean))):
+        points, share = projection(codes[rows])
+        axes = charts.empty_axes(figure, k * PANEL, LABEL, PANEL, PANEL)
+        axes.set_title(f"{words}: {share:.0%} of its variance", color=colour, fontsize=AXIS_FONT, pad=6)
+        axes.set(xlim=charts.BORDERS, ylim=charts.BORDERS)
+        colours = [charts.hue(label, len(m.held.class_names)) for label in m.held.labels[rows]]
+        x, y = charts.fitted(points).T
+        axes.scatter(x, y, s=11, c=colours, linewidths=0)
+    return charts.as_image(figure)
 
 
 FIGURES: dict[str, Callable[[Material], Sheet | Image.Image]] = {
@@ -187,16 +193,16 @@ def _line(start: Floats, end: Floats) -> Floats:
 
 
 def _paths(m: Material, moves: str) -> Sheet:
-    """A row per pair of held-out pictures of different classes; both ends stand beside it as real pictures."""
+    """A row per pair of held-out pictures of different classes; the real pictures are at both ends."""
     rows = m.one_of_each(3)
     starts, ends = rows[: len(rows) // 2], rows[::-1][: len(rows) // 2]
     z_s, z_u = m.codes.z_s, m.codes.z_u_mean
-    strips = []
+    between = []
     for a, b in zip(starts, ends, strict=True):
         moving, still = (_line(z_s[a], z_s[b]), z_u[[a]]) if moves == "z_s" else (z_s[[a]], _line(z_u[a], z_u[b]))
-        strips.append(_grid(m.model, moving, still)[:, 0] if moves == "z_s" else _grid(m.model, moving, still)[0])
+        between.append(_grid(m.model, moving, still)[:, 0] if moves == "z_s" else _grid(m.model, moving, still)[0])
     real = np.stack([m.held.pixels[starts], m.held.pixels[ends]], 1)
-    cells = np.concatenate([real[:, :1], np.stack(strips), real[:, 1:]], 1)
+    cells = np.concatenate([real[:, :1], np.stack(between), real[:, 1:]], 1)
     word, colour = ("the class moves, the style stays", CLASS) if moves == "z_s" else ("the style moves, the class stays", STYLE)
     return Sheet(cells, across=(f"real      {word}      real", colour))
 
@@ -204,65 +210,64 @@ def _paths(m: Material, moves: str) -> Sheet:
 # ---------------------------------------------------------------------------------------------------------- drawing
 
 
+@charts.styled
 def draw(sheet: Sheet) -> Image.Image:
-    """The cells enlarged by whole multiples, with heads, titles and the words of both axes around them."""
-    rows, columns, height, width = sheet.cells.shape[:4]
-    scale = max(1, -(-SMALLEST_CELL // width))
-    high, wide = scale * height, scale * width
-    font = ImageFont.load_default(15)
-    titles = max((int(font.getlength(title)) + 12 for title in sheet.row_titles), default=0)
-    left = LABEL * bool(sheet.down[0]) + titles + (wide + 3 * FRAME) * (sheet.row_heads is not None)
-    top = LABEL * bool(sheet.across[0]) + (high + 3 * FRAME) * (sheet.column_heads is not None)
-    canvas = Image.new("RGB", (left + columns * (wide + GUTTER), top + rows * (high + GUTTER)), PAPER)
-    pen = ImageDraw.Draw(canvas)
-    for r in range(rows):
-        y = top + r * (high + GUTTER)
-        if sheet.row_titles:
-            pen.text((left - 6, y + high / 2), sheet.row_titles[r], INK, font, "rm")
-        if sheet.row_heads is not None:
-            _framed(canvas, sheet.row_heads[r], (left - wide - 2 * FRAME, y), scale, sheet.down[1])
-        for c in range(columns):
-            canvas.paste(_enlarged(sheet.cells[r, c], scale), (left + c * (wide + GUTTER), y))
-    for c in range(columns if sheet.column_heads is not None else 0):
-        assert sheet.column_heads is not None
-        _framed(canvas, sheet.column_heads[c], (left + c * (wide + GUTTER), top - high - 2 * FRAME), scale, sheet.across[1])
-    if sheet.across[0]:
-        canvas.paste(_words(*sheet.across, canvas.width - left), (left, 0))
-    if sheet.down[0]:
-        canvas.paste(_words(*sheet.down, canvas.height - top).transpose(Image.Transpose.ROTATE_90), (0, top))
-    return canvas
+    """The cells enlarged by whole multiples, with heads, titles and the words of both sides around them."""
+    body = _body(sheet)
+    left = LABEL * bool(sheet.down[0]) + _title_width(sheet.row_titles)
+    top = LABEL * bool(sheet.across[0])
+    width, height = left + body.shape[1], top + body.shape[0]
+    figure = charts.new_figure(width, height)
+    figure.figimage(body, left, 0, origin="upper")
+    head_high, head_wide = (body.shape[axis] - _length(sheet, axis) for axis in (0, 1))
+    across, down = (left + head_wide + width) / 2 / width, (body.shape[0] - head_high) / 2 / height  # of the cells alone
+    figure.text(across, 1 - LABEL / 2 / height, sheet.across[0], color=sheet.across[1], fontsize=AXIS_FONT, ha="center", va="center")
+    figure.text(LABEL / 2 / width, down, sheet.down[0], color=sheet.down[1], fontsize=AXIS_FONT, rotation=90, ha="center", va="center")
+    step = (_length(sheet, 0) + GAP) / len(sheet.cells)
+    for r, title in enumerate(sheet.row_titles):
+        y = 1 - (top + head_high + (r + 0.5) * step - GAP / 2) / height
+        figure.text((left - 6) / width, y, title, color=INK, fontsize=TITLE_FONT, ha="right", va="center")
+    return charts.as_image(figure)
 
 
-def _framed(canvas: Image.Image, pixels: Pixels, corner: tuple[int, int], scale: int, colour: str) -> None:
-    picture = _enlarged(pixels, scale)
-    canvas.paste(picture, corner)
-    box = (*corner, corner[0] + picture.width - 1, corner[1] + picture.height - 1)
-    ImageDraw.Draw(canvas).rectangle(box, outline=colour, width=FRAME)
+def _scale(sheet: Sheet) -> int:
+    return max(1, -(-SMALLEST_CELL // sheet.cells.shape[3]))
 
 
-def _enlarged(pixels: Pixels, scale: int) -> Image.Image:
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    return image.resize((scale * image.width, scale * image.height), Image.Resampling.NEAREST).convert("RGB")
+def _length(sheet: Sheet, axis: int) -> int:
+    """Pixels of all cells with the gaps between them, down (0) or across (1)."""
+    count, side = sheet.cells.shape[axis], sheet.cells.shape[2 + axis] * _scale(sheet)
+    return count * (side + GAP) - GAP
 
 
-def _words(text: str, colour: str, length: int) -> Image.Image:
-    strip = Image.new("RGB", (length, LABEL), PAPER)
-    ImageDraw.Draw(strip).text((length / 2, LABEL / 2), text, colour, ImageFont.load_default(17), "mm")
-    return strip
+def _body(sheet: Sheet) -> Pixels:
+    """The cells with the framed heads to their left and above them: RGB uint8 [H, W, 3]."""
+    columns = sheet.cells.shape[1]
+    body = image_grid.sheet(_enlarged(sheet.cells.reshape(-1, *sheet.cells.shape[2:]), _scale(sheet)), columns, gap=GAP)
+    if sheet.column_heads is not None:
+        heads = image_grid.sheet(_framed(sheet.column_heads, _scale(sheet), sheet.across[1]), columns, gap=GAP)
+        body = np.concatenate([np.pad(heads, ((0, 2 * FRAME), (0, 0), (0, 0)), constant_values=255), body])
+    if sheet.row_heads is not None:
+        heads = image_grid.sheet(_framed(sheet.row_heads, _scale(sheet), sheet.down[1]), 1, gap=GAP)
+        heads = np.pad(heads, ((len(body) - len(heads), 0), (0, 2 * FRAME), (0, 0)), constant_values=255)
+        body = np.concatenate([heads, body], 1)
+    return body
 
 
-def _dots(
-    points: NDArray[np.float64], share: float, labels: NDArray[np.int64], classes: int, words: str, colour: str, side: int = 460
-) -> Image.Image:
-    """Points [N, 2] as dots in the colour of their class, drawn at three times the size and scaled down."""
-    low, high = np.quantile(points, (0.005, 0.995), axis=0)  # the farthest few must not shrink the rest
-    places = (np.clip((points - (low + high) / 2) / max((high - low).max() / 2, 1e-9), -1, 1) * 0.47 + 0.5) * 3 * side
-    panel = Image.new("RGB", (3 * side, 3 * side), PAPER)
-    pen = ImageDraw.Draw(panel)
-    for (x, y), label in zip(places, labels, strict=True):
-        tone = colorsys.hls_to_rgb(label / classes, 0.62 if label % 2 else 0.42, 0.75)
-        pen.ellipse((x - 5, y - 5, x + 5, y + 5), fill=tuple(round(255 * part) for part in tone))
-    canvas = Image.new("RGB", (side, side + LABEL), PAPER)
-    canvas.paste(_words(f"{words}: {share:.0%} of its variance", colour, side), (0, 0))
-    canvas.paste(panel.resize((side, side), Image.Resampling.LANCZOS), (0, LABEL))
-    return canvas
+def _enlarged(pixels: Pixels, scale: int) -> Pixels:
+    """[N, H, W, channels] -> RGB [N, scale H, scale W, 3], a square for each pixel."""
+    return np.broadcast_to(pixels, (*pixels.shape[:3], 3)).repeat(scale, 1).repeat(scale, 2)
+
+
+def _framed(pixels: Pixels, scale: int, colour: str) -> Pixels:
+    """As `_enlarged`, with a frame over the outermost pixels."""
+    framed = np.empty((len(pixels), scale * pixels.shape[1], scale * pixels.shape[2], 3), np.uint8)
+    framed[:] = getrgb(colour)
+    inside = slice(FRAME, -FRAME)
+    framed[:, inside, inside] = _enlarged(pixels, scale)[:, inside, inside]
+    return framed
+
+
+def _title_width(titles: Sequence[str]) -> int:
+    """Pixels that hold the longest title, with a margin."""
+    return max((round(charts.text_width(title, TITLE_FONT)) + 12 for title in titles), default=0)

@@ -1,6 +1,6 @@
 """`twofold-train report`: one page, report.html, and its figures, report.json, of one model or of two side by side.
 
-Gathers what evaluation.json, the card, the run folder and the gallery say; makes no figure that evaluation.json has.
+Gathers what evaluation.json, the card, the run folder and the sections say; computes no figure that evaluation.json has.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from twofold.training.data.dataset import DataError
 from twofold.training.evaluation import metric_table
 from twofold.training.evaluation.eval_classifier import load_eval_classifier
 from twofold.training.evaluation.evaluate import evaluate, open_model, pictures
-from twofold.training.evaluation.metric_table import Line
+from twofold.training.evaluation.formats import Evaluation, write, write_text
 from twofold.training.reporting import html, sections
+from twofold.training.reporting.facts import MeasureFigures, ModelFacts, Report
 from twofold.training.trainer.run_dir import ENVIRONMENT, LOG
 
 PAGE, FIGURES = "report.html", "report.json"
@@ -70,70 +71,86 @@ def report(
     """Write report.html and report.json into the folder `out` (created); returns the page. One model, or two to compare.
 
     A model without an evaluation is measured first, on the test split. `beside` are evaluations of baselines on the same data,
-    for the table. Raises DataError, ContractError; ValueError where evaluations cannot be compared.
+    for the table. Raises DataError, ContractError; ValueError where evaluations do not compare.
     """
     for each in found:
         if not each.evaluation.exists():
             log(f"{each.folder.name}: not measured yet, so measuring it first")
             evaluate(each.bundle, data, eval_classifier, each.evaluation, log=log)
-    baselines = [json.loads(path.read_text(encoding="utf-8")) for path in beside]
-    evaluations = [json.loads(each.evaluation.read_text(encoding="utf-8")) for each in found]
+    baselines = [Evaluation.read(path) for path in beside]
+    evaluations = [Evaluation.read(each.evaluation) for each in found]
     lines = metric_table.lines([*evaluations, *baselines])
-    exhibits = []
+    models = []
     for each, evaluation in zip(found, evaluations, strict=True):
-        log(f"{each.folder.name}: drawing pictures")
-        exhibits.append(exhibit(each, evaluation, data, eval_classifier))
-    figures = {
-        "models": [e.facts for e in exhibits],
-        "measures": [_figures(line, len(exhibits)) for line in lines],
-        "baselines": baselines,
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    _write(out / FIGURES, json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    _write(out / PAGE, html.render(exhibits, lines, baselines))
+        log(f"{each.folder.name}: making pictures")
+        models.append(model_section(each, evaluation, data, eval_classifier))
+    measures = [MeasureFigures.of(line, len(models)) for line in lines]
+    write(out / FIGURES, Report([model.facts for model in models], measures, baselines))
+    write_text(out / PAGE, html.render(models, lines, baselines))
     return out / PAGE
 
 
-def exhibit(each: Subject, evaluation: dict[str, Any], data: Path, eval_classifier: Path) -> html.ModelSection:
-    """Draw and judge all that the page shows of one model. Raises ContractError when the evaluation is of another model."""
-    card, seer = contract.open_bundle(each.bundle).card, load_eval_classifier(eval_classifier)
-    if evaluation["bundle"]["model_hash"] != card.model_hash:
+def model_section(each: Subject, evaluation: Evaluation, data: Path, eval_classifier: Path) -> html.ModelSection:
+    """Make all that the page shows of one model.
+
+    Raises ContractError when the evaluation is of another model, DataError when it was made with another evaluation classifier.
+    """
+    card, classifier = contract.open_bundle(each.bundle).card, load_eval_classifier(eval_classifier)
+    if evaluation.bundle.model_hash != card.model_hash:
         raise ContractError(f"{each.evaluation.name} is the evaluation of another model: measure this one with `twofold-train evaluate`")
-    if evaluation["eval_classifier"]["hash"] != seer.hash:
-        raise DataError(f"{each.evaluation.name} was made with another judge")
-    fit, held = pictures(data, evaluation["split"], card, seer)
+    if evaluation.eval_classifier.hash != classifier.card.hash:
+        raise DataError(f"{each.evaluation.name} was made with another evaluation classifier")
+    fit, held = pictures(data, evaluation.split, card, classifier)
     model = open_model(each.bundle)
     mean = fit.pixels.mean(0).round().astype("uint8")
-    scene = sections.Scene(model, seer, held, model.encode(held.pixels), mean)
-    samples, swaps, (lost, share) = sections.samples(scene), sections.swap_matrix(scene), sections.lost_swaps(scene)
-    shown = {
-        "confusion": sections.confusion(scene).tolist(),
-        "samples_kept": samples.kept,
-        "swap_matrix_kept": swaps.kept,
-        "lost_swaps": share,
-    }
+    material = sections.Material(model, classifier, held, model.encode(held.pixels), mean)
+    samples, swaps, (lost, share) = sections.samples(material), sections.swap_matrix(material), sections.lost_swaps(material)
     return html.ModelSection(
-        facts=_facts(each, card, evaluation) | shown,
-        scene=scene,
+        facts=_facts(each, card, evaluation, material, samples, swaps, share),
+        material=material,
         samples=samples,
         swaps=swaps,
-        reconstructions=sections.reconstructions(scene),
-        paths=sections.paths(scene),
-        holes=sections.holes(scene),
+        reconstructions=sections.reconstructions(material),
+        interpolations=sections.interpolations(material),
+        inpainted=sections.inpainted(material),
         lost=lost,
-        strangest=sections.strangest(scene),
+        least_typical=sections.least_typical(material),
         log=read_log(each.folder / LOG),
     )
 
 
-def _facts(each: Subject, card: Card, evaluation: dict[str, Any]) -> dict[str, Any]:
-    described = json.loads(card.to_json())
-    kept = {key: described[key] for key in ("name", "model_hash", "class_names", "dims", "precision", "data", "training", "revision")}
-    return {"id": card.id, **kept, "evaluation": evaluation, "machine": _machine(each.folder)}
+def _facts(
+    each: Subject,
+    card: Card,
+    evaluation: Evaluation,
+    material: sections.Material,
+    samples: sections.Grid,
+    swaps: sections.Grid,
+    lost_swaps: float,
+) -> ModelFacts:
+    assert samples.kept is not None
+    assert swaps.kept is not None
+    return ModelFacts(
+        id=card.id,
+        name=card.name,
+        model_hash=card.model_hash,
+        class_names=card.class_names,
+        dims=card.dims,
+        precision=card.precision,
+        data=card.data,
+        training=card.training,
+        revision=card.revision,
+        evaluation=evaluation,
+        machine=_machine(each.folder),
+        confusion=sections.confusion(material).tolist(),
+        samples_kept=samples.kept,
+        swap_matrix_kept=swaps.kept,
+        lost_swaps=lost_swaps,
+    )
 
 
 def _machine(folder: Path) -> dict[str, Any]:
-    """What the run says of the machine it was trained on, or else the one that this report is made on."""
+    """What the run notes about the machine it was trained on, or else the one that this report is made on."""
     try:
         return {"trained on": json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))}
     except FileNotFoundError:
@@ -141,22 +158,6 @@ def _machine(folder: Path) -> dict[str, Any]:
         return {
             "report made on": {"machine": platform.machine(), "system": platform.system(), "python": platform.python_version(), **packages}
         }
-
-
-def _figures(line: Line, models: int) -> dict[str, Any]:
-    """One measure for report.json; `values` and `met` hold one entry per model, `baselines` one per baseline."""
-    measure, values = line.measure, line.values[:models]
-    return {
-        "key": measure.key,
-        "title": measure.title,
-        "definition": measure.definition,
-        "values": values,
-        "met": [None if line.bar is None or value is None else line.bar.met(value) for value in values],
-        "bar": str(line.bar) if line.bar else None,
-        "stretch": str(line.stretch) if line.stretch else None,
-        "real": line.real,
-        "baselines": line.values[models:],
-    }
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -170,9 +171,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         if {"stage", "stage_number", "step", "steps"} <= set(line):
             steps[line["stage_number"], line["step"]] = line
     return [steps[key] for key in sorted(steps)]
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

@@ -1,7 +1,7 @@
-"""What a report shows of a model: pictures with a caption each, drawn and judged; nothing of how a page looks.
+"""What a report shows of a model: pictures with a caption each, decoded and classified; nothing of the page's layout.
 
-Every room of the gallery is a pure function of a `Scene` with its own stream of random numbers, so that two models that are shown
-the same data set are shown the same pictures. Knows the served model and the evaluation classifier.
+Every section is a pure function of a `Material` with its own stream of random numbers, so that two models that are evaluated on
+the same data set are shown with the same pictures. Knows the served model and the evaluation classifier.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Labels = NDArray[np.int64]
 
 STYLES, CLASSES = 10, 26  # at most, in the grid of samples
 SWAPS = 8  # rows and columns of the swap matrix, at most
-ROWS = 2000  # held-out pictures that are drawn again and swapped, at most
-SHOWN = 8  # pictures of a strip
-FRAMES = 9
+ROWS = 2000  # held-out pictures that are reconstructed and swapped, at most
+SHOWN = 8  # pictures in a row
+FRAMES = 9  # of an interpolation
 
 
 @dataclass(frozen=True)
@@ -41,39 +41,36 @@ class Picture:
     bad: bool = False
 
 
-Strip = tuple[Picture, ...]
-
-
 @dataclass(frozen=True)
 class ImageRow:
     """A titled row of pictures."""
 
     title: str
-    pictures: Strip
+    pictures: tuple[Picture, ...]
     head: Picture | None = None  # the picture that the whole row is about
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows under a head of pictures (none: no head), and the share of pictures whose class the evaluation classifier confirms (None: not asked)."""
+    """Rows under a head of pictures (none: no head), and the share of pictures whose class the classifier confirms (None: not measured)."""
 
     rows: tuple[ImageRow, ...]
-    head: Strip = ()
+    head: tuple[Picture, ...] = ()
     kept: float | None = None
 
 
 @dataclass(frozen=True)
-class Path:
+class Interpolation:
     """Frames between two pictures, and the class posterior [frames, K] that the encoder reads in each of them."""
 
     title: str
-    frames: Strip
+    frames: tuple[Picture, ...]
     posterior: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Scene:
-    """All that the rooms read: a model, an evaluation classifier, held-out pictures and their codes, and the mean training picture [H, W, C]."""
+class Material:
+    """What every section is made of: model, evaluation classifier, held-out pictures and their codes, mean training picture [H, W, C]."""
 
     model: Arrays
     eval_classifier: EvalClassifier
@@ -98,77 +95,77 @@ class Scene:
         return Picture(self.held.pixels[row], f"a real picture of {name}", name)
 
 
-def samples(scene: Scene) -> Grid:
-    """Drawn from nothing but a class and a style: a row per class, a column per style."""
-    shown = np.unique(np.linspace(0, len(scene.names) - 1, min(CLASSES, len(scene.names))).round().astype(int))
+def samples(m: Material) -> Grid:
+    """Decoded from a class and a style that were sampled: a row per class, a column per style."""
+    shown = np.unique(np.linspace(0, len(m.names) - 1, min(CLASSES, len(m.names))).round().astype(int))
     rows, kept = [], []
     for label in shown:
-        drawn = scene.model.decode(*scene.model.sample(np.full(STYLES, label), seed=scene.seed))
-        seen = scene.eval_classifier.validate(drawn)[0]
-        strip = tuple(
-            _verdict(scene, picture, int(label), int(s), f"style {i + 1}") for i, (picture, s) in enumerate(zip(drawn, seen, strict=True))
+        drawn = m.model.decode(*m.model.sample(np.full(STYLES, label), seed=m.seed))
+        seen = m.eval_classifier.classify(drawn)[0]
+        pictures = tuple(
+            _decoded(m, picture, int(label), int(s), f"style {i + 1}") for i, (picture, s) in enumerate(zip(drawn, seen, strict=True))
         )
-        rows.append(ImageRow(scene.names[label], strip))
+        rows.append(ImageRow(m.names[label], pictures))
         kept.append(seen == label)
     return Grid(tuple(rows), kept=float(np.mean(kept)))
 
 
-def swap_matrix(scene: Scene) -> Grid:
+def swap_matrix(m: Material) -> Grid:
     """Real pictures against each other: the class of the row's, the style of the column's. The diagonal is the reconstruction."""
-    rng, labels = scene.rng(1), scene.held.labels
+    rng, labels = m.rng(1), m.held.labels
     classes = rng.permutation(np.unique(labels))[:SWAPS]
     chosen = np.array([rng.choice(np.flatnonzero(labels == k)) for k in np.sort(classes)])
     count = len(chosen)
     a, b = np.repeat(chosen, count), np.tile(chosen, count)
-    drawn = scene.model.swap(scene.held.pixels[a], scene.held.pixels[b])
-    seen = scene.eval_classifier.validate(drawn)[0]
-    cells = [_verdict(scene, drawn[i], int(labels[a[i]]), int(seen[i]), f"the style of column {i % count + 1}") for i in range(len(drawn))]
-    heads = tuple(scene.real(int(row)) for row in chosen)
+    drawn = m.model.swap(m.held.pixels[a], m.held.pixels[b])
+    seen = m.eval_classifier.classify(drawn)[0]
+    cells = [_decoded(m, drawn[i], int(labels[a[i]]), int(seen[i]), f"the style of column {i % count + 1}") for i in range(len(drawn))]
+    heads = tuple(m.real(int(row)) for row in chosen)
     rows = tuple(ImageRow(head.caption, tuple(cells[i * count : (i + 1) * count]), head) for i, head in enumerate(heads))
     return Grid(rows, heads, float((seen == labels[a]).mean()))
 
 
-def _verdict(scene: Scene, picture: Pixels, asked: int, seen: int, what: str) -> Picture:
-    """A drawn picture; where the evaluation classifier sees another class than was asked for, its name is the caption."""
-    good, name = asked == seen, scene.names[seen]
-    alt = f"{scene.names[asked]} in {what}; the evaluation classifier sees {'the same' if good else name}"
+def _decoded(m: Material, picture: Pixels, asked: int, seen: int, what: str) -> Picture:
+    """A decoded picture; where the evaluation classifier sees another class than was asked for, its name is the caption."""
+    good, name = asked == seen, m.names[seen]
+    alt = f"{m.names[asked]} in {what}; the evaluation classifier sees {'the same' if good else name}"
     return Picture(picture, alt, "" if good else name, not good)
 
 
-def reconstructions(scene: Scene) -> Grid:
-    """Held-out pictures above what is drawn from their codes: the best, the middle and the worst by mean square error."""
-    rows = scene.some(2)
-    drawn = scene.model.decode(scene.codes.z_s[rows], scene.codes.z_u_mean[rows])
-    decibels = image_metrics.psnr(image_metrics.mean_square_error(scene.held.pixels[rows], drawn))
+def reconstructions(m: Material) -> Grid:
+    """Held-out pictures above their reconstructions: the best, the middle and the worst by mean square error."""
+    rows = m.some(2)
+    drawn = m.model.decode(m.codes.z_s[rows], m.codes.z_u_mean[rows])
+    decibels = image_metrics.psnr(image_metrics.mean_square_error(m.held.pixels[rows], drawn))
     order = np.argsort(-decibels)
     count = min(SHOWN, len(rows))
     middle = (len(rows) - count) // 2
     found = []
     for title, at in (("best", order[:count]), ("middle", order[middle : middle + count]), ("worst", order[len(order) - count :])):
-        found.append(ImageRow(f"{title}: real", tuple(scene.real(int(row)) for row in rows[at])))
-        again = (Picture(drawn[i], f"drawn again, {decibels[i]:.1f} dB", f"{decibels[i]:.1f} dB") for i in at)
-        found.append(ImageRow(f"{title}: drawn again", tuple(again)))
+        found.append(ImageRow(f"{title}: real", tuple(m.real(int(row)) for row in rows[at])))
+        again = (Picture(drawn[i], f"reconstruction, {decibels[i]:.1f} dB", f"{decibels[i]:.1f} dB") for i in at)
+        found.append(ImageRow(f"{title}: reconstruction", tuple(again)))
     return Grid(tuple(found))
 
 
-def paths(scene: Scene, pairs: int = 2) -> list[Path]:
+def interpolations(m: Material, pairs: int = 2) -> list[Interpolation]:
     """From one held-out picture to another of a different class: class and style together, then each of them alone."""
-    rng, labels, found = scene.rng(3), scene.held.labels, []
+    rng, labels, found = m.rng(3), m.held.labels, []
     share = np.linspace(0, 1, FRAMES, dtype=np.float32)[:, None]
     for _ in range(pairs):
         a = int(rng.integers(len(labels)))
         b = int(rng.choice(np.flatnonzero(labels != labels[a])))
-        start, end = scene.names[labels[a]], scene.names[labels[b]]
-        z_s, z_u = ((1 - share) * code[a] + share * code[b] for code in (scene.codes.z_s, scene.codes.z_u_mean))
-        still_s, still_u = (np.repeat(code[a : a + 1], FRAMES, 0) for code in (scene.codes.z_s, scene.codes.z_u_mean))
+        start, end = m.names[labels[a]], m.names[labels[b]]
+        z_s, z_u = ((1 - share) * code[a] + share * code[b] for code in (m.codes.z_s, m.codes.z_u_mean))
+        still_s, still_u = (np.repeat(code[a : a + 1], FRAMES, 0) for code in (m.codes.z_s, m.codes.z_u_mean))
         for what, codes in (("class and style", (z_s, z_u)), ("class only", (z_s, still_u)), ("style only", (still_s, z_u))):
-            drawn = scene.model.decode(*codes)
-            posterior = np.exp(scene.model.encode(drawn).class_log_prob.astype(np.float64))
-            read = [scene.names[k] for k in posterior.argmax(1)]
+            drawn = m.model.decode(*codes)
+            posterior = np.exp(m.model.encode(drawn).class_log_prob.astype(np.float64))
+            read = [m.names[k] for k in posterior.argmax(1)]
             frames = tuple(
                 Picture(d, f"frame {i + 1} of {FRAMES}, read as {name}", name) for i, (d, name) in enumerate(zip(drawn, read, strict=True))
             )
-            found.append(Path(f"{start} to {end}: {what}", frames, posterior))
+            found.append(Interpolation(f"{start} to {end}: {what}", frames, posterior))
     return found
 
 
@@ -181,60 +178,57 @@ def projection(codes: Floats) -> tuple[NDArray[np.float64], float]:
     return points, float(values[-2:].sum() / max(values.sum(), 1e-12))
 
 
-def confusion(scene: Scene) -> NDArray[np.int64]:
+def confusion(m: Material) -> NDArray[np.int64]:
     """How often a held-out picture of class i was read as class j: counts [K, K]."""
-    size = len(scene.names)
-    pairs = scene.held.labels * size + scene.codes.class_log_prob.argmax(1)
+    size = len(m.names)
+    pairs = m.held.labels * size + m.codes.class_log_prob.argmax(1)
     return np.bincount(pairs, minlength=size * size).reshape(size, size)
 
 
-def holes(scene: Scene) -> Grid:
-    """A quarter of the picture is cut out and drawn again from what is left."""
-    rows = scene.some(4)[:SHOWN]
-    real = scene.held.pixels[rows]
-    hole = inpainting.quarter_holes(len(real), real.shape[1], real.shape[2], scene.rng(5))
-    cut = np.where(hole[..., None], scene.mean, real)
-    filled = scene.model.inpaint(real, hole)
-    strips = {"real": real, "mean in the hole": cut, "drawn again": filled}
-    captions = [scene.names[label] for label in scene.held.labels[rows]]
+def inpainted(m: Material) -> Grid:
+    """A quarter of the picture is cut out and filled from what is left."""
+    rows = m.some(4)[:SHOWN]
+    real = m.held.pixels[rows]
+    hole = inpainting.quarter_holes(len(real), real.shape[1], real.shape[2], m.rng(5))
+    cut = np.where(hole[..., None], m.mean, real)
+    filled = m.model.inpaint(real, hole)
+    rows_of = {"real": real, "mean in the hole": cut, "inpainted": filled}
+    captions = [m.names[label] for label in m.held.labels[rows]]
     return Grid(
         tuple(
             ImageRow(title, tuple(Picture(p, f"{name}, {title}", name) for p, name in zip(pixels, captions, strict=True)))
-            for title, pixels in strips.items()
+            for title, pixels in rows_of.items()
         )
     )
 
 
-def lost_swaps(scene: Scene) -> tuple[Grid, float]:
-    """Swaps of random pairs that the evaluation classifier gives another class than the class source, and how many of all (0..1) they are."""
-    rng, labels = scene.rng(6), scene.held.labels
+def lost_swaps(m: Material) -> tuple[Grid, float]:
+    """Swaps of random pairs that the evaluation classifier gives another class than the class source, and their share (0..1) of all."""
+    rng, labels = m.rng(6), m.held.labels
     a, b = rng.integers(0, len(labels), (2, ROWS))
-    drawn = scene.model.decode(scene.codes.z_s[a], scene.codes.z_u_mean[b])
-    seen = scene.eval_classifier.validate(drawn)[0]
+    drawn = m.model.decode(m.codes.z_s[a], m.codes.z_u_mean[b])
+    seen = m.eval_classifier.classify(drawn)[0]
     lost = np.flatnonzero(seen != labels[a])
     shown = lost[:SHOWN]
     rows = (
-        ImageRow("class from", tuple(scene.real(int(a[i])) for i in shown)),
-        ImageRow("style from", tuple(scene.real(int(b[i])) for i in shown)),
-        ImageRow("the swap", tuple(_verdict(scene, drawn[i], int(labels[a[i]]), int(seen[i]), "another style") for i in shown)),
+        ImageRow("class from", tuple(m.real(int(a[i])) for i in shown)),
+        ImageRow("style from", tuple(m.real(int(b[i])) for i in shown)),
+        ImageRow("the swap", tuple(_decoded(m, drawn[i], int(labels[a[i]]), int(seen[i]), "another style") for i in shown)),
     )
     return Grid(rows if len(shown) else ()), len(lost) / len(drawn)
 
 
-def strangest(scene: Scene) -> Grid:
-    """The held-out pictures that the model finds least typical, above what is drawn from their codes."""
-    rows = np.argsort(scene.codes.log_density)[:SHOWN]
-    drawn = scene.model.decode(scene.codes.z_s[rows], scene.codes.z_u_mean[rows])
-    read = scene.codes.class_log_prob[rows].argmax(1)
+def least_typical(m: Material) -> Grid:
+    """The held-out pictures that the model finds least typical, above their reconstructions."""
+    rows = np.argsort(m.codes.log_density)[:SHOWN]
+    drawn = m.model.decode(m.codes.z_s[rows], m.codes.z_u_mean[rows])
+    read = m.codes.class_log_prob[rows].argmax(1)
     return Grid(
         (
-            ImageRow("real", tuple(scene.real(int(row)) for row in rows)),
+            ImageRow("real", tuple(m.real(int(row)) for row in rows)),
             ImageRow(
-                "drawn again",
-                tuple(
-                    _verdict(scene, p, int(scene.held.labels[r]), int(k), "its own style")
-                    for p, r, k in zip(drawn, rows, read, strict=True)
-                ),
+                "reconstruction",
+                tuple(_decoded(m, p, int(m.held.labels[r]), int(k), "its own style") for p, r, k in zip(drawn, rows, read, strict=True)),
             ),
         )
     )

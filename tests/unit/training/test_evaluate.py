@@ -18,6 +18,7 @@ from twofold.service.runtime.array_api import Arrays
 from twofold.training.data.dataset import DataError, load
 from twofold.training.evaluation import evaluate as evaluation
 from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, load_eval_classifier, train_eval_classifier
+from twofold.training.evaluation.formats import Evaluation
 from twofold.training.evaluation.metric_table import MEASURES
 
 
@@ -37,7 +38,7 @@ def places(tmp_path_factory) -> SimpleNamespace:
 
 
 @pytest.fixture(scope="module")
-def result(places) -> dict:
+def result(places) -> Evaluation:
     return evaluation.evaluate(places.bundle, places.data, places.eval_classifier, places.out, quick=True, log=quiet)
 
 
@@ -49,14 +50,14 @@ def material(places) -> evaluation.Material:
 
 
 @pytest.fixture(scope="module")
-def told_poses(material) -> evaluation.Material:
+def with_poses(material) -> evaluation.Material:
     """The same pictures, with a table that gives every one of a class a style of its own."""
     fit, held = (replace(p, attributes={"pose": np.arange(len(p)) // 4 % 50}) for p in (material.fit, material.held))
     return replace(material, fit=fit, held=held)
 
 
-def test_a_model_that_tells_class_and_style_apart_gets_the_figures_it_deserves(result):
-    values = result["values"]
+def test_a_model_that_separates_class_and_style_has_good_figures(result):
+    values = result.values
     assert values["class_accuracy"] == pytest.approx(1, abs=0.02)
     assert values["class_kept"] > 0.95
     assert values["style_kept_retrieval"] > 0.7  # two dimensions, hundred candidates
@@ -71,39 +72,47 @@ def test_a_model_that_tells_class_and_style_apart_gets_the_figures_it_deserves(r
 
 
 def test_the_result_on_disk_says_what_was_measured_on_what(result, places):
-    assert json.loads(places.out.read_text()) == json.loads(json.dumps(result))
-    assert result["bundle"]["model_hash"] == contract.read_card(places.bundle).model_hash
-    assert (result["split"], result["quick"], result["rows"]["held"]) == ("test", True, evaluation.QUICK_HELD_ROWS)
-    assert result["eval_classifier"]["hash"] == load_eval_classifier(places.eval_classifier).hash
-    assert set(evaluation.STAGES) < set(result["seconds"])
-    assert result["data"]["held"]["split"] == "test"
+    assert Evaluation.read(places.out) == result
+    assert result.bundle.model_hash == contract.read_card(places.bundle).model_hash
+    assert (result.split, result.quick, result.rows.held) == ("test", True, evaluation.QUICK_HELD_ROWS)
+    assert result.eval_classifier.hash == load_eval_classifier(places.eval_classifier).card.hash
+    assert set(evaluation.STAGES) < set(result.seconds)
+    assert result.data.held["split"] == "test"
 
 
-def test_every_measure_of_the_table_is_filled_in_where_the_data_can_tell_it(result, told_poses):
-    told = evaluation.exact_swaps(told_poses)
-    assert not set(told) & set(result["values"])
-    values = told | result["values"]
+@pytest.mark.parametrize("change", [{"split": 3}, {"values": {"leak_mlp": "low"}}, {"unknown": 1}])
+def test_an_evaluation_file_with_other_content_is_one_sentence(result, tmp_path, change):
+    path = tmp_path / "e.json"
+    path.write_text(json.dumps(result.to_dict() | change))
+    with pytest.raises(DataError, match=r"^e\.json is not what evaluate writes$"):
+        Evaluation.read(path)
+
+
+def test_every_measure_of_the_table_has_a_value_where_the_data_allow_it(result, with_poses):
+    exact = evaluation.exact_swaps(with_poses)
+    assert not set(exact) & set(result.values)
+    values = {**exact, **result.values}
     assert {measure.key for measure in MEASURES} <= set(values)
     assert {measure.real for measure in MEASURES} <= {None, "one", *values}
 
 
 def test_the_same_seed_gives_the_same_figures(result, places, tmp_path):
     again = evaluation.evaluate(places.bundle, places.data, places.eval_classifier, tmp_path / "again.json", quick=True, log=quiet)
-    assert again["values"] == result["values"]
+    assert again.values == result.values
 
 
-def test_the_validation_split_is_cut_from_training_rows_and_never_touches_the_test_file(places, tmp_path):
+def test_the_validation_split_is_cut_from_training_rows_alone(places, tmp_path):
     alone = tmp_path / "data"
     alone.mkdir()
     (alone / "train-00000-of-00001.parquet").write_bytes((places.data / "train-00000-of-00001.parquet").read_bytes())
     found = evaluation.evaluate(
         places.bundle, alone, places.eval_classifier, tmp_path / "v.json", split="validation", quick=True, log=quiet
     )
-    assert found["data"]["held"]["split"] == "train"
-    assert (found["rows"]["held"], found["rows"]["fit"]) == (80, 720)
+    assert found.data.held["split"] == "train"
+    assert (found.rows.held, found.rows.fit) == (80, 720)
 
 
-def test_validation_rows_are_those_that_both_judge_and_model_held_back(places):
+def test_validation_rows_are_those_that_classifier_and_model_held_back(places):
     eval_classifier, card = load_eval_classifier(places.eval_classifier), contract.read_card(places.bundle)
     fewer = replace(card, data={"validation_rows": 40})
     mine, theirs = (evaluation.pictures(places.data, "validation", c, eval_classifier, 0, False)[1] for c in (fewer, card))
@@ -134,7 +143,7 @@ def test_a_swap_that_swaps_nothing_keeps_the_class_and_moves_no_style(material):
     assert values["style_kept_retrieval"] < 0.05
 
 
-def test_a_swap_that_copies_the_style_source_keeps_the_style_and_loses_the_class(material):
+def test_a_swap_that_is_the_style_source_keeps_the_style_and_loses_the_class(material):
     values = evaluation.swaps(replace(material, model=CopiesTheStyleSource(material.model)))
     assert values["class_kept_different"] < 0.05
     assert values["style_kept_retrieval"] == pytest.approx(1, abs=0.01)
@@ -142,10 +151,10 @@ def test_a_swap_that_copies_the_style_source_keeps_the_style_and_loses_the_class
 
 
 def test_a_style_code_that_holds_the_class_is_found_out(material):
-    def told(codes, labels):
+    def with_class(codes, labels):
         return replace(codes, z_u_mean=codes.z_u_mean + 10 * labels[:, None].astype(np.float32))
 
-    fit, held = told(material.fit_codes, material.fit.labels), told(material.held_codes, material.held.labels)
+    fit, held = with_class(material.fit_codes, material.fit.labels), with_class(material.held_codes, material.held.labels)
     values = evaluation.leak_of_means(replace(material, fit_codes=fit, held_codes=held))
     assert min(values["leak_linear"], values["leak_mlp"], values["leak_mlp_512"]) > 0.98
     assert evaluation.leak_of_samples(replace(material, fit_codes=fit, held_codes=held))["leak_mlp_sampled"] > 0.98
@@ -161,7 +170,7 @@ def test_sampling_noise_hides_what_a_narrow_code_says(material):
     assert evaluation.leak_of_samples(hidden)["leak_mlp_sampled"] < 0.4
 
 
-def test_a_judge_of_other_training_pictures_is_refused(places, tmp_path):
+def test_a_classifier_of_other_training_pictures_is_refused(places, tmp_path):
     other = write_pictures(tmp_path, train=200, test=40, seed=1)
     with pytest.raises(DataError, match="evaluation classifier must come from these training pictures"):
         evaluation.evaluate(places.bundle, other, places.eval_classifier, tmp_path / "e.json", quick=True, log=quiet)

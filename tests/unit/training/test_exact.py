@@ -94,11 +94,11 @@ def test_a_rough_style_is_every_combination_of_its_columns():
 
 def test_probes_find_a_style_in_the_class_code_and_a_class_in_the_style_code():
     many = FIT.take(np.resize(np.arange(len(FIT)), 800))
-    told = codes(many)
-    swapped = SimpleNamespace(z_s=told.z_u_mean, z_u_mean=told.z_s)
-    clean, talkative = (probes(many, many, c, c, seed=0) for c in (told, swapped))
-    assert talkative["leak_mlp_mixed"] > 0.95
-    assert talkative["style_group_from_class"] > clean["style_group_from_class"] + 0.3
+    clean_codes = codes(many)
+    swapped = SimpleNamespace(z_s=clean_codes.z_u_mean, z_u_mean=clean_codes.z_s)
+    clean, mixed = (probes(many, many, c, c, seed=0) for c in (clean_codes, swapped))
+    assert mixed["leak_mlp_mixed"] > 0.95
+    assert mixed["style_group_from_class"] > clean["style_group_from_class"] + 0.3
     assert clean["style_group_from_class"] < clean["style_group_chance"] + 0.15
 
 

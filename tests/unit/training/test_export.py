@@ -1,4 +1,4 @@
-"""The export: what it folds, what the graphs hold, what it proves, and what it leaves in place when the proof fails."""
+"""The export: what it folds, what the graphs hold, what it verifies, and what it leaves in place when that fails."""
 
 from __future__ import annotations
 
@@ -21,19 +21,10 @@ from twofold.model.blocks import residual, residual_up
 from twofold.model.contract import ContractError, Dims
 from twofold.model.vae_gan import VaeGan
 from twofold.training.data.dataset import Pictures
-from twofold.training.export.bundle import (
-    DecoderGraph,
-    ExportError,
-    Int8Bounds,
-    _copy,
-    export,
-    fold_batch_norm,
-    prove,
-    prove_int8,
-    to_int8,
-    to_onnx,
-)
+from twofold.training.export.bundle import export, to_int8
+from twofold.training.export.graphs import DecoderGraph, fold_batch_norm, inference_copy, to_onnx
 from twofold.training.export.quantize import quantise
+from twofold.training.export.verify import ExportError, Int8Bounds, verify_fp32, verify_int8
 from twofold.training.trainer.calibration import encode, shrink_to_class_mean, to_tensor
 
 GRAPHS = (contract.ENCODER, contract.DECODER)
@@ -114,8 +105,8 @@ def test_a_batch_norm_that_does_not_follow_a_linear_map_stays():
     assert torch.equal(layers(x), wanted)
 
 
-def test_the_model_itself_is_left_as_it_is_and_its_opponents_are_left_behind(exported):
-    twin = _copy(exported.model)
+def test_the_model_is_left_as_it_is_and_discriminators_stay_behind(exported):
+    twin = inference_copy(exported.model)
     assert any(isinstance(part, nn.BatchNorm2d) for part in exported.model.modules())
     assert not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in twin.modules())
     assert not {"discriminator", "classifier"} & set(twin._modules)
@@ -172,7 +163,7 @@ def test_the_prior_holds_the_learned_and_the_fitted_gaussians(exported):
 
 def test_the_extras_are_those_of_held_out_pictures_as_the_graphs_read_them(exported):
     quantiles = json.loads((exported.bundle / contract.CALIBRATION).read_text())["log_density_quantiles"]
-    found = prove(_copy(exported.model), {file: (exported.bundle / file).read_bytes() for file in GRAPHS}, exported.held)
+    found = verify_fp32(inference_copy(exported.model), {file: (exported.bundle / file).read_bytes() for file in GRAPHS}, exported.held)
     assert len(quantiles) == 101
     np.testing.assert_allclose(quantiles[::50], np.quantile(found["log_density"], [0, 0.5, 1]), rtol=1e-6)
     codes = contract.read_map(exported.bundle, contract.read_card(exported.bundle).dims)
@@ -180,7 +171,7 @@ def test_the_extras_are_those_of_held_out_pictures_as_the_graphs_read_them(expor
     assert (np.bincount(codes.label) == 20).all()  # all of the 200 held-out pictures
 
 
-# -------------------------------------------------------------------------------------------------------------- the proof
+# ---------------------------------------------------------------------------------------------------- verification
 
 
 @pytest.fixture
@@ -188,8 +179,8 @@ def graphs(exported):
     return {file: onnx.load(exported.bundle / file) for file in GRAPHS}
 
 
-def proof(exported, graphs):
-    return prove(_copy(exported.model), {file: graph.SerializeToString() for file, graph in graphs.items()}, exported.held)
+def verify(exported, graphs):
+    return verify_fp32(inference_copy(exported.model), {file: graph.SerializeToString() for file, graph in graphs.items()}, exported.held)
 
 
 def shift(graph, name, by):
@@ -197,68 +188,67 @@ def shift(graph, name, by):
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(by), name))
 
 
-def test_graphs_that_answer_as_the_model_does_are_proved(exported, graphs):
-    assert set(proof(exported, graphs)) == {spec.name for spec in contract.encoder_signature(contract.read_card(exported.bundle).dims)[1]}
+def test_graphs_that_answer_as_the_model_does_are_accepted(exported, graphs):
+    assert set(verify(exported, graphs)) == {spec.name for spec in contract.encoder_signature(contract.read_card(exported.bundle).dims)[1]}
 
 
 @pytest.mark.parametrize("by", [0.003, np.nan])
-def test_codes_that_differ_from_torch_fail_the_proof(exported, graphs, by):
+def test_codes_that_differ_from_torch_are_refused(exported, graphs, by):
     shift(graphs[contract.ENCODER], "model.encoder_s.head.bias", by)
     with pytest.raises(ExportError, match=r"^encoder\.onnx: z_s differs from torch by"):
-        proof(exported, graphs)
+        verify(exported, graphs)
 
 
-def test_pixels_that_differ_from_torch_fail_the_proof(exported, graphs):
+def test_pixels_that_differ_from_torch_are_refused(exported, graphs):
     (last,) = (name for name in (t.name for t in graphs[contract.DECODER].graph.initializer) if name.endswith("draw.3.bias"))
     shift(graphs[contract.DECODER], last, 0.05)
     with pytest.raises(ExportError, match=r"^decoder\.onnx: pixels differ from torch by [2-9] grey levels$"):
-        proof(exported, graphs)
+        verify(exported, graphs)
 
 
-def test_a_decoder_that_draws_another_picture_alone_fails_the_proof(exported, graphs):
+def test_a_decoder_that_draws_another_picture_alone_is_refused(exported, graphs):
     graph = graphs[contract.DECODER].graph
     for node in graph.node:
-        node.input[:] = ["trained" if name == "z_s" else name for name in node.input]
+        node.input[:] = ["moved" if name == "z_s" else name for name in node.input]
     graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "one"))
     for at, node in enumerate(
         (
             helper.make_node("Shape", ["z_s"], ["rows"], end=1),
             helper.make_node("Equal", ["rows", "one"], ["alone"]),
             helper.make_node("Cast", ["alone"], ["by"], to=TensorProto.FLOAT),
-            helper.make_node("Add", ["z_s", "by"], ["trained"]),
+            helper.make_node("Add", ["z_s", "by"], ["moved"]),
         )
     ):
         graph.node.insert(at, node)
     with pytest.raises(ExportError, match="a picture depends on its batch"):
-        proof(exported, graphs)
+        verify(exported, graphs)
 
 
 SWITCHES = {
-    "a flow of the code": {"flow_condition": "code"},
-    "splines of the code in residual networks": {"flow_kind": "spline", "flow_condition": "code", "blocks": "residual"},
-    "a modulated decoder and settled class codes": {"decoder_modulated": True, "shrinkage": 0.8},
+    "a flow": {},
+    "a flow and residual networks": {"blocks": "residual"},
+    "a modulated decoder and class codes moved towards their mean": {"decoder_modulated": True, "shrinkage": 0.8},
 }
 
 
 @pytest.mark.parametrize("name", SWITCHES)
-def test_every_switch_of_the_model_is_proved_on_export_alone_and_in_a_batch(name, tmp_path):
+def test_every_switch_of_the_model_exports_and_is_verified(name, tmp_path):
     pictures = noise(240)
     torch.manual_seed(0)
-    sizes = dataclasses.replace(SMALL, dim_u=4, flow_layers=4, flow_hidden=8, flow_bins=4, **SWITCHES[name])
+    sizes = dataclasses.replace(SMALL, dim_u=4, flow_layers=4, flow_hidden=8, **SWITCHES[name])
     model = lived_in(VaeGan(sizes, torch.full((4,), 0.25), 1, 8, 8).eval(), pictures)
     if model.prior.shrinkage is not None:
         shrink_to_class_mean(model, encode(model, pictures.pixels, pictures.labels))
-    place = export(model, pictures, tmp_path / "bundle", small_card())  # prove() has run every graph in batches and alone
+    place = export(model, pictures, tmp_path / "bundle", small_card())  # verify_fp32() has run every graph in batches and alone
     graphs = {file: onnx.load(place / file).graph.node for file in GRAPHS}
     kinds = {file: {node.op_type for node in nodes} for file, nodes in graphs.items()}
     assert not any("Normalization" in kind or kind in ("Loop", "If", "Scan") for found in kinds.values() for kind in found)
-    assert ("Softmax" in kinds[contract.DECODER]) == (model.sizes.flow_kind == "spline")
 
 
 # ------------------------------------------------------------------------------------------------------------------ int8
 
 
-def test_a_modulated_decoder_has_an_int8_twin_that_draws_the_same_up_to_rounding():
+def test_a_modulated_decoder_has_an_int8_twin_that_draws_nearly_the_same():
     torch.manual_seed(0)
     pictures, sizes = noise(240), dataclasses.replace(SMALL, decoder_modulated=True, flow_layers=2, flow_hidden=8)
     model = lived_in(VaeGan(sizes, torch.full((4,), 0.25), 1, 8, 8).eval(), pictures)
@@ -280,7 +270,7 @@ BOUNDS = Int8Bounds(read=0.1, grey_levels=5)  # the model of these tests has lea
 def twins(exported):
     """fp32 graphs, what their encoder says of the held-out pictures, and their int8 twins."""
     plain = {file: (exported.bundle / file).read_bytes() for file in GRAPHS}
-    encoded = prove(_copy(exported.model), plain, exported.held)
+    encoded = verify_fp32(inference_copy(exported.model), plain, exported.held)
     return plain, encoded, to_int8(plain, exported.held, encoded, exported.held.pixels, BOUNDS)
 
 
@@ -300,18 +290,18 @@ def test_int8_twins_are_smaller_and_read_nearly_the_same(exported, twins):
         (contract.DECODER, "model.decoder.lift.0.bias", r"^decoder\.onnx: pixels of int8 differs from fp32 by"),
     ],
 )
-def test_int8_twins_beyond_a_bound_fail_the_proof(exported, twins, file, tensor, says):
+def test_int8_twins_beyond_a_bound_are_refused(exported, twins, file, tensor, says):
     plain, encoded, (found, _) = twins
     damaged = onnx.load_model_from_string(found[file])
     shift(damaged, tensor, 2)
     with pytest.raises(ExportError, match=says):
-        prove_int8({**found, file: damaged.SerializeToString()}, plain, exported.held, encoded, BOUNDS)
+        verify_int8({**found, file: damaged.SerializeToString()}, plain, exported.held, encoded, BOUNDS)
 
 
 # --------------------------------------------------------------------------------------------------------- into its place
 
 
-def test_a_failing_proof_leaves_the_old_bundle_and_nothing_else(toy_bundle, tmp_path, held):
+def test_a_failed_verification_leaves_the_old_bundle_and_nothing_else(toy_bundle, tmp_path, held):
     place = shutil.copytree(toy_bundle, tmp_path / "bundle")
     before = bytes_of(tmp_path)
     model = small_model()
@@ -366,7 +356,7 @@ def test_a_file_that_cannot_be_included_is_named_and_nothing_is_written(tmp_path
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_grain_is_exported_and_codes_are_compared_where_they_are_steady(tmp_path, held):
+def test_a_style_step_is_exported_and_codes_are_compared_inside_steps(tmp_path, held):
     torch.manual_seed(0)
     model = VaeGan(dataclasses.replace(SMALL, style_step=1.0), torch.full((4,), 0.25), 1, 8, 8).eval()
     with torch.no_grad():
@@ -376,5 +366,5 @@ def test_a_grain_is_exported_and_codes_are_compared_where_they_are_steady(tmp_pa
     fine = model.eval().encoder_u.fine(to_tensor(golden.pixels)).mean
     depth = (fine / 0.05 - (fine / 0.05).floor() - 0.5).abs()
     first = [row for row in range(len(golden.pixels)) if depth[row].min() > 0.01]
-    assert first == list(range(len(first)))  # steady rows come first
+    assert first == list(range(len(first)))  # rows inside their step come first
     assert len(first) >= 8

@@ -1,4 +1,4 @@
-"""The room that shows: what it picks, what it draws, and what it marks as lost."""
+"""The sections of a report: which pictures they take, what they decode, and what they mark as lost."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from twofold.training.reporting import sections
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory) -> sections.Scene:
+def material(tmp_path_factory) -> sections.Material:
     root = tmp_path_factory.mktemp("gallery")
     data = write_pictures(root, train=400, test=120)
     train_eval_classifier(data, root / "eval_classifier", EvalClassifierConfig(widths=(4, 8, 8), epochs=6, batch=16), log=lambda line: None)
     model, held = Local(toy.make_bundle(root / "bundle")).arrays, load(data, "test")
-    return sections.Scene(
+    return sections.Material(
         model, load_eval_classifier(root / "eval_classifier"), held, model.encode(held.pixels), held.pixels.mean(0).round().astype(np.uint8)
     )
 
@@ -31,23 +31,23 @@ def pixels(row: sections.ImageRow) -> np.ndarray:
     return np.stack([picture.pixels for picture in row.pictures])
 
 
-def test_a_row_of_samples_is_a_class_and_a_column_is_one_style(scene):
-    grid = sections.samples(scene)
+def test_a_row_of_samples_is_a_class_and_a_column_is_one_style(material):
+    grid = sections.samples(material)
     assert [row.title for row in grid.rows] == list(toy.CLASS_NAMES)
-    codes = [scene.model.encode(pixels(row)) for row in grid.rows]
+    codes = [material.model.encode(pixels(row)) for row in grid.rows]
     for k, code in enumerate(codes):
         assert (code.class_log_prob.argmax(1) == k).all()
         assert code.z_u_mean == pytest.approx(codes[0].z_u_mean, abs=0.4)
     assert np.ptp(codes[0].z_u_mean, axis=0).min() > 1
 
 
-def test_on_the_diagonal_of_the_swap_matrix_stands_the_reconstruction(scene):
-    grid = sections.swap_matrix(scene)
+def test_the_diagonal_of_the_swap_matrix_has_the_reconstructions(material):
+    grid = sections.swap_matrix(material)
     assert len(grid.head) == len(grid.rows) == 4
     for i, row in enumerate(grid.rows):
         assert (row.head.pixels == grid.head[i].pixels).all()
-        again = scene.model.encode(row.head.pixels[None])
-        assert (row.pictures[i].pixels == scene.model.decode(again.z_s, again.z_u_mean)[0]).all()
+        again = material.model.encode(row.head.pixels[None])
+        assert (row.pictures[i].pixels == material.model.decode(again.z_s, again.z_u_mean)[0]).all()
     assert grid.kept > 0.9
 
 
@@ -61,8 +61,8 @@ class CopiesTheStyleSource:
         return style_from
 
 
-def test_a_swap_that_lost_its_class_is_marked_and_named(scene):
-    grid = sections.swap_matrix(replace(scene, model=CopiesTheStyleSource(scene.model)))
+def test_a_swap_that_lost_its_class_is_marked_and_named(material):
+    grid = sections.swap_matrix(replace(material, model=CopiesTheStyleSource(material.model)))
     for i, row in enumerate(grid.rows):
         for j, picture in enumerate(row.pictures):
             assert picture.bad == (i != j)
@@ -70,29 +70,29 @@ def test_a_swap_that_lost_its_class_is_marked_and_named(scene):
     assert grid.kept == 0.25
 
 
-def test_lost_swaps_are_all_lost_and_counted(scene):
+def test_lost_swaps_are_all_lost_and_counted(material):
     class Shifted:
-        """Judges every picture to be of the next class."""
+        """Every picture is of the next class."""
 
-        def validate(self, pictures):
-            seen, features = scene.eval_classifier.validate(pictures)
+        def classify(self, pictures):
+            seen, features = material.eval_classifier.classify(pictures)
             return (seen + 1) % 4, features
 
-    grid, share = sections.lost_swaps(replace(scene, eval_classifier=Shifted()))
+    grid, share = sections.lost_swaps(replace(material, eval_classifier=Shifted()))
     assert share > 0.9
     assert all(picture.bad for picture in grid.rows[2].pictures)
-    assert sections.lost_swaps(scene)[1] < 0.1
+    assert sections.lost_swaps(material)[1] < 0.1
 
 
-def test_reconstructions_go_from_the_best_to_the_worst(scene):
-    rows = sections.reconstructions(scene).rows
+def test_reconstructions_go_from_the_best_to_the_worst(material):
+    rows = sections.reconstructions(material).rows
     assert [row.title.split(":")[0] for row in rows] == ["best", "best", "middle", "middle", "worst", "worst"]
     decibels = [float(picture.caption.split()[0]) for row in rows[1::2] for picture in row.pictures]
     assert decibels == sorted(decibels, reverse=True)
 
 
-def test_a_path_leads_from_one_picture_to_the_other(scene):
-    both, class_only, style_only = sections.paths(scene, pairs=1)
+def test_an_interpolation_goes_from_one_picture_to_the_other(material):
+    both, class_only, style_only = sections.interpolations(material, pairs=1)
     start, end = both.title.removesuffix(": class and style").split(" to ")
     assert (both.frames[0].caption, both.frames[-1].caption) == (start, end)
     assert class_only.frames[-1].caption == end
@@ -101,9 +101,9 @@ def test_a_path_leads_from_one_picture_to_the_other(scene):
     assert both.posterior.sum(1) == pytest.approx(1)
 
 
-def test_the_confusion_counts_every_picture_once(scene):
-    counts = sections.confusion(scene)
-    assert (counts.sum(1) == np.bincount(scene.held.labels)).all()
+def test_the_confusion_counts_every_picture_once(material):
+    counts = sections.confusion(material)
+    assert (counts.sum(1) == np.bincount(material.held.labels)).all()
     assert np.trace(counts) / counts.sum() == pytest.approx(1, abs=0.02)
 
 
@@ -121,14 +121,14 @@ def test_a_code_of_one_dimension_can_be_projected():
     assert share == pytest.approx(1)
 
 
-def test_the_strangest_pictures_are_the_least_dense(scene):
-    shown = pixels(sections.strangest(scene).rows[0])
-    density = scene.model.encode(shown).log_density
-    assert density.max() <= np.sort(scene.codes.log_density)[sections.SHOWN - 1] + 1e-4
+def test_the_least_typical_pictures_have_the_lowest_density(material):
+    shown = pixels(sections.least_typical(material).rows[0])
+    density = material.model.encode(shown).log_density
+    assert density.max() <= np.sort(material.codes.log_density)[sections.SHOWN - 1] + 1e-4
 
 
-def test_a_hole_is_filled_and_the_rest_is_real(scene):
-    real, cut, filled = (pixels(row) for row in sections.holes(scene).rows)
+def test_a_hole_is_filled_and_the_rest_is_real(material):
+    real, cut, filled = (pixels(row) for row in sections.inpainted(material).rows)
     same = (real == filled).all(-1)
     assert same.mean() >= 0.75
     assert np.abs(real - filled.astype(float)).mean() < np.abs(real - cut.astype(float)).mean()

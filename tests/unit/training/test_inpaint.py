@@ -1,4 +1,4 @@
-"""The room that cuts holes and measures how they were filled."""
+"""Holes for inpainting, and how well they were filled."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_variance_within_a_class_ignores_how_far_the_classes_are_apart():
     assert image_metrics.within_class_variance(near + 100 * labels[:, None], labels) == pytest.approx(5)
 
 
-def test_the_typicality_gap_is_1_for_codes_drawn_from_the_gaussians_and_4_at_twice_the_spread():
+def test_the_typicality_gap_is_1_for_codes_of_the_gaussians_and_4_at_twice():
     rng = np.random.default_rng(0)
     means, labels = rng.normal(size=(3, 4)) * 5, rng.integers(0, 3, 20_000)
     tril = np.stack([np.tril(rng.normal(size=(4, 4))) + 2 * np.eye(4) for _ in range(3)])

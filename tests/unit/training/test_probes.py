@@ -1,4 +1,4 @@
-"""Probes tell worthless codes from talkative ones; the flat view keeps neighbours together."""
+"""Probes find the class where codes hold it and chance elsewhere; the view in two dimensions keeps neighbours together."""
 
 from __future__ import annotations
 

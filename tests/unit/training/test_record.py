@@ -1,15 +1,18 @@
-"""Figures enter a bundle by one door, and the model stays the same model."""
+"""Figures are recorded in a bundle by one function, and the model stays the same model."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from tests import evaluations
 from twofold.model import contract
 from twofold.model.contract import ContractError
 from twofold.training.bundle_ops.record_metrics import record
+from twofold.training.evaluation.formats import BundleId
 from twofold.training.export.model_card import model_card
 
 
@@ -22,20 +25,12 @@ def bundle(toy_bundle, tmp_path):
 def evaluation(bundle):
     """What evaluate.py writes, with few measures."""
     card = contract.read_card(bundle)
-    return {
-        "bundle": {"name": card.name, "model_hash": card.model_hash},
-        "data": {"name": "drawn"},
-        "split": "test",
-        "quick": False,
-        "seed": 3,
-        "rows": {"held": 400},
-        "eval_classifier": {"hash": "ab" * 32, "accuracy": 0.75},
-        "values": {"class_accuracy": 0.8125, "class_consistency": 0.65, "eval_classifier_accuracy": 0.75},
-    }
+    values = {"class_accuracy": 0.8125, "class_consistency": 0.65, "eval_classifier_accuracy": 0.75}
+    return evaluations.evaluation(values, card.name, card.model_hash)
 
 
 def of_another(evaluation, **values):
-    return {**evaluation, "bundle": {"name": "rival", "model_hash": "0" * 64}, "values": {**evaluation["values"], **values}}
+    return replace(evaluation, bundle=BundleId("rival", "0" * 64), values={**evaluation.values, **values})
 
 
 def contents(folder):
@@ -45,10 +40,10 @@ def contents(folder):
 def test_the_figures_land_in_the_card_and_in_the_model_card(bundle, evaluation):
     record(bundle, {"toy": evaluation})
     metrics = contract.open_bundle(bundle).card.metrics
-    assert metrics == {key: evaluation[key] for key in ("split", "values", "rows", "eval_classifier", "seed")}
+    assert metrics == {key: evaluation.to_dict()[key] for key in ("split", "values", "rows", "eval_classifier", "seed")}
     text = (bundle / contract.MODEL_CARD).read_text(encoding="utf-8")
     assert "| class accuracy | 0.750 | 0.812 |" in text
-    assert "test split, 400 pictures; judge abababab" in text
+    assert "test split, 400 pictures; evaluation classifier abababab" in text
     assert "Alpha, Beta, Gamma, Gamut" in text
 
 
@@ -57,13 +52,13 @@ def test_a_measured_bundle_is_the_same_model(bundle, evaluation):
     record(bundle, {"toy": evaluation})
     after = contents(bundle)
     assert {name for name in after if after[name] != before.get(name)} == {contract.CARD, contract.MODEL_CARD, contract.SUMS}
-    assert contract.open_bundle(bundle).card.model_hash == evaluation["bundle"]["model_hash"]
+    assert contract.open_bundle(bundle).card.model_hash == evaluation.bundle.model_hash
     assert list(bundle.parent.iterdir()) == [bundle]
 
 
 def test_measured_again_the_newer_figures_count(bundle, evaluation):
     record(bundle, {"toy": evaluation})
-    card = record(bundle, {"toy": {**evaluation, "values": {**evaluation["values"], "class_accuracy": 0.9}}})
+    card = record(bundle, {"toy": replace(evaluation, values={**evaluation.values, "class_accuracy": 0.9})})
     assert contract.read_card(bundle) == card
     assert card.metrics["values"]["class_accuracy"] == 0.9
 
@@ -77,9 +72,9 @@ def test_other_evaluations_stand_beside_it_in_the_model_card_only(bundle, evalua
 @pytest.mark.parametrize("case", ["quick", "another model", "not comparable"])
 def test_what_is_no_figure_of_this_model_changes_nothing(bundle, evaluation, case):
     evaluations, error, sentence = {
-        "quick": ({"toy": {**evaluation, "quick": True}}, ContractError, "run it whole"),
+        "quick": ({"toy": replace(evaluation, quick=True)}, ContractError, "run it whole"),
         "another model": ({"rival": of_another(evaluation)}, ContractError, "of another model"),
-        "not comparable": ({"toy": evaluation, "rival": {**of_another(evaluation), "split": "validation"}}, ValueError, "comparable"),
+        "not comparable": ({"toy": evaluation, "rival": replace(of_another(evaluation), split="validation")}, ValueError, "comparable"),
     }[case]
     before = contents(bundle)
     with pytest.raises(error, match=sentence):

@@ -1,4 +1,4 @@
-"""The three moons: what is real, what the two figures see, and that the picture stands alone."""
+"""The three moons: what is real, what the two figures measure, and that the picture is a file of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_real_points_lie_off_their_arc_by_the_noise():
     assert spread(*real()) == pytest.approx(NOISE, rel=0.03)
 
 
-def test_points_on_the_arc_or_on_the_wrong_half_of_the_circle_are_told_by_the_spread():
+def test_the_spread_sees_points_on_the_arc_and_on_the_wrong_half_circle():
     points, labels = real()
     arc = CENTRES[labels] + (points - CENTRES[labels]) / np.linalg.norm(points - CENTRES[labels], axis=1, keepdims=True)
     assert spread(arc.astype(np.float32), labels) == pytest.approx(0, abs=1e-6)
@@ -36,7 +36,7 @@ def test_the_distance_of_clouds_sees_a_shift_and_a_swap_of_classes():
     assert sliced_wasserstein(points, (labels + 1) % 3, points, labels) > 10 * near
 
 
-def test_the_toy_draws_every_method_at_every_epoch_and_writes_its_figures(tmp_path):
+def test_the_toy_draws_every_method_at_every_epoch_and_writes_figures(tmp_path):
     found = toy(tmp_path / "toy", snapshots=(1, 2), log=lambda line: None)
     assert {name: list(epochs) for name, epochs in found["figures"].items()} == {"real": [0], **{name: [1, 2] for name in METHODS}}
     assert all(np.isfinite(list(f.values())).all() for epochs in found["figures"].values() for f in epochs.values())
@@ -47,6 +47,7 @@ def test_the_toy_draws_every_method_at_every_epoch_and_writes_its_figures(tmp_pa
     texts = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
     assert [text for text in texts if text in METHODS] == list(METHODS)
     assert sum(text.startswith("epoch ") for text in texts) == 4
+    assert sum(text.startswith("real: ") for text in texts) == 2
 
 
 def test_the_same_seed_gives_the_same_points(tmp_path):
