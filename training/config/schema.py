@@ -143,6 +143,11 @@ class Stage:
         return self.flip or self.shift > 0 or self.cutout > 0
 
     @property
+    def reuses_codes(self) -> bool:
+        """Whether the codes of a frozen encoder can be computed once for the stage: the pictures are not augmented."""
+        return not self.augments and not {"encoder_s", "encoder_u"} <= self.trained
+
+    @property
     def batches_per_step(self) -> int:
         """Batches that one step takes: one for each run of an update."""
         return sum(update.repeat for update in self.update)
@@ -297,7 +302,8 @@ def _sentence(kind: type, error: ValidationError) -> str:
     if what == "literal_error":
         choices = _choices(context)
         return f"{key}: must be one of {', '.join(choices)}{nearest(str(first['input']), choices)}"
-    text = _MUST[what].format(**context) if what in _MUST else first["msg"]
+    numbers = {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in context.items()}
+    text = _MUST[what].format(**numbers) if what in _MUST else first["msg"]
     return f"{key}: {text}" if key else text
 
 
