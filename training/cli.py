@@ -210,9 +210,7 @@ def _train(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, P
     return 0
 
 
-def _summarize(
-    args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], say: Callable[[str], object]
-) -> None:
+def _summarize(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], say: Callable[[str], object]) -> None:
     """Say what the pictures are, and what looks wrong with them, before any training."""
     from twofold.training.data.summary import find_test_split, summarize
 

@@ -10,24 +10,31 @@ import functools
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import field
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticKnownError
 
-from twofold.model.vae_gan import Sizes
+from twofold.model.vae_gan import PARTS, Sizes
 
 PRESETS = Path(__file__).parent / "presets"
 MAX_SIZE = 65_536  # of any number in [model]
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
-Part = Literal["encoder_s", "prior", "encoder_u", "decoder", "flow", "discriminator", "classifier"]
+
+def _known_part(name: str) -> str:
+    if name not in PARTS:
+        raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, PARTS))})
+    return name
+
+
+Part = Annotated[str, AfterValidator(_known_part)]
 Level = Annotated[int, Field(ge=0, le=255)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
-Rate = Annotated[float, Field(ge=0, le=1e6)]
+Rate = Annotated[float, Field(ge=0, le=1e12)]
 Weight = Annotated[float, Field(ge=-1e9, le=1e9)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Actions = Annotated[tuple[Text, ...], Field(max_length=20)]
@@ -43,23 +50,28 @@ class ConfigError(Exception):
 class DataConfig:
     """How pictures become pixels, and how many training rows are held back for validation."""
 
-    height: int = Field(0, ge=0, le=1024, description="pixels; 0: what most pictures have, or the nearest size that the model takes")
-    width: int = Field(0, ge=0, le=1024, description="pixels; 0: as for the height")
-    channels: Literal[0, 1, 3] = Field(0, description="1: grey, 3: RGB, 0: what most pictures have")
+    height: int = Field(
+        default=0, ge=0, le=1024, description="pixels; 0: what most pictures have, or the nearest size that the model takes"
+    )
+    width: int = Field(default=0, ge=0, le=1024, description="pixels; 0: as for the height")
+    channels: Literal[0, 1, 3] = Field(default=0, description="1: grey, 3: RGB, 0: what most pictures have")
     background: tuple[Level, ...] = Field(
-        (255,), min_length=1, max_length=3, description="what shows through transparency, 0 to 255: one level, or one for each channel"
+        default=(255,),
+        min_length=1,
+        max_length=3,
+        description="what shows through transparency, 0 to 255: one level, or one for each channel",
     )
     filter: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = Field(
-        "lanczos", description="Pillow's resampling filter"
+        default="lanczos", description="Pillow's resampling filter"
     )
     crop: Literal["center", "none"] = Field(
-        "center", description="`center`: the largest centred region of the right aspect ratio; `none`: stretch"
+        default="center", description="`center`: the largest centred region of the right aspect ratio; `none`: stretch"
     )
     validation_rows: int = Field(
-        5000, ge=1, le=1_000_000, description="cut off the training split for validation, stratified; at most a tenth of it"
+        default=5000, ge=1, le=1_000_000, description="cut off the training split for validation, stratified; at most a tenth of it"
     )
-    licence: str = Field("unknown", max_length=1000, description="of the pictures, for the model card")
-    origin: str = Field("", max_length=1000, description="where the pictures come from, for the model card")
+    licence: str = Field(default="unknown", max_length=1000, description="of the pictures, for the model card")
+    origin: str = Field(default="", max_length=1000, description="where the pictures come from, for the model card")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -72,7 +84,7 @@ class Update:
     train: Mapping[Part, Mapping[Text, Weight]] = Field(
         description="`train.PART = { LOSS = weight, ... }`; parts with the same sum share one backward pass"
     )
-    repeat: int = Field(1, ge=1, le=100, description="how many times, each on a fresh batch")
+    repeat: int = Field(default=1, ge=1, le=100, description="how many times, each on a fresh batch")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -84,47 +96,55 @@ class Stage:
         ge=0, le=100_000, description="length: epochs x pictures / batch steps; a step that repeats an update sees more pictures"
     )
     update: tuple[Update, ...] = Field(max_length=20, description="the `[[stage.update]]` tables of a step, in order")
-    batch: int = Field(128, ge=2, le=16_384, description="pictures per forward pass")
-    pictures_per_class: int = Field(0, ge=0, le=16_384, description="n > 0: batches of n pictures each of batch / n classes")
+    batch: int = Field(default=128, ge=2, le=16_384, description="pictures per forward pass")
+    pictures_per_class: int = Field(default=0, ge=0, le=16_384, description="n > 0: batches of n pictures each of batch / n classes")
     lr: Mapping[Part, Rate] = Field(default_factory=dict, description="learning rate of every part that is trained")
-    optimizer: Literal["adam", "adamw"] = Field("adam", description="Adam, or AdamW with decoupled weight decay")
-    betas: tuple[Beta, Beta] = Field((0.0, 0.9), description="decay of the optimiser's two moments")
-    weight_decay: float = Field(0.0, ge=0, le=10, description="of the optimiser")
+    optimizer: Literal["adam", "adamw"] = Field(default="adam", description="Adam, or AdamW with decoupled weight decay")
+    betas: tuple[Beta, Beta] = Field(default=(0.0, 0.9), description="decay of the optimiser's two moments")
+    weight_decay: float = Field(default=0.0, ge=0, le=10, description="of the optimiser")
     schedule: Literal["constant", "cosine", "one-cycle"] = Field(
-        "constant", description="of the learning rates; `one-cycle`: up from 4 % in the first quarter, then cosine down"
+        default="constant", description="of the learning rates; `one-cycle`: up from 4 % in the first quarter, then cosine down"
     )
     ema: float = Field(
-        0.0, ge=0, lt=1, description="decay of the average of the weights that becomes the model when the stage ends; 0: none"
+        default=0.0, ge=0, lt=1, description="decay of the average of the weights that becomes the model when the stage ends; 0: none"
     )
-    flip: bool = Field(False, description="augmentation: mirror half of the pictures; only where a mirrored picture keeps its class")
-    shift: int = Field(0, ge=0, le=64, description="augmentation: shift pictures by up to so many pixels, borders repeated")
-    cutout: int = Field(0, ge=0, le=1024, description="augmentation: make a square of so many pixels a side grey, anywhere [10]")
-    class_code: Literal["live", "detached"] = Field("live", description="`detached`: reconstruction sends no gradient to E_s")
-    class_noise: float = Field(0.0, ge=0, le=100, description="noise on the z_s that G gets, in deviations of its class")
-    class_exchange: bool = Field(False, description="G gets the z_s of another picture of the same class: the style must come through z_u")
-    style_noise: float = Field(1.0, ge=0, le=100, description="share of the posterior's deviation in the code that G gets; 0: the mean")
+    flip: bool = Field(
+        default=False, description="augmentation: mirror half of the pictures; only where a mirrored picture keeps its class"
+    )
+    shift: int = Field(default=0, ge=0, le=64, description="augmentation: shift pictures by up to so many pixels, borders repeated")
+    cutout: int = Field(default=0, ge=0, le=1024, description="augmentation: make a square of so many pixels a side grey, anywhere [10]")
+    class_code: Literal["live", "detached"] = Field(default="live", description="`detached`: reconstruction sends no gradient to E_s")
+    class_noise: float = Field(default=0.0, ge=0, le=100, description="noise on the z_s that G gets, in deviations of its class")
+    class_exchange: bool = Field(
+        default=False, description="G gets the z_s of another picture of the same class: the style must come through z_u"
+    )
+    style_noise: float = Field(
+        default=1.0, ge=0, le=100, description="share of the posterior's deviation in the code that G gets; 0: the mean"
+    )
     flow_noise: float = Field(
-        3.0,
+        default=3.0,
         ge=0,
         le=1000,
         description="the flow is fitted to codes under a share U^`flow_noise` of the posterior's deviation, U uniform for each picture: "
         "0 is all of it, 1 half of it in the mean, 3 a quarter",
     )
-    through_flow: bool = Field(False, description="swaps and samples go through f and f^-1, as they are served")
-    pairs: Literal["any", "class"] = Field("any", description="`class`: a swap takes its class code from a picture of the same class")
-    sampler: Literal["prior", "fitted"] = Field(
-        "prior", description="samples from the learned Gaussians and N(0, I), or from those that `fit_sampler` fitted"
+    through_flow: bool = Field(default=False, description="swaps and samples go through f and f^-1, as they are served")
+    pairs: Literal["any", "class"] = Field(
+        default="any", description="`class`: a swap takes its class code from a picture of the same class"
     )
-    swap_share: float = Field(1.0, ge=0, le=1, description="swaps drawn per picture of the batch")
-    sample_share: float = Field(1.0, ge=0, le=1, description="samples drawn per picture of the batch")
+    sampler: Literal["prior", "fitted"] = Field(
+        default="prior", description="samples from the learned Gaussians and N(0, I), or from those that `fit_sampler` fitted"
+    )
+    swap_share: float = Field(default=1.0, ge=0, le=1, description="swaps drawn per picture of the batch")
+    sample_share: float = Field(default=1.0, ge=0, le=1, description="samples drawn per picture of the batch")
     discriminator_views: tuple[Literal["brightness", "translation", "cutout"], ...] = Field(
-        (),
+        default=(),
         max_length=3,
         description="how D sees every picture, real or generated [11]: `brightness` (up to 0.25 lighter or darker, for RGB), `translation` "
         "(up to an eighth of a side), `cutout` (half a side); G learns through them",
     )
-    before: Actions = Field((), description="actions on the codes of the training split before the first step")
-    after: Actions = Field((), description="actions on the codes of the training split after the last step")
+    before: Actions = Field(default=(), description="actions on the codes of the training split before the first step")
+    after: Actions = Field(default=(), description="actions on the codes of the training split after the last step")
 
     @model_validator(mode="after")
     def _has_rates(self) -> Stage:
@@ -169,9 +189,12 @@ class Config:
     name: Text = Field(description="of the bundle, unless `twofold-train export --name` gives another")
     stage: tuple[Stage, ...] = Field(min_length=1, max_length=100, description="the `[[stage]]` tables, in order")
     seed: int = Field(
-        0, ge=0, lt=2**63, description="of everything: same seed, same losses, bit for bit (same machine, thread count and versions)"
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="of everything: same seed, same losses, bit for bit (same machine, thread count and versions)",
     )
-    precision: Literal["bf16", "fp32"] = Field("bf16", description="`bf16`: autocast of the convolutional networks; `fp32`: none")
+    precision: Literal["bf16", "fp32"] = Field(default="bf16", description="`bf16`: autocast of the convolutional networks; `fp32`: none")
     data: DataConfig = Field(default_factory=DataConfig, description="the `[data]` table")
     model: Annotated[Sizes, AfterValidator(_bounded)] = Field(default_factory=Sizes, description="the `[model]` table")
 
@@ -216,16 +239,17 @@ def from_dict(raw: Mapping[str, Any]) -> Config:
     return parse(Config, raw)
 
 
-def parse(kind: type[T], raw: Mapping[str, Any]) -> T:
+def parse(kind: Callable[..., T], raw: Mapping[str, Any]) -> T:
     """A pydantic dataclass of the class `kind` from plain types, as TOML gives them. Raises ConfigError."""
     try:
-        return _adapter(kind).validate_json(json.dumps(raw, default=str))  # as JSON, so that a list makes a tuple in strict mode
+        found: T = _adapter(kind).validate_json(json.dumps(raw, default=str))  # as JSON, so that a list makes a tuple in strict mode
+        return found
     except ValidationError as error:
         raise ConfigError(_sentence(kind, error)) from error
 
 
 @functools.cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
@@ -287,7 +311,7 @@ _MUST = {
 }
 
 
-def _sentence(kind: type, error: ValidationError) -> str:
+def _sentence(kind: Any, error: ValidationError) -> str:
     """One sentence on the first thing that is wrong; a key that does not exist comes before one that is missing for its sake."""
     found = error.errors(include_url=False)
     first = next((one for one in found if one["type"] in _NO_SUCH_KEY), found[0])
@@ -316,7 +340,7 @@ def _choices(context: Mapping[str, Any]) -> list[str]:
     return [quoted or number for quoted, number in re.findall(r"'([^']*)'|(\d+)", context["expected"])]
 
 
-def _keys(kind: type, place: tuple[int | str, ...]) -> list[str]:
+def _keys(kind: Any, place: tuple[int | str, ...]) -> list[str]:
     """The keys of the table at a place of a configuration."""
     schema = _adapter(kind).json_schema()
     node = schema

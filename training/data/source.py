@@ -46,7 +46,9 @@ class Rows:
     skipped: tuple[tuple[str, str], ...] = ()  # (file, reason) of what cannot be a picture
     own_validation: int = 0  # the last so many rows are the data set's own validation split
     held_back: int = 0  # so many pictures were cut off as the test split by `cut_test`
-    attributes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # [N] by name: the other whole numbers that a table has of its pictures
+    attributes: Mapping[str, NDArray[np.int64]] = field(
+        default_factory=dict
+    )  # [N] by name: the other whole numbers that a table has of its pictures
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -108,8 +108,8 @@ def train_eval_classifier(
 ) -> dict[str, Any]:
     """Train on the training split of `data` without its validation rows, write eval_classifier.pt and eval_classifier.json into `out`.
 
-    Pictures have the size and preprocessing that `like` asks for; `device` trains. Accuracy is measured on the validation rows and, once, on the
-    test split. Returns the card. Raises DataError.
+    Pictures have the size and preprocessing that `like` asks for; `device` trains. Accuracy is measured on the validation rows and, once,
+    on the test split. Returns the card. Raises DataError.
     """
     config, started = config or EvalClassifierConfig(), time.monotonic()
     asked = shape_for(like, data) if like else ()

@@ -199,7 +199,8 @@ def _foot(facts: Mapping[str, Any]) -> str:
     quick = " (a sample: no figures)" if facts["quick"] else ""
     whole = f" (all of them in the stage {' and '.join(facts['whole'])})" if facts["whole"] and scale != 1 else ""
     return (
-        f"{split} split, {facts['rows_held']} pictures{quick}; the evaluation classifier {classifier['hash'][:8]} is right in {classifier['accuracy']:.3f} of them. "
+        f"{split} split, {facts['rows_held']} pictures{quick}; the evaluation classifier {classifier['hash'][:8]} is right in "
+        f"{classifier['accuracy']:.3f} of them. "
         f"One seed; {scale:g} of the epochs of {facts['base']}{whole}, and as many steps of G in every row. Core minutes are those of the "
         "training, shared stages included. n/a: the row trains no E_u. "
         f"Made by `twofold-train reproduce --scale {scale:g} --split {split}`."

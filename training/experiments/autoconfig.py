@@ -39,9 +39,7 @@ class AutoConfigOptions:
     size: int = 0  # pixels a side; 0: as the pictures are
 
 
-def init(
-    options: AutoConfigOptions, say: Callable[[str], object], steps: int = STEPS, distributed: Distributed = SINGLE_PROCESS
-) -> Config:
+def init(options: AutoConfigOptions, say: Callable[[str], object], steps: int = STEPS, distributed: Distributed = SINGLE_PROCESS) -> Config:
     """Write `options.out` for the device of `distributed`, and say what was found.
 
     Raises DataError; ConfigError if the file is there already, or for a size or a time that cannot be.

@@ -332,7 +332,9 @@ def test_a_hub_id_that_is_not_in_the_cache_says_that_offline_mode_is_on(tmp_path
 @pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_named(tmp_path):
     online = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"), "0")
-    assert "the hub cannot be reached" in load_from_hub(tmp_path, "zalando-datasets/fashion_mnist", HF_ENDPOINT="http://127.0.0.1:9", **online)
+    assert "the hub cannot be reached" in load_from_hub(
+        tmp_path, "zalando-datasets/fashion_mnist", HF_ENDPOINT="http://127.0.0.1:9", **online
+    )
 
 
 def test_a_name_that_is_neither_here_nor_an_id_is_refused(tmp_path):
