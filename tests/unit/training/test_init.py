@@ -83,7 +83,7 @@ def test_init_overwrites_nothing(folder, written):
     [
         ({"size": 30}, "try 28"),
         ({"size": 500}, "try 128"),
-        ({"size": -1}, "try 28"),
+        ({"size": -1}, "up to 128"),
         ({"minutes": 0.0}, "a number above 0"),
         ({"minutes": float("inf")}, "a number above 0"),
         ({"minutes": float("nan")}, "a number above 0"),
