@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from twofold.training.trainer.distributed import Distributed
     from twofold.training.trainer.trainer import Trainer
 
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
 Command = Callable[[argparse.Namespace], int]
-Commands = Any  # argparse's class for the commands of a parser is private
 
 DATA = "folder of pictures with a sub-folder for each class, folder of Parquet files, .npz file, or the id of a data set on the hub"
 CLASSIFIER = "folder of `twofold-train eval-classifier`"
@@ -91,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add(commands: Commands, name: str, run: Command, text: str) -> argparse.ArgumentParser:
-    sub: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    sub = commands.add_parser(name, help=text, description=text)
     sub.set_defaults(command=run)
     return sub
 
@@ -112,6 +113,7 @@ def _add_device(sub: argparse.ArgumentParser) -> None:
 
 
 def add_init(commands: Commands) -> None:
+    """Add `twofold-train init`."""
     sub = _add(commands, "init", init, "write a configuration that fits a data set and the time there is")
     sub.add_argument("data", type=Path, metavar="DIR", help=DATA)
     sub.add_argument("--out", type=Path, default=Path("twofold.toml"), help="file to write (twofold.toml)")
@@ -122,6 +124,7 @@ def add_init(commands: Commands) -> None:
 
 
 def init(args: argparse.Namespace) -> int:
+    """Write a configuration; prints nothing to stdout."""
     from twofold.training.experiments.autoconfig import AutoConfigOptions
     from twofold.training.experiments.autoconfig import init as write_config
     from twofold.training.trainer.distributed import Distributed, choose_device
@@ -135,6 +138,7 @@ def init(args: argparse.Namespace) -> int:
 
 
 def add_train(commands: Commands) -> None:
+    """Add `twofold-train train`."""
     sub = _add(commands, "train", train, "train a configuration on a data set; continues a run that was stopped")
     sub.add_argument("config", help=f"a TOML file, or a preset: {PRESETS}")
     _add_data(sub)
@@ -149,6 +153,7 @@ def add_train(commands: Commands) -> None:
 
 
 def train(args: argparse.Namespace) -> int:
+    """Train, or show what training would cost; 130 if a signal stopped it."""
     from twofold.training.config.schema import read
     from twofold.training.data.dataset import load_for
     from twofold.training.trainer.calibration import check_actions
@@ -233,6 +238,7 @@ def _save_on_signals(trainer: Trainer) -> None:
 
 
 def add_eval_classifier(commands: Commands) -> None:
+    """Add `twofold-train eval-classifier`."""
     sub = _add(commands, "eval-classifier", eval_classifier, "train the independent evaluation classifier that scores pictures")
     _add_data(sub)
     sub.add_argument("--out", type=Path, required=True, help="folder of the classifier")
@@ -242,6 +248,7 @@ def add_eval_classifier(commands: Commands) -> None:
 
 
 def eval_classifier(args: argparse.Namespace) -> int:
+    """Train the evaluation classifier."""
     from twofold.training.config.schema import read
     from twofold.training.evaluation.eval_classifier import train_eval_classifier
     from twofold.training.trainer.distributed import choose_device
@@ -253,6 +260,7 @@ def eval_classifier(args: argparse.Namespace) -> int:
 
 
 def add_export(commands: Commands) -> None:
+    """Add `twofold-train export`."""
     sub = _add(commands, "export", export, "make a bundle of a finished run, proved against torch")
     sub.add_argument("run", type=Path, metavar="RUN", help="run folder")
     _add_data(sub, "the data set the run was trained on")
@@ -266,6 +274,7 @@ def add_export(commands: Commands) -> None:
 
 
 def export(args: argparse.Namespace) -> int:
+    """Write a bundle; prints its folder."""
     from twofold.training.export.bundle import export_run
     from twofold.training.trainer.run_dir import LAST
 
@@ -275,6 +284,7 @@ def export(args: argparse.Namespace) -> int:
 
 
 def add_evaluate(commands: Commands) -> None:
+    """Add `twofold-train evaluate`."""
     sub = _add(commands, "evaluate", evaluate, "measure an exported bundle as it is served; prints a table")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     _add_data(sub, "the data set the model was trained on")
@@ -289,6 +299,7 @@ def add_evaluate(commands: Commands) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> int:
+    """Measure a bundle; prints the table. Raises UsageError."""
     from twofold.training.bundle_ops.record_metrics import record
     from twofold.training.evaluation.evaluate import evaluate as measure
     from twofold.training.evaluation.metric_table import table
@@ -327,6 +338,7 @@ def _titled(evaluations: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def add_report(commands: Commands) -> None:
+    """Add `twofold-train report`."""
     sub = _add(commands, "report", report, "one page that shows what a run has learned; two runs are compared side by side")
     sub.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder, or a bundle; give two to compare them")
     _add_data(sub, "the data set the run was trained on")
@@ -339,6 +351,7 @@ def add_report(commands: Commands) -> None:
 
 
 def report(args: argparse.Namespace) -> int:
+    """Write the report; prints its file."""
     from twofold.training.reporting.report import default_out, subjects
     from twofold.training.reporting.report import report as write
 
@@ -349,6 +362,7 @@ def report(args: argparse.Namespace) -> int:
 
 
 def add_figures(commands: Commands) -> None:
+    """Add `twofold-train figures`."""
     text = "the paper's experiments as pictures of a bundle: styles, exchange, interpolation, inpainting, codes"
     sub = _add(commands, "figures", figures, text)
     sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
@@ -358,6 +372,7 @@ def add_figures(commands: Commands) -> None:
 
 
 def figures(args: argparse.Namespace) -> int:
+    """Draw the figures; prints their files."""
     from twofold.training.reporting.paper_figures import figures as draw_all
 
     for path in draw_all(args.bundle, args.data, args.out, args.seed, log=_say):
@@ -366,6 +381,7 @@ def figures(args: argparse.Namespace) -> int:
 
 
 def add_extras(commands: Commands) -> None:
+    """Add `twofold-train extras`."""
     text = "make a bundle's calibration, style directions, map and examples again, without its checkpoint"
     sub = _add(commands, "extras", extras, text)
     sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
@@ -373,6 +389,7 @@ def add_extras(commands: Commands) -> None:
 
 
 def extras(args: argparse.Namespace) -> int:
+    """Make the extras again; prints what was written."""
     from twofold.training.bundle_ops.refresh_extras import renew_extras
 
     print(renew_extras(args.bundle, args.data))
@@ -380,6 +397,7 @@ def extras(args: argparse.Namespace) -> int:
 
 
 def add_push(commands: Commands) -> None:
+    """Add `twofold-train push`."""
     sub = _add(commands, "push", push, "put a bundle on a hub as it is; prints the name by which `twofold serve --bundle` takes it")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     sub.add_argument("name", metavar="USER/NAME", help="the repository; made if it is not there")
@@ -387,6 +405,7 @@ def add_push(commands: Commands) -> None:
 
 
 def push(args: argparse.Namespace) -> int:
+    """Upload a bundle; prints its name on the hub."""
     from twofold.training.bundle_ops.push import push as upload
 
     print(upload(args.bundle, args.name, args.private))
@@ -397,6 +416,7 @@ def push(args: argparse.Namespace) -> int:
 
 
 def add_reproduce(commands: Commands) -> None:
+    """Add `twofold-train reproduce`."""
     text = "train and measure baselines and ablations, as training/experiments/ablations.toml lists them; prints a table"
     sub = _add(commands, "reproduce", reproduce, text)
     sub.add_argument("config", nargs="?", default="fashion", help="a TOML file, or a preset, that every row is a change of (fashion)")
@@ -411,6 +431,7 @@ def add_reproduce(commands: Commands) -> None:
 
 
 def reproduce(args: argparse.Namespace) -> int:
+    """Make the table of ablations; prints it."""
     from twofold.training.config.schema import read
     from twofold.training.experiments.ablation_plan import read_plan
     from twofold.training.experiments.ablations import AblationOptions
@@ -434,12 +455,14 @@ def reproduce(args: argparse.Namespace) -> int:
 
 
 def add_toy(commands: Commands) -> None:
+    """Add `twofold-train toy`."""
     sub = _add(commands, "toy", toy, "the paper's three moons in the plane: our method beside a cVAE-GAN, in two minutes of one thread")
     sub.add_argument("--out", type=Path, required=True, help="folder for three-moons.svg and three-moons.json")
     sub.add_argument("--seed", type=int, default=0, help="of points and networks (0)")
 
 
 def toy(args: argparse.Namespace) -> int:
+    """Run the toy problem; prints the file of its plot."""
     from twofold.training.experiments.three_moons import PLOT
     from twofold.training.experiments.three_moons import toy as compare
 
