@@ -97,12 +97,20 @@ def _add(commands: Commands, name: str, run: Command, text: str) -> argparse.Arg
     return sub
 
 
+def _count(text: str) -> int:
+    """A whole number from 0. Raises what argparse reports."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return value
+
+
 def _add_data(sub: argparse.ArgumentParser, text: str = DATA) -> None:
     sub.add_argument("--data", type=Path, required=True, help=text)
 
 
 def _add_threads(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
+    sub.add_argument("--threads", type=_count, default=0, help="CPU threads (0: all)")
 
 
 def _add_device(sub: argparse.ArgumentParser) -> None:
@@ -147,7 +155,7 @@ def add_train(commands: Commands) -> None:
     begin = "begin after the stages that RUN's configuration has in common with this one"
     sub.add_argument("--start", type=Path, metavar="RUN", help=begin)
     sub.add_argument("--dry-run", action="store_true", help="print configuration, parameters, memory and time, write OUT/batch.png")
-    sub.add_argument("--keep-every", type=int, default=0, metavar="N", help="keep a checkpoint of every Nth step (0: last and best only)")
+    sub.add_argument("--keep-every", type=_count, default=0, metavar="N", help="keep a checkpoint of every Nth step (0: last and best)")
     _add_threads(sub)
     _add_device(sub)
 
@@ -368,7 +376,7 @@ def add_figures(commands: Commands) -> None:
     sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     _add_data(sub, "the data set the model was trained on")
     sub.add_argument("--out", type=Path, required=True, help="folder for the pictures")
-    sub.add_argument("--seed", type=int, default=0, help="of the styles and pictures that are shown (0)")
+    sub.add_argument("--seed", type=_count, default=0, help="of the styles and pictures that are shown (0)")
 
 
 def figures(args: argparse.Namespace) -> int:
@@ -389,7 +397,7 @@ def add_extras(commands: Commands) -> None:
 
 
 def extras(args: argparse.Namespace) -> int:
-    """Make the extras again; prints what was written."""
+    """Make the extras again; prints the bundle's folder."""
     from twofold.training.bundle_ops.refresh_extras import renew_extras
 
     print(renew_extras(args.bundle, args.data))
@@ -458,7 +466,7 @@ def add_toy(commands: Commands) -> None:
     """Add `twofold-train toy`."""
     sub = _add(commands, "toy", toy, "the paper's three moons in the plane: our method beside a cVAE-GAN, in two minutes of one thread")
     sub.add_argument("--out", type=Path, required=True, help="folder for three-moons.svg and three-moons.json")
-    sub.add_argument("--seed", type=int, default=0, help="of points and networks (0)")
+    sub.add_argument("--seed", type=_count, default=0, help="of points and networks (0)")
 
 
 def toy(args: argparse.Namespace) -> int:

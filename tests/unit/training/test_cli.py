@@ -219,7 +219,15 @@ def test_a_run_that_diverges_ends_with_5_and_names_the_key_to_change(places, tmp
     assert "is not finite in stage 'codes'" in last
 
 
-def test_options_that_no_command_has_are_usage_errors(capsys):
+@pytest.mark.parametrize("option", ["--threads=-1", "--keep-every=-1", "--threads=many", "--device=tpu"])
+def test_an_option_with_a_value_that_cannot_be_is_a_usage_error(option, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["train", "tiny", "--data=pictures", "--out=run", option])
+    assert left.value.code == 2
+    assert option.partition("=")[0] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_missing_option_is_a_usage_error(capsys):
     with pytest.raises(SystemExit) as left:
         main(["train", "tiny"])
     assert left.value.code == 2
