@@ -1,9 +1,7 @@
-"""`twofold-train`: words to calls, a function per command. Knows every room's door and nothing of what is inside.
+"""`twofold-train`: turns options into calls. For every command one function that adds its options and one that runs it.
 
-Talk goes to stderr, a bar only on a terminal (plain lines elsewhere). Exit codes: 0 ok, 1 ours, 2 usage or bad input,
-5 a proof failed, 130 interrupted. Heavy imports happen inside the commands.
-
-Longer than 250 lines because every command and every option stands on this page.
+Messages go to stderr, results to stdout. Exit codes: 0 done, 1 a fault of this program, 2 wrong usage or input that cannot be used,
+5 training diverged or a proof failed, 130 interrupted. Heavy imports happen inside the commands, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -13,86 +11,278 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from twofold.training.config.schema import DataConfig
+    from twofold.training.config.schema import Config
     from twofold.training.data.dataset import Pictures
     from twofold.training.evaluation.formats import Evaluation
+    from twofold.training.trainer.distributed import Distributed
     from twofold.training.trainer.trainer import Trainer
 
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+Command = Callable[[argparse.Namespace], int]
 
 DATA = "folder of pictures with a sub-folder for each class, folder of Parquet files, .npz file, or the id of a data set on the hub"
+CLASSIFIER = "folder of `twofold-train eval-classifier`"
+PRESETS = ", ".join(sorted(path.stem for path in (Path(__file__).parent / "config" / "presets").glob("*.toml")))
+
+# Which error ends with which code. By name: to import the classes would import torch, which may be what is missing.
+EXIT_CODES = {
+    "UsageError": 2,
+    "ConfigError": 2,
+    "DataError": 2,
+    "CheckpointError": 2,
+    "ContractError": 2,
+    "PushError": 2,
+    "Diverged": 5,
+    "ExportError": 5,
+}
 
 
 class UsageError(Exception):
     """Options that do not go together, or a file that is not what it should be."""
 
 
-# -------------------------------------------------------------------------------------------------------- commands
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.command(args))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        ending = _ending(error)
+        if ending is None:
+            raise
+        code, text = ending
+        print(f"twofold-train: {text}", file=sys.stderr)
+        return code
 
 
-def train(args: argparse.Namespace) -> int:
-    from twofold.training.config.schema import read
-    from twofold.training.data.dataset import load_for
-    from twofold.training.trainer.console import ProgressLine
-    from twofold.training.trainer.distributed import join
-    from twofold.training.trainer.malloc import keep_memory
-    from twofold.training.trainer.run_dir import LAST
-    from twofold.training.trainer.trainer import Stopped, Trainer
+def _ending(error: Exception) -> tuple[int, str] | None:
+    """Exit code and message of an error that a user can do something about; None for any other."""
+    if isinstance(error, ImportError):
+        missing = (error.name or "a package").partition(".")[0]
+        return None if missing == "twofold" else (2, f"training needs {missing}: pip install 'twofold[train]'")
+    names = (kind.__name__ for kind in type(error).__mro__ if kind.__module__.partition(".")[0] in ("twofold", "__main__"))
+    return next(((EXIT_CODES[name], str(error)) for name in names if name in EXIT_CODES), None)
 
-    overrides = dict(item.split("=", 1) if "=" in item else (item, "") for item in args.set)
-    config = read(args.config, overrides)
-    _threads(args.threads)
-    keep_memory()
-    with join(args.device) as distributed:
-        say = _say if distributed.first else _hush
-        kept, held = load_for(config.data, args.data)
-        if args.dry_run:
-            from twofold.training.experiments.dry_run import dry_run
 
-            _show(config.data, args.data, kept, held, say)
-            print(dry_run(config, kept, held, args.out, say))
-            return 0
-        if not (args.out / LAST).exists() and distributed.first:
-            _show(config.data, args.data, kept, held, say)
-        progress = ProgressLine()
-        trainer = Trainer(config, kept, held, args.out, progress, progress.warn, distributed, args.start)
-        _save_on_signals(trainer)
-        try:
-            trainer.run(keep_every=args.keep_every)
-        except Stopped:
-            progress.end()
-            say("stopped and saved: the same command goes on from here")
-            return 130
-        finally:
-            progress.end()
-        took = f"{trainer.seconds:.0f} s ({trainer.core_seconds:.0f} of one core)"
-        say(f"trained {config.name} in {took}; next: twofold-train export {args.out} --data {args.data} --out BUNDLE")
-    return 0
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `command` of what it returns is the function to call."""
+    top = argparse.ArgumentParser(prog="twofold-train", description="Train, evaluate, export and report a class/style model.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for add in (
+        add_init,
+        add_train,
+        add_eval_classifier,
+        add_export,
+        add_evaluate,
+        add_report,
+        add_figures,
+        add_reproduce,
+        add_extras,
+        add_toy,
+        add_push,
+    ):
+        add(commands)
+    return top
+
+
+def _add(commands: Commands, name: str, run: Command, text: str) -> argparse.ArgumentParser:
+    sub = commands.add_parser(name, help=text, description=text)
+    sub.set_defaults(command=run)
+    return sub
+
+
+def _count(text: str) -> int:
+    """A whole number from 0. Raises what argparse reports."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return value
+
+
+def _add_data(sub: argparse.ArgumentParser, text: str = DATA) -> None:
+    sub.add_argument("--data", type=Path, required=True, help=text)
+
+
+def _add_threads(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--threads", type=_count, default=0, help="CPU threads (0: all)")
+
+
+def _add_device(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one (auto)")
+
+
+# ------------------------------------------------------------------------------------------------------------ init, train
+
+
+def add_init(commands: Commands) -> None:
+    """Add `twofold-train init`."""
+    sub = _add(commands, "init", init, "write a configuration that fits a data set and the time there is")
+    sub.add_argument("data", type=Path, metavar="DIR", help=DATA)
+    sub.add_argument("--out", type=Path, default=Path("twofold.toml"), help="file to write (twofold.toml)")
+    sub.add_argument("--minutes", type=float, default=20.0, help="time that training may take on this machine (20)")
+    sub.add_argument("--size", type=int, default=0, help="pixels a side, e.g. 64 (0: as the pictures are)")
+    _add_threads(sub)
+    _add_device(sub)
 
 
 def init(args: argparse.Namespace) -> int:
+    """Write a configuration; prints nothing to stdout."""
     from twofold.training.experiments.autoconfig import AutoConfigOptions
     from twofold.training.experiments.autoconfig import init as write_config
+    from twofold.training.trainer.distributed import Distributed, choose_device
     from twofold.training.trainer.malloc import keep_memory
 
-    _threads(args.threads)
+    _set_threads(args.threads)
     keep_memory()  # as `train` will
-    write_config(AutoConfigOptions(args.data, args.out, args.minutes, args.size), _say)
+    options = AutoConfigOptions(args.data, args.out, args.minutes, args.size)
+    write_config(options, _say, distributed=Distributed(choose_device(args.device)))
     return 0
+
+
+def add_train(commands: Commands) -> None:
+    """Add `twofold-train train`."""
+    sub = _add(commands, "train", train, "train a configuration on a data set; continues a run that was stopped")
+    sub.add_argument("config", help=f"a TOML file, or a preset: {PRESETS}")
+    _add_data(sub)
+    sub.add_argument("--out", type=Path, required=True, help="run folder")
+    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, dotted: --set stage.0.epochs=2")
+    begin = "begin after the stages that RUN's configuration has in common with this one"
+    sub.add_argument("--start", type=Path, metavar="RUN", help=begin)
+    sub.add_argument("--dry-run", action="store_true", help="print configuration, parameters, memory and time, write OUT/batch.png")
+    sub.add_argument("--keep-every", type=_count, default=0, metavar="N", help="keep a checkpoint of every Nth step (0: last and best)")
+    _add_threads(sub)
+    _add_device(sub)
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train, or show what training would cost; 130 if a signal stopped it."""
+    from twofold.training.config.schema import read
+    from twofold.training.data.dataset import load_for
+    from twofold.training.trainer.calibration import check_actions
+    from twofold.training.trainer.distributed import join
+    from twofold.training.trainer.malloc import keep_memory
+    from twofold.training.trainer.step import check_terms
+
+    config = read(args.config, _overrides(args.set))
+    check_terms(config)  # before any data is read
+    check_actions(config)
+    _set_threads(args.threads)
+    keep_memory()
+    with join(args.device) as distributed:
+        pictures = load_for(config.data, args.data)
+        run = _dry_run if args.dry_run else _train
+        return run(args, config, pictures, distributed)
+
+
+def _overrides(items: Iterable[str]) -> dict[str, str]:
+    """KEY=VALUE options by key. Raises UsageError."""
+    for item in items:
+        if "=" not in item:
+            raise UsageError(f"--set {item}: must be KEY=VALUE")
+    return dict(item.split("=", 1) for item in items)
+
+
+def _dry_run(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], distributed: Distributed) -> int:
+    from twofold.training.experiments.dry_run import dry_run
+
+    say = _say if distributed.first else _say_nothing
+    _summarize(args, config, pictures, say)
+    text = dry_run(config, *pictures, args.out, say, distributed=distributed)
+    if distributed.first:
+        print(text)
+    return 0
+
+
+def _train(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], distributed: Distributed) -> int:
+    from twofold.training.trainer.console import ProgressLine
+    from twofold.training.trainer.run_dir import LAST
+    from twofold.training.trainer.trainer import Stopped, Trainer
+
+    say = _say if distributed.first else _say_nothing
+    if not (args.out / LAST).exists() and distributed.first:
+        _summarize(args, config, pictures, say)
+    progress = ProgressLine()
+    trainer = Trainer(config, *pictures, args.out, progress, progress.warn, distributed, args.start)
+    _save_on_signals(trainer)
+    try:
+        trainer.run(keep_every=args.keep_every)
+    except Stopped:
+        progress.end()
+        say("stopped and saved: the same command continues from here")
+        return 130
+    finally:
+        progress.end()
+    took = f"{trainer.seconds:.0f} s ({trainer.core_seconds:.0f} of one core)"
+    say(f"trained {config.name} in {took}; next: twofold-train export {args.out} --data {args.data} --out BUNDLE")
+    return 0
+
+
+def _summarize(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], say: Callable[[str], object]) -> None:
+    """Say what the pictures are, and what looks wrong with them, before any training."""
+    from twofold.training.data.summary import find_test_split, summarize
+
+    for line in summarize(*pictures, find_test_split(config.data, args.data)):
+        say(line)
+
+
+def _save_on_signals(trainer: Trainer) -> None:
+    """Ctrl-C and SIGTERM finish the step, save, and stop; a second Ctrl-C stops at once."""
+
+    def stop(number: int, frame: object) -> None:
+        trainer.stopping = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+# --------------------------------------------------------------------------------------- bundles and how they are measured
+
+
+def add_eval_classifier(commands: Commands) -> None:
+    """Add `twofold-train eval-classifier`."""
+    sub = _add(commands, "eval-classifier", eval_classifier, "train the independent evaluation classifier that scores pictures")
+    _add_data(sub)
+    sub.add_argument("--out", type=Path, required=True, help="folder of the classifier")
+    sub.add_argument("--config", help="configuration whose size and preprocessing the pictures get (default: as they are)")
+    _add_threads(sub)
+    _add_device(sub)
 
 
 def eval_classifier(args: argparse.Namespace) -> int:
+    """Train the evaluation classifier."""
     from twofold.training.config.schema import read
     from twofold.training.evaluation.eval_classifier import train_eval_classifier
+    from twofold.training.trainer.distributed import choose_device
 
-    _threads(args.threads)
-    train_eval_classifier(args.data, args.out, log=_say, like=read(args.config).data if args.config else None)
+    _set_threads(args.threads)
+    like = read(args.config).data if args.config else None
+    train_eval_classifier(args.data, args.out, log=_say, like=like, device=choose_device(args.device))
     return 0
 
 
+def add_export(commands: Commands) -> None:
+    """Add `twofold-train export`."""
+    sub = _add(commands, "export", export, "make a bundle of a finished run, proved against torch")
+    sub.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    _add_data(sub, "the data set the run was trained on")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaced if it is there")
+    sub.add_argument("--checkpoint", metavar="FILE", help="another checkpoint of the last stage in RUN, as best.pt (default: last.pt)")
+    sub.add_argument("--name", help="name of the model (default: that of the configuration)")
+    files = "a file to put into the bundle, as credits or a licence"
+    sub.add_argument("--include", type=Path, action="append", default=[], metavar="FILE", help=files)
+    precision = "int8: smaller and faster, with rounding that is measured (fp32)"
+    sub.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help=precision)
+
+
 def export(args: argparse.Namespace) -> int:
+    """Write a bundle; prints its folder."""
     from twofold.training.export.bundle import export_run
     from twofold.training.trainer.run_dir import LAST
 
@@ -101,7 +291,23 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
+def add_evaluate(commands: Commands) -> None:
+    """Add `twofold-train evaluate`."""
+    sub = _add(commands, "evaluate", evaluate, "measure an exported bundle as it is served; prints a table")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
+    _add_data(sub, "the data set the model was trained on")
+    sub.add_argument("--eval-classifier", type=Path, required=True, help=CLASSIFIER)
+    sub.add_argument("--split", choices=("test", "validation"), default="test", help="choose on validation; test once, for the figures")
+    sub.add_argument("--out", type=Path, help="evaluation.json (default: beside the bundle)")
+    sub.add_argument("--beside", type=Path, action="append", default=[], metavar="JSON", help="another evaluation for the table")
+    seeds = "evaluation of the same configuration from another seed"
+    sub.add_argument("--seeds", type=Path, action="append", default=[], metavar="JSON", help=seeds)
+    sub.add_argument("--quick", action="store_true", help="a sample of the pictures: for tests, not for figures")
+    sub.add_argument("--record", action="store_true", help="write the figures into the bundle's card and model card")
+
+
 def evaluate(args: argparse.Namespace) -> int:
+    """Measure a bundle; prints the table. Raises UsageError."""
     from twofold.training.bundle_ops.record_metrics import record
     from twofold.training.evaluation.evaluate import evaluate as measure
     from twofold.training.evaluation.metric_table import table
@@ -140,25 +346,42 @@ def _titled(evaluations: Iterable[Evaluation]) -> dict[str, Evaluation]:
     return results
 
 
+def add_report(commands: Commands) -> None:
+    """Add `twofold-train report`."""
+    sub = _add(commands, "report", report, "one page that shows what a run has learned; two runs are compared side by side")
+    sub.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder, or a bundle; give two to compare them")
+    _add_data(sub, "the data set the run was trained on")
+    sub.add_argument("--bundle", type=Path, action="append", default=[], help="its bundle (default: RUN/bundle); once for each RUN")
+    sub.add_argument("--eval-classifier", type=Path, help=f"{CLASSIFIER} (default: RUN/eval_classifier)")
+    evaluation = "default: RUN/evaluation.json; made if missing"
+    sub.add_argument("--evaluation", type=Path, action="append", default=[], metavar="JSON", help=evaluation)
+    sub.add_argument("--beside", type=Path, action="append", default=[], metavar="JSON", help="evaluation of a baseline, for the table")
+    sub.add_argument("--out", type=Path, help="folder for report.html and report.json (default: RUN/report, or beside a bundle)")
+
+
 def report(args: argparse.Namespace) -> int:
+    """Write the report; prints its file."""
     from twofold.training.reporting.report import default_out, subjects
     from twofold.training.reporting.report import report as write
 
     found = subjects(args.runs, args.bundle, args.evaluation)
-    print(
-        write(
-            found,
-            args.data,
-            args.eval_classifier or args.runs[0] / "eval_classifier",
-            args.out or default_out(found),
-            args.beside,
-            log=_say,
-        )
-    )
+    classifier = args.eval_classifier or args.runs[0] / "eval_classifier"
+    print(write(found, args.data, classifier, args.out or default_out(found), args.beside, log=_say))
     return 0
 
 
+def add_figures(commands: Commands) -> None:
+    """Add `twofold-train figures`."""
+    text = "the paper's experiments as pictures of a bundle: styles, exchange, interpolation, inpainting, codes"
+    sub = _add(commands, "figures", figures, text)
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
+    _add_data(sub, "the data set the model was trained on")
+    sub.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    sub.add_argument("--seed", type=_count, default=0, help="of the styles and pictures that are shown (0)")
+
+
 def figures(args: argparse.Namespace) -> int:
+    """Draw the figures; prints their files."""
     from twofold.training.reporting.paper_figures import figures as draw_all
 
     for path in draw_all(args.bundle, args.data, args.out, args.seed, log=_say):
@@ -166,219 +389,111 @@ def figures(args: argparse.Namespace) -> int:
     return 0
 
 
-def reproduce(args: argparse.Namespace) -> int:
-    from dataclasses import replace
-
-    from twofold.training.config.schema import read
-    from twofold.training.experiments.ablation_plan import read_plan
-    from twofold.training.experiments.ablations import AblationOptions
-    from twofold.training.experiments.ablations import reproduce as make
-    from twofold.training.trainer.malloc import keep_memory
-
-    _threads(args.threads)
-    keep_memory()
-    plan = read_plan()
-    plan = replace(plan, scale=args.scale or plan.scale)
-    rows = tuple(args.rows or ())
-    print(
-        make(
-            AblationOptions(
-                args.data,
-                args.out,
-                args.eval_classifier or args.out / "eval_classifier",
-                read(args.config),
-                plan,
-                rows,
-                args.split,
-                args.quick,
-            ),
-            _say,
-        )
-    )
-    return 0
+def add_extras(commands: Commands) -> None:
+    """Add `twofold-train extras`."""
+    text = "make a bundle's calibration, style directions, map and examples again, without its checkpoint"
+    sub = _add(commands, "extras", extras, text)
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
+    _add_data(sub, "the data set that the model was trained on")
 
 
 def extras(args: argparse.Namespace) -> int:
+    """Make the extras again; prints the bundle's folder."""
     from twofold.training.bundle_ops.refresh_extras import renew_extras
 
     print(renew_extras(args.bundle, args.data))
     return 0
 
 
-def toy(args: argparse.Namespace) -> int:
-    from twofold.training.experiments.three_moons import PLOT
-    from twofold.training.experiments.three_moons import toy as play
-
-    _threads(1)
-    play(args.out, args.seed, log=_say)
-    print(args.out / PLOT)
-    return 0
+def add_push(commands: Commands) -> None:
+    """Add `twofold-train push`."""
+    sub = _add(commands, "push", push, "put a bundle on a hub as it is; prints the name by which `twofold serve --bundle` takes it")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
+    sub.add_argument("name", metavar="USER/NAME", help="the repository; made if it is not there")
+    sub.add_argument("--private", action="store_true", help="if the repository is made: for you alone")
 
 
 def push(args: argparse.Namespace) -> int:
+    """Upload a bundle; prints its name on the hub."""
     from twofold.training.bundle_ops.push import push as upload
 
     print(upload(args.bundle, args.name, args.private))
     return 0
 
 
-def _show(asked: DataConfig, data: Path, train: Pictures, validation: Pictures, say: Callable[[str], object]) -> None:
-    """What a person should know of the pictures before any training."""
-    from twofold.training.data.summary import find_test_split, survey
-
-    for line in survey(train, validation, find_test_split(asked, data)):
-        say(line)
+# ------------------------------------------------------------------------------------------------------------ experiments
 
 
-def _threads(count: int) -> None:
+def add_reproduce(commands: Commands) -> None:
+    """Add `twofold-train reproduce`."""
+    text = "train and measure baselines and ablations, as training/experiments/ablations.toml lists them; prints a table"
+    sub = _add(commands, "reproduce", reproduce, text)
+    sub.add_argument("config", nargs="?", default="fashion", help="a TOML file, or a preset, that every row is a change of (fashion)")
+    _add_data(sub)
+    sub.add_argument("--out", type=Path, required=True, help="folder for table.md, table.json and the rows' runs; continues what is there")
+    sub.add_argument("--eval-classifier", type=Path, help=f"{CLASSIFIER}; trained if missing (default: OUT/eval_classifier)")
+    sub.add_argument("--rows", nargs="+", metavar="NAME", default=[], help="these rows only (default: all)")
+    sub.add_argument("--scale", type=float, help="share of the configuration's epochs (default: that of ablations.toml)")
+    sub.add_argument("--split", choices=("test", "validation"), default="validation", help="that is measured (validation)")
+    sub.add_argument("--quick", action="store_true", help="measure on a sample of the pictures: for tests, not for figures")
+    _add_threads(sub)
+
+
+def reproduce(args: argparse.Namespace) -> int:
+    """Make the table of ablations; prints it."""
+    from twofold.training.config.schema import read
+    from twofold.training.experiments.ablation_plan import read_plan
+    from twofold.training.experiments.ablations import AblationOptions
+    from twofold.training.experiments.ablations import reproduce as make
+    from twofold.training.trainer.malloc import keep_memory
+
+    _set_threads(args.threads)
+    keep_memory()
+    options = AblationOptions(
+        data=args.data,
+        out=args.out,
+        eval_classifier=args.eval_classifier or args.out / "eval_classifier",
+        base=read(args.config),
+        plan=read_plan(scale=args.scale),
+        rows=tuple(args.rows),
+        split=args.split,
+        quick=args.quick,
+    )
+    print(make(options, _say))
+    return 0
+
+
+def add_toy(commands: Commands) -> None:
+    """Add `twofold-train toy`."""
+    sub = _add(commands, "toy", toy, "the paper's three moons in the plane: our method beside a cVAE-GAN, in two minutes of one thread")
+    sub.add_argument("--out", type=Path, required=True, help="folder for three-moons.svg and three-moons.json")
+    sub.add_argument("--seed", type=_count, default=0, help="of points and networks (0)")
+
+
+def toy(args: argparse.Namespace) -> int:
+    """Run the toy problem; prints the file of its plot."""
+    from twofold.training.experiments.three_moons import PLOT
+    from twofold.training.experiments.three_moons import toy as compare
+
+    _set_threads(1)
+    compare(args.out, args.seed, log=_say)
+    print(args.out / PLOT)
+    return 0
+
+
+def _set_threads(count: int) -> None:
     import torch
 
     if count:
         torch.set_num_threads(count)
 
 
-def _save_on_signals(trainer: Trainer) -> None:
-    """Ctrl-C and SIGTERM finish the step, save, and stop; a second Ctrl-C stops at once."""
-
-    def ask(number: int, frame: object) -> None:
-        trainer.stopping = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    signal.signal(signal.SIGINT, ask)
-    signal.signal(signal.SIGTERM, ask)
-
-
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _hush(text: str) -> None:
-    """What a process says that is not the first of its team."""
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="twofold-train", description="Train, evaluate, export and report a class/style model.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(command=run)
-        return sub
-
-    sub = command("init", init, "look at a data set and write a configuration that fits it and the time at hand")
-    sub.add_argument("data", type=Path, metavar="DIR", help=DATA)
-    sub.add_argument("--out", type=Path, default=Path("twofold.toml"), help="file to write (twofold.toml)")
-    sub.add_argument("--minutes", type=float, default=20.0, help="time that training may take on this machine (20)")
-    sub.add_argument("--size", type=int, default=0, help="pixels a side, e.g. 64 (0: as the pictures are)")
-    sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
-    sub = command("train", train, "train a configuration on a data set; takes up a run that was stopped")
-    sub.add_argument("config", help="a TOML file, or a preset: fashion, mnist, sprites, cifar10, paper, tiny")
-    sub.add_argument("--data", type=Path, required=True, help=DATA)
-    sub.add_argument("--out", type=Path, required=True, help="run folder")
-    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, dotted: --set stage.0.epochs=2")
-    sub.add_argument(
-        "--start", type=Path, metavar="RUN", help="begin after the stages that RUN's configuration has in common with this one"
-    )
-    sub.add_argument("--dry-run", action="store_true", help="print configuration, parameters, memory and time, write OUT/batch.png")
-    sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
-    sub.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
-    sub.add_argument("--keep-every", type=int, default=0, metavar="N", help="keep a checkpoint of every Nth step (0: last and best only)")
-    sub = command("eval-classifier", eval_classifier, "train the independent evaluation classifier that scores pictures")
-    sub.add_argument("--data", type=Path, required=True, help=DATA)
-    sub.add_argument("--out", type=Path, required=True)
-    sub.add_argument("--config", help="configuration whose size and preprocessing the pictures get (default: as they are)")
-    sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
-    sub = command("export", export, "make a bundle of a finished run, proved against torch")
-    sub.add_argument("run", type=Path, metavar="RUN", help="run folder")
-    sub.add_argument("--data", type=Path, required=True, help="the data set the run was trained on")
-    sub.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaced if it is there")
-    sub.add_argument("--checkpoint", metavar="FILE", help="another checkpoint of the last stage in RUN, as best.pt (default: last.pt)")
-    sub.add_argument("--name", help="name of the model (default: that of the configuration)")
-    sub.add_argument(
-        "--include", type=Path, action="append", default=[], metavar="FILE", help="a file to put into the bundle, as credits or a licence"
-    )
-    sub.add_argument(
-        "--precision", choices=("fp32", "int8"), default="fp32", help="int8: smaller and faster, with rounding that is measured (fp32)"
-    )
-    sub = command("evaluate", evaluate, "measure an exported bundle as it is served; prints a table")
-    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
-    sub.add_argument("--data", type=Path, required=True)
-    sub.add_argument("--eval-classifier", type=Path, required=True, help="folder of `twofold-train eval-classifier`")
-    sub.add_argument("--split", choices=("test", "validation"), default="test", help="choose on validation; test once, for the figures")
-    sub.add_argument("--out", type=Path, help="evaluation.json (default: beside the bundle)")
-    sub.add_argument("--beside", type=Path, action="append", default=[], metavar="JSON", help="another evaluation for the table")
-    sub.add_argument(
-        "--seeds", type=Path, action="append", default=[], metavar="JSON", help="evaluation of the same configuration from another seed"
-    )
-    sub.add_argument("--quick", action="store_true", help="a sample of the pictures: for tests, not for figures")
-    sub.add_argument("--record", action="store_true", help="write the figures into the bundle's card and model card")
-    sub = command("report", report, "one page that shows what a run has learned; two runs are compared side by side")
-    sub.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder, or a bundle; give two to compare them")
-    sub.add_argument("--data", type=Path, required=True, help="the data set the run was trained on")
-    sub.add_argument("--bundle", type=Path, action="append", default=[], help="its bundle (default: RUN/bundle); once for each RUN")
-    sub.add_argument("--eval-classifier", type=Path, help="folder of `twofold-train eval-classifier` (default: RUN/eval_classifier)")
-    sub.add_argument(
-        "--evaluation", type=Path, action="append", default=[], metavar="JSON", help="default: RUN/evaluation.json; made if missing"
-    )
-    sub.add_argument("--beside", type=Path, action="append", default=[], metavar="JSON", help="evaluation of a baseline, for the table")
-    sub.add_argument("--out", type=Path, help="folder for report.html and report.json (default: RUN/report, or beside a bundle)")
-    sub = command("figures", figures, "the paper's experiments as pictures of a bundle: styles, exchange, interpolation, inpainting, codes")
-    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
-    sub.add_argument("--data", type=Path, required=True)
-    sub.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
-    sub.add_argument("--seed", type=int, default=0, help="of the styles and pictures that are shown (0)")
-    sub = command(
-        "reproduce",
-        reproduce,
-        "train and measure baselines and ablations, as training/experiments/ablations.toml lists them; prints a table",
-    )
-    sub.add_argument("config", nargs="?", default="fashion", help="a TOML file, or a preset, that every row is a change of (fashion)")
-    sub.add_argument("--data", type=Path, required=True, help=DATA)
-    sub.add_argument("--out", type=Path, required=True, help="folder for table.md, table.json and the rows' runs; takes up what is there")
-    sub.add_argument(
-        "--eval-classifier", type=Path, help="folder of `twofold-train eval-classifier`; trained if missing (default: OUT/eval_classifier)"
-    )
-    sub.add_argument("--rows", nargs="+", metavar="NAME", help="these rows only (default: all)")
-    sub.add_argument("--scale", type=float, help="share of the configuration's epochs (default: that of ablations.toml)")
-    sub.add_argument("--split", choices=("test", "validation"), default="validation")
-    sub.add_argument("--quick", action="store_true", help="measure on a sample of the pictures: for tests, not for figures")
-    sub.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
-    sub = command("extras", extras, "make a bundle's calibration, style directions, map and examples again, without its checkpoint")
-    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
-    sub.add_argument("--data", type=Path, required=True, help="the data set that the model was trained on")
-    sub = command("toy", toy, "the paper's three moons in the plane: our method beside a cVAE-GAN, in two minutes of one thread")
-    sub.add_argument("--out", type=Path, required=True, help="folder for three-moons.svg and three-moons.json")
-    sub.add_argument("--seed", type=int, default=0)
-    sub = command("push", push, "put a bundle on a hub as it is; prints the name by which `twofold serve --bundle` takes it")
-    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
-    sub.add_argument("name", metavar="USER/NAME", help="the repository; made if it isn't there")
-    sub.add_argument("--private", action="store_true", help="if the repository is made: for you alone")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
-    try:
-        return int(args.command(args))
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        from twofold.model.contract import ContractError
-        from twofold.training.bundle_ops.push import PushError
-        from twofold.training.config.schema import ConfigError
-        from twofold.training.data.dataset import DataError
-        from twofold.training.trainer.checkpoint import CheckpointError
-
-        if isinstance(error, UsageError | ConfigError | DataError | CheckpointError | ContractError | PushError):
-            print(f"twofold-train: {error}", file=sys.stderr)
-            return 2
-        from twofold.training.export.verify import ExportError
-        from twofold.training.trainer.step import Diverged
-
-        if isinstance(error, Diverged | ExportError):
-            print(f"twofold-train: {error}", file=sys.stderr)
-            return 5
-        raise
+def _say_nothing(text: str) -> None:
+    """What a process prints that is not the first."""
 
 
 if __name__ == "__main__":

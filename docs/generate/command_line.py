@@ -18,7 +18,7 @@ def service_part() -> str:
 
 def training_part() -> str:
     """`twofold-train`: a section for each command."""
-    from twofold.training.cli import _parser as parser
+    from twofold.training.cli import parser
 
     return _sections(parser())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import mkdocs_gen_files
@@ -15,13 +16,18 @@ import mkdocs_gen_files
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # `mkdocs build` does not put the working directory on the path
 
-from docs.generate import command_line, evaluation, http_api, model_cards, notebook, root_pages, settings  # noqa: E402
+from docs.generate import command_line, configuration, evaluation, http_api, model_cards, notebook, root_pages, settings  # noqa: E402
 
 PARTS = {
     "http-api": http_api.part,
     "command-line": command_line.service_part,
     "training-command-line": command_line.training_part,
     "settings": settings.part,
+    "configuration": partial(configuration.part, ""),
+    "configuration-data": partial(configuration.part, "data"),
+    "configuration-model": partial(configuration.part, "model"),
+    "configuration-stage": partial(configuration.part, "stage"),
+    "configuration-update": partial(configuration.part, "stage.update"),
     "measures": evaluation.measures_part,
     "ablations": evaluation.ablations_part,
     "model-cards": model_cards.part,

@@ -1,4 +1,4 @@
-"""The staged recipe of config/presets/fashion.toml, adapted to other pictures, as a commented TOML text. Pure: figures in, text out.
+"""The staged recipe of config/presets/fashion.toml, adapted to other pictures, as a TOML text that explains its keys.
 
 Knows how sizes, widths, weights and lengths follow from the data; reads no files and measures nothing.
 """
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from twofold.model.blocks import halvings
+from twofold.training.config.schema import keys
 
 FASHION_PIXELS = 28 * 28  # the weights of losses that sum over pixels were found on grey pictures of this size
 MANY_CLASSES = 20
@@ -43,7 +44,7 @@ class Cost:
 
 
 def batch(facts: DatasetFacts, stage: str) -> int:
-    """Pictures of a step: 128, and 512 codes for the flow; less where an epoch would be a few steps."""
+    """Pictures of a step: 128, and 512 codes for the flow; fewer where an epoch would be a few steps."""
     largest = 512 if stage == "flow" else 128
     while largest > 16 and facts.rows < 8 * largest:
         largest //= 2
@@ -51,16 +52,16 @@ def batch(facts: DatasetFacts, stage: str) -> int:
 
 
 def lengths(facts: DatasetFacts, cost: Cost, budget_s: float) -> dict[str, float]:
-    """Epochs of each stage so that all fit into the budget. What a stage has no use for goes to the others."""
+    """Epochs of each stage so that all fit into `budget_s` seconds. What a stage cannot use goes to the others."""
     limits = {s: max(float(epochs), steps * batch(facts, s) / facts.rows) for s, (epochs, steps) in ENOUGH.items()}
-    left, open_stages, found = max(0.0, budget_s - cost.once_s), list(STAGES), dict[str, float]()
-    while open_stages:
-        whole = sum(SHARES[s] for s in open_stages)
-        wanted = {s: left * SHARES[s] / whole / cost.epoch_s[s] for s in open_stages}
-        shrunk = [s for s in open_stages if wanted[s] >= limits[s]] or open_stages
-        found |= {s: _rounded(min(wanted[s], limits[s])) for s in shrunk}
-        left -= sum(found[s] * cost.epoch_s[s] for s in shrunk)
-        open_stages = [s for s in open_stages if s not in shrunk]
+    left, unset, found = max(0.0, budget_s - cost.once_s), list(STAGES), dict[str, float]()
+    while unset:
+        whole = sum(SHARES[s] for s in unset)
+        wanted = {s: left * SHARES[s] / whole / cost.epoch_s[s] for s in unset}
+        final = [s for s in unset if wanted[s] >= limits[s]] or unset
+        found |= {s: _rounded(min(wanted[s], limits[s])) for s in final}
+        left -= sum(found[s] * cost.epoch_s[s] for s in final)
+        unset = [s for s in unset if s not in final]
     return found
 
 
@@ -74,12 +75,16 @@ def card_name(name: str) -> str:
 
 
 def text(facts: DatasetFacts, epochs: Mapping[str, float], header: str) -> str:
-    """The TOML text. `header` is put above it as comments."""
+    """The TOML text, every key explained where it first stands. `header` is put above it as comments, `epochs` are by stage."""
+    comment = "".join(f"# {line}\n" for line in header.splitlines())
+    return comment + _explained(_TEMPLATE.format(**_values(facts), **_stage_values(facts, epochs)))
+
+
+def _values(facts: DatasetFacts) -> dict[str, object]:
     sides = [min(facts.height, facts.width) >> i for i in range(halvings(facts.height, facts.width) + 1)]
     per_pixel = 8 * FASHION_PIXELS / (facts.height * facts.width * facts.channels)
     many = facts.classes > MANY_CLASSES
-    values = {
-        "header": "".join(f"# {line}\n" for line in header.splitlines()),
+    return {
         "name": json.dumps(card_name(facts.name)),
         "origin": json.dumps("".join(c for c in facts.name if c.isprintable()), ensure_ascii=False),
         "size": f"height = {facts.height}\nwidth = {facts.width}\nchannels = {facts.channels}",
@@ -91,19 +96,40 @@ def text(facts: DatasetFacts, epochs: Mapping[str, float], header: str) -> str:
         "shift": max(1, round(min(facts.height, facts.width) / 28)),
         "exchange": _EXCHANGE if many else _NOISE,
     }
+
+
+def _stage_values(facts: DatasetFacts, epochs: Mapping[str, float]) -> dict[str, object]:
+    values: dict[str, object] = {}
     for stage in STAGES:
         key = stage.split()[0]
         steps = epochs[stage] * facts.rows / batch(facts, stage)
-        values |= {
-            f"{key}_epochs": f"{epochs[stage]:g}",
-            f"{key}_batch": batch(facts, stage),
-            f"{key}_ema": _ema(steps, 2 if stage == STAGES[-1] else 6),
-        }
-    return _TEMPLATE.format(**values)
+        values[f"{key}_epochs"] = f"{epochs[stage]:g}"
+        values[f"{key}_batch"] = batch(facts, stage)
+        values[f"{key}_ema"] = _ema(steps, 2 if stage == STAGES[-1] else 6)
+    return values
+
+
+def _explained(toml: str) -> str:
+    """The text with the description of every key behind it, where the key first stands in a table of its kind."""
+    table, seen, lines = "", set[tuple[str, str]](), []
+    for line in toml.splitlines():
+        if line.startswith("["):
+            table = line.strip("[]")
+        found = re.match(r"(\w+) = ", line)
+        if found and (table, found[1]) not in seen:
+            seen.add((table, found[1]))
+            line += f"  # {_plain(keys()[table][found[1]]['description'])}"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _plain(description: str) -> str:
+    """A description without the references to the literature, which only the documentation has."""
+    return re.sub(r" \[\d+\]", "", description)
 
 
 def dim_u(facts: DatasetFacts) -> int:
-    """Style dimensions: by size; the flow whitens each class, which needs several pictures of it for every dimension."""
+    """Dimensions of the style: by size; the flow whitens each class, which needs several pictures of it for every dimension."""
     side = max(facts.height, facts.width)
     wanted = 16 if side <= 32 else 24 if side <= 64 else 32
     return max(4, min(wanted, facts.fewest // 8 * 2))
@@ -133,28 +159,29 @@ def _widths(facts: DatasetFacts, sides: list[int]) -> str:
     return "\n".join(f"{key} = {value}" for key, value in lines.items())
 
 
-_NOISE = """class_noise = 1.0  # G gets z_s under one deviation of its class: it must look for the style elsewhere"""
-_EXCHANGE = """class_exchange = true  # G gets the z_s of another picture of the class: the style can only come through z_u
+_NOISE = """class_noise = 1.0"""
+_EXCHANGE = """class_exchange = true
 class_noise = 0.4
-pictures_per_class = 4  # with many classes random batches hold too few pictures of each for that"""
+# With many classes, random batches hold too few pictures of each for an exchange.
+pictures_per_class = 4"""
 
-_TEMPLATE = """{header}name = {name}
+_TEMPLATE = """name = {name}
 seed = 0
 
 [data]
 {size}
-background = {background}  # what shows through transparency, 0..255; guessed from the borders
-origin = {origin}  # for the model card: where the pictures come from, and on what terms
+# Guessed from the borders of the pictures.
+background = {background}
+origin = {origin}
 licence = "unknown"
 
 [model]
-dim_s = {dim_s}  # class code
-dim_u = {dim_u}  # style code
-# Channels at each resolution: of the encoders and the discriminator the largest picture first, of the decoder the smallest.
+dim_s = {dim_s}
+dim_u = {dim_u}
 {widths}
 dropout = 0.3
 
-# 1. The class encoder and the class Gaussians alone; frozen afterwards. A swap keeps the class as well as this reads it.
+# 1. The class encoder and the class Gaussians alone; frozen afterwards. A swap keeps the class as well as this encoder reads it.
 [[stage]]
 name = "class encoder"
 epochs = {class_epochs}
@@ -165,8 +192,9 @@ betas = [0.9, 0.999]
 weight_decay = 0.02
 schedule = "one-cycle"
 ema = {class_ema}
-flip = false  # true, if a mirrored picture is still of its class (letters are not, clothes are)
-shift = {shift}  # pixels
+# true for clothes, not for letters:
+flip = false
+shift = {shift}
 after = ["fit_sampler"]
 [[stage.update]]
 train.encoder_s = {{ class = 1.0, likelihood = 0.1, log_var_regularizer = 0.1 }}
@@ -220,7 +248,7 @@ sample_share = 0.5
 train.decoder = {{ recon_sse = {recon}, gen_rec = 20.0, gen_swap = 20.0, gen_smp = 20.0, cycle_class = 10.0, latent_regression_u = 10.0 }}
 train.discriminator = {{ discriminator_real = 1.0, discriminator_rec = 0.34, discriminator_swap = 0.33, discriminator_smp = 0.33 }}
 
-# 5. The same with a louder discriminator: a decoder that has settled is too smooth. Pictures are noisy: fewer epochs.
+# 5. The same with a larger weight on the discriminator, for sharper pictures. Pictures are noisy: fewer epochs.
 [[stage]]
 name = "sharpened"
 epochs = {sharpened_epochs}

@@ -1,117 +1,160 @@
-"""A configuration: frozen dataclasses read from TOML. An unknown key is an error that names the nearest known one.
+"""A training configuration: frozen pydantic dataclasses, read from TOML. The descriptions of the keys make the table of the documentation.
 
-Knows the shape of a configuration, not what a loss or an action does (step.py and loop.py check those names).
+Knows which keys there are, their types and bounds; does not know what a loss or an action does (the trainer checks those names).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
+import functools
 import json
+import re
 import tomllib
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticKnownError
 
 from twofold.model.vae_gan import PARTS, Sizes
 
-VIEWS = ("brightness", "translation", "cutout")  # those of data/augment.py
 PRESETS = Path(__file__).parent / "presets"
+MAX_SIZE = 65_536  # of any number in [model]
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def _known_part(name: str) -> str:
+    if name not in PARTS:
+        raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, PARTS))})
+    return name
+
+
+Part = Annotated[str, AfterValidator(_known_part)]
+Level = Annotated[int, Field(ge=0, le=255)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(ge=0, le=1e12)]
+Weight = Annotated[float, Field(ge=-1e9, le=1e9)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Actions = Annotated[tuple[Text, ...], Field(max_length=20)]
+
+T = TypeVar("T")
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the text names the key and what it may be."""
+    """The configuration cannot be used; the text names the key and what is allowed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class DataConfig:
     """How pictures become pixels, and how many training rows are held back for validation."""
 
-    height: int = 0  # 0: as most pictures
-    width: int = 0
-    channels: int = 0  # 1 grey, 3 RGB, 0: as most pictures
-    background: tuple[int, ...] = (255,)  # what shows through transparency; one level, or one per channel
-    filter: str = "lanczos"
-    crop: str = "center"
-    validation_rows: int = 5000
-    licence: str = "unknown"
-    origin: str = ""  # where the data set comes from, for the card
+    height: int = Field(
+        default=0, ge=0, le=1024, description="pixels; 0: what most pictures have, or the nearest size that the model takes"
+    )
+    width: int = Field(default=0, ge=0, le=1024, description="pixels; 0: as for the height")
+    channels: Literal[0, 1, 3] = Field(default=0, description="1: grey, 3: RGB, 0: what most pictures have")
+    background: tuple[Level, ...] = Field(
+        default=(255,),
+        min_length=1,
+        max_length=3,
+        description="what shows through transparency, 0 to 255: one level, or one for each channel",
+    )
+    filter: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = Field(
+        default="lanczos", description="Pillow's resampling filter"
+    )
+    crop: Literal["center", "none"] = Field(
+        default="center", description="`center`: the largest centred region of the right aspect ratio; `none`: stretch"
+    )
+    validation_rows: int = Field(
+        default=5000, ge=1, le=1_000_000, description="cut off the training split for validation, stratified; at most a tenth of it"
+    )
+    licence: str = Field(default="unknown", max_length=1000, description="of the pictures, for the model card")
+    origin: str = Field(default="", max_length=1000, description="where the pictures come from, for the model card")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Update:
     """One forward pass, after which each part named in `train` takes one optimiser step on its own weighted sum of losses.
 
-    All gradients are taken before any part moves. `repeat` runs it several times, each on a fresh batch.
+    All gradients are computed before any part is updated.
     """
 
-    train: Mapping[str, Mapping[str, float]]
-    repeat: int = 1
+    train: Mapping[Part, Mapping[Text, Weight]] = Field(
+        description="`train.PART = { LOSS = weight, ... }`; parts with the same sum share one backward pass"
+    )
+    repeat: int = Field(default=1, ge=1, le=100, description="how many times, each on a fresh batch")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Stage:
-    """One stage of training: which parts move on which losses, on what forward pass, for how long."""
+    """One stage of training: which parts are trained on which losses, on what forward pass, for how long."""
 
-    name: str
-    epochs: float
-    update: tuple[Update, ...]
-    batch: int = 128
-    pictures_per_class: int = 0  # > 0: batches of that many pictures of each of batch / n classes
-    lr: Mapping[str, float] = field(default_factory=dict)  # per part
-    optimizer: str = "adam"
-    betas: tuple[float, ...] = (0.0, 0.9)
-    weight_decay: float = 0.0
-    schedule: str = "constant"  # constant | cosine | one-cycle
-    ema: float = 0.0  # decay of the average that becomes the weights when the stage ends; 0: none
-    flip: bool = False  # augmentation: mirror half of the pictures
-    shift: int = 0  # augmentation: move by up to this many pixels
-    cutout: int = 0  # augmentation: grey in a square of so many pixels a side
-    class_code: str = "live"  # live | detached: whether reconstruction reaches E_s
-    class_noise: float = 0.0  # noise on z_s before G, in deviations of the class
-    class_exchange: bool = False  # G gets the z_s of another picture of the same class
-    style_noise: float = 1.0  # share of the posterior deviation in the z_u that G gets
-    flow_noise: float = 3.0  # the flow is fitted under a share U^flow_noise of it, U uniform: 0 all, 1 half in the mean, large none
-    through_flow: bool = False  # swaps and samples go through f and f^-1, as served
-    pairs: str = "any"  # any | class: which picture of the batch a swap takes its class code from
-    sampler: str = "prior"  # prior | fitted: where the codes of sampled pictures come from
-    swap_share: float = 1.0  # of the batch, how many swaps and samples are drawn
-    sample_share: float = 1.0
-    discriminator_views: tuple[str, ...] = ()  # brightness, translation, cutout: how D sees all pictures, real and drawn
-    before: tuple[str, ...] = ()  # actions on the training codes: fit_sampler, standard, whiten, fold, quantize_style, shrink_to_class_mean
-    after: tuple[str, ...] = ()
+    name: Text = Field(description="for the progress line and the log")
+    epochs: float = Field(
+        ge=0, le=100_000, description="length: epochs x pictures / batch steps; a step that repeats an update sees more pictures"
+    )
+    update: tuple[Update, ...] = Field(max_length=20, description="the `[[stage.update]]` tables of a step, in order")
+    batch: int = Field(default=128, ge=2, le=16_384, description="pictures per forward pass")
+    pictures_per_class: int = Field(default=0, ge=0, le=16_384, description="n > 0: batches of n pictures each of batch / n classes")
+    lr: Mapping[Part, Rate] = Field(default_factory=dict, description="learning rate of every part that is trained")
+    optimizer: Literal["adam", "adamw"] = Field(default="adam", description="Adam, or AdamW with decoupled weight decay")
+    betas: tuple[Beta, Beta] = Field(default=(0.0, 0.9), description="decay of the optimiser's two moments")
+    weight_decay: float = Field(default=0.0, ge=0, le=10, description="of the optimiser")
+    schedule: Literal["constant", "cosine", "one-cycle"] = Field(
+        default="constant", description="of the learning rates; `one-cycle`: up from 4 % in the first quarter, then cosine down"
+    )
+    ema: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of the average of the weights that becomes the model when the stage ends; 0: none"
+    )
+    flip: bool = Field(
+        default=False, description="augmentation: mirror half of the pictures; only where a mirrored picture keeps its class"
+    )
+    shift: int = Field(default=0, ge=0, le=64, description="augmentation: shift pictures by up to so many pixels, borders repeated")
+    cutout: int = Field(default=0, ge=0, le=1024, description="augmentation: make a square of so many pixels a side grey, anywhere [10]")
+    class_code: Literal["live", "detached"] = Field(default="live", description="`detached`: reconstruction sends no gradient to E_s")
+    class_noise: float = Field(default=0.0, ge=0, le=100, description="noise on the z_s that G gets, in deviations of its class")
+    class_exchange: bool = Field(
+        default=False, description="G gets the z_s of another picture of the same class: the style must come through z_u"
+    )
+    style_noise: float = Field(
+        default=1.0, ge=0, le=100, description="share of the posterior's deviation in the code that G gets; 0: the mean"
+    )
+    flow_noise: float = Field(
+        default=3.0,
+        ge=0,
+        le=1000,
+        description="the flow is fitted to codes under a share U^`flow_noise` of the posterior's deviation, U uniform for each picture: "
+        "0 is all of it, 1 half of it in the mean, 3 a quarter",
+    )
+    through_flow: bool = Field(default=False, description="swaps and samples go through f and f^-1, as they are served")
+    pairs: Literal["any", "class"] = Field(
+        default="any", description="`class`: a swap takes its class code from a picture of the same class"
+    )
+    sampler: Literal["prior", "fitted"] = Field(
+        default="prior", description="samples from the learned Gaussians and N(0, I), or from those that `fit_sampler` fitted"
+    )
+    swap_share: float = Field(default=1.0, ge=0, le=1, description="swaps drawn per picture of the batch")
+    sample_share: float = Field(default=1.0, ge=0, le=1, description="samples drawn per picture of the batch")
+    discriminator_views: tuple[Literal["brightness", "translation", "cutout"], ...] = Field(
+        default=(),
+        max_length=3,
+        description="how D sees every picture, real or generated [11]: `brightness` (up to 0.25 lighter or darker, for RGB), `translation` "
+        "(up to an eighth of a side), `cutout` (half a side); G learns through them",
+    )
+    before: Actions = Field(default=(), description="actions on the codes of the training split before the first step")
+    after: Actions = Field(default=(), description="actions on the codes of the training split after the last step")
 
-    def __post_init__(self) -> None:
-        for key, allowed in (
-            ("optimizer", ("adam", "adamw")),
-            ("schedule", ("constant", "cosine", "one-cycle")),
-            ("class_code", ("live", "detached")),
-            ("pairs", ("any", "class")),
-            ("sampler", ("prior", "fitted")),
-        ):
-            if getattr(self, key) not in allowed:
-                raise ConfigError(f"stage {self.name!r}: {key} must be one of {', '.join(allowed)}")
-        for view in self.discriminator_views:
-            if view not in VIEWS:
-                raise ConfigError(f"stage {self.name!r}: unknown view {view!r}{nearest(view, VIEWS)}")
-        for update in self.update:
-            for part in update.train:
-                if part not in PARTS:
-                    raise ConfigError(f"stage {self.name!r}: unknown part {part!r}{nearest(part, PARTS)}")
-                if part not in self.lr:
-                    raise ConfigError(f"stage {self.name!r}: lr needs a learning rate for {part!r}")
-        if len(self.betas) != 2:
-            raise ConfigError(f"stage {self.name!r}: betas must be two numbers")
-        if not self.flow_noise >= 0:
-            raise ConfigError(f"stage {self.name!r}: flow_noise must be >= 0")
-        if not self.epochs >= 0 or self.batch < 2:
-            raise ConfigError(f"stage {self.name!r}: epochs must be >= 0 and batch >= 2")
+    @model_validator(mode="after")
+    def _has_rates(self) -> Stage:
+        for part in sorted(self.trained - self.lr.keys()):
+            raise ValueError(f"lr needs a learning rate for {part!r}, which an update trains")
+        return self
 
     @property
     def trained(self) -> frozenset[str]:
-        """The parts that some update of this stage moves."""
+        """The parts that some update of this stage trains."""
         return frozenset(part for update in self.update for part in update.train)
 
     @property
@@ -120,30 +163,48 @@ class Stage:
         return self.flip or self.shift > 0 or self.cutout > 0
 
     @property
+    def reuses_codes(self) -> bool:
+        """Whether the codes of a frozen encoder can be computed once for the stage: the pictures are not augmented."""
+        return not self.augments and not {"encoder_s", "encoder_u"} <= self.trained
+
+    @property
     def batches_per_step(self) -> int:
+        """Batches that one step takes: one for each run of an update."""
         return sum(update.repeat for update in self.update)
 
 
-@dataclass(frozen=True)
+def _bounded(sizes: Sizes) -> Sizes:
+    """Sizes checks what its networks need; here no number may be negative, or so large that it cannot be meant."""
+    for key, value in vars(sizes).items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if len(numbers) > 16 or any(isinstance(n, int) and not 0 <= n <= MAX_SIZE for n in numbers):
+            raise ValueError(f"{key} must be from 0 to {MAX_SIZE}, and a list of at most 16 numbers")
+    return sizes
+
+
+@dataclass(frozen=True, config=STRICT)
 class Config:
     """A whole configuration."""
 
-    name: str
-    stage: tuple[Stage, ...]
-    seed: int = 0
-    precision: str = "bf16"  # bf16: autocast of the convolutions; fp32
-    data: DataConfig = field(default_factory=DataConfig)
-    model: Sizes = field(default_factory=Sizes)
-
-    def __post_init__(self) -> None:
-        if self.precision not in ("bf16", "fp32"):
-            raise ConfigError("precision must be one of bf16, fp32")
-        if not self.stage:
-            raise ConfigError("a configuration needs at least one [[stage]]")
+    name: Text = Field(description="of the bundle, unless `twofold-train export --name` gives another")
+    stage: tuple[Stage, ...] = Field(min_length=1, max_length=100, description="the `[[stage]]` tables, in order")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="of everything: same seed, same losses, bit for bit (same machine, thread count and versions)",
+    )
+    precision: Literal["bf16", "fp32"] = Field(default="bf16", description="`bf16`: autocast of the convolutional networks; `fp32`: none")
+    data: DataConfig = Field(default_factory=DataConfig, description="the `[data]` table")
+    model: Annotated[Sizes, AfterValidator(_bounded)] = Field(default_factory=Sizes, description="the `[model]` table")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, every default written out."""
-        return dataclasses.asdict(self)
+        """Plain JSON types, every default written out; `from_dict` reads it back."""
+        plain: dict[str, Any] = _adapter(Config).dump_python(self, mode="json")
+        return plain
+
+
+# -------------------------------------------------------------------------------------------------- reading and changing
 
 
 def read(path: Path | str, overrides: Mapping[str, str] | None = None) -> Config:
@@ -157,21 +218,39 @@ def read(path: Path | str, overrides: Mapping[str, str] | None = None) -> Config
         if not file.is_file():
             known = [p.stem for p in PRESETS.glob("*.toml")]
             raise ConfigError(f"no preset of that name{nearest(str(path), known)}; presets: {', '.join(sorted(known))}")
+    return from_dict(_overridden(read_toml(file), overrides or {}))
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises ConfigError, which names the file."""
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file.name}: {error}") from error
-    return from_dict(_overridden(raw, overrides or {}))
 
 
 def changed(config: Config, overrides: Mapping[str, str]) -> Config:
     """The configuration with overrides as `read` takes them. Raises ConfigError."""
-    return from_dict(_overridden(json.loads(json.dumps(config.to_dict())), overrides))
+    return from_dict(_overridden(config.to_dict(), overrides))
 
 
 def from_dict(raw: Mapping[str, Any]) -> Config:
     """Build a Config from plain types, as `to_dict` gives them. Raises ConfigError."""
-    return typing.cast("Config", parse(Config, raw))
+    return parse(Config, raw)
+
+
+def parse(kind: Callable[..., T], raw: Mapping[str, Any]) -> T:
+    """A pydantic dataclass of the class `kind` from plain types, as TOML gives them. Raises ConfigError."""
+    try:
+        found: T = _adapter(kind).validate_json(json.dumps(raw, default=str))  # as JSON, so that a list makes a tuple in strict mode
+        return found
+    except ValidationError as error:
+        raise ConfigError(_sentence(kind, error)) from error
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _overridden(raw: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
@@ -181,64 +260,132 @@ def _overridden(raw: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, 
 
 
 def _override(raw: dict[str, Any], key: str, text: str) -> None:
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
-        value = text
     *path, last = key.split(".")
     node: Any = raw
     for step in path:
-        if isinstance(node, list):
-            names = [item.get("name") for item in node]
-            if step not in names and not (step.isdigit() and int(step) < len(node)):
-                raise ConfigError(f"{key}: {step!r} must be an index below {len(node)}, or a name")
-            node = node[names.index(step) if step in names else int(step)]
-        else:
-            node = node.setdefault(step, {})
-        if not isinstance(node, dict | list):
-            raise ConfigError(f"{key}: {step!r} has no keys below it")
+        node = _below(node, step, key)
     if not isinstance(node, dict):
         raise ConfigError(f"{key}: {last!r} must be followed by a key")
-    node[last] = value
+    try:
+        node[last] = tomllib.loads(f"value = {text}")["value"]
+    except ValueError:
+        node[last] = text
 
 
-def parse(kind: Any, raw: Any, where: str = "") -> Any:
-    """A dataclass, tuple or plain value from TOML; `where` is the dotted key for the error text. Raises ConfigError."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        if not isinstance(raw, Mapping):
-            raise ConfigError(f"{where.rstrip('.') or 'configuration'}: must be a table")
-        hints = typing.get_type_hints(kind)
-        for key in raw:
-            if key not in hints:
-                raise ConfigError(f"unknown key {where + key!r}{nearest(key, hints)}")
-        missing = [
-            f.name
-            for f in dataclasses.fields(kind)
-            if f.name not in raw and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        ]
-        if missing:
-            raise ConfigError(f"missing key {where + missing[0]!r}")
-        values = {key: parse(hints[key], value, f"{where}{key}.") for key, value in raw.items()}
-        try:
-            return kind(**values)
-        except ValueError as error:
-            raise ConfigError(f"{where.rstrip('.')}: {error}") from error
-    if origin is tuple:
-        if not isinstance(raw, list | tuple):
-            raise ConfigError(f"{where.rstrip('.')}: must be a list")
-        return tuple(parse(args[0], item, f"{where}{i}.") for i, item in enumerate(raw))
-    if origin is not None:  # Mapping[str, X]
-        if not isinstance(raw, Mapping):
-            raise ConfigError(f"{where.rstrip('.')}: must be a table")
-        return {key: parse(args[1], value, f"{where}{key}.") for key, value in raw.items()}
-    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
-    if type(raw) is not kind:
-        raise ConfigError(f"{where.rstrip('.')}: must be of type {kind.__name__}")
-    return raw
+def _below(node: Any, step: str, key: str) -> Any:
+    if isinstance(node, list):
+        names = [item.get("name") for item in node]
+        if step not in names and not (step.isdecimal() and int(step) < len(node)):
+            raise ConfigError(f"{key}: {step!r} must be an index below {len(node)}, or a name")
+        return node[names.index(step) if step in names else int(step)]
+    below = node.setdefault(step, {})
+    if not isinstance(below, dict | list):
+        raise ConfigError(f"{key}: {step!r} has no keys below it")
+    return below
 
 
-def nearest(name: str, known: typing.Iterable[str]) -> str:
+# --------------------------------------------------------------------------------------------------------------- refusals
+
+_NO_SUCH_KEY = ("unexpected_keyword_argument", "extra_forbidden")  # of a dataclass, of a model
+_MUST = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "string_type": "must be a string",
+    "dict_type": "must be a table",
+    "mapping_type": "must be a table",
+    "dataclass_type": "must be a table",
+    "model_type": "must be a table",
+    "tuple_type": "must be a list",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have {min_length} or more items",
+    "too_long": "must have {max_length} items at most",
+    "value_error": "{error}",
+}
+
+
+def _sentence(kind: Any, error: ValidationError) -> str:
+    """One sentence on the first thing that is wrong; a key that does not exist comes before one that is missing for its sake."""
+    found = error.errors(include_url=False)
+    first = next((one for one in found if one["type"] in _NO_SUCH_KEY), found[0])
+    place, context, what = first["loc"], first.get("ctx", {}), first["type"]
+    if place and place[-1] == "[key]":  # of a table whose keys are a choice
+        return _unknown(place[:-1], _choices(context))
+    key = ".".join(map(str, place))
+    if what in _NO_SUCH_KEY:
+        return _unknown(place, _keys(kind, place[:-1]))
+    if what == "missing":
+        return f"missing key {key!r}" if isinstance(place[-1], str) else f"{key.rpartition('.')[0]}: has too few items"
+    if what == "literal_error":
+        choices = _choices(context)
+        return f"{key}: must be one of {', '.join(choices)}{nearest(str(first['input']), choices)}"
+    numbers = {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in context.items()}
+    text = _MUST[what].format(**numbers) if what in _MUST else first["msg"]
+    return f"{key}: {text}" if key else text
+
+
+def _unknown(place: tuple[int | str, ...], known: Iterable[str]) -> str:
+    return f"unknown key {'.'.join(map(str, place))!r}{nearest(str(place[-1]), known)}"
+
+
+def _choices(context: Mapping[str, Any]) -> list[str]:
+    """The values that pydantic lists as "'a', 'b' or 'c'" or "0, 1 or 3"."""
+    return [quoted or number for quoted, number in re.findall(r"'([^']*)'|(\d+)", context["expected"])]
+
+
+def _keys(kind: Any, place: tuple[int | str, ...]) -> list[str]:
+    """The keys of the table at a place of a configuration."""
+    schema = _adapter(kind).json_schema()
+    node = schema
+    for step in place:
+        node = node["items"] if isinstance(step, int) else node["properties"][step]
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+    return list(node["properties"])
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the known name that is most like `name`; nothing if none is."""
     close = difflib.get_close_matches(name, list(known), 1, 0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+# ----------------------------------------------------------------------------------------------------------- descriptions
+
+MODEL_KEYS = {  # Sizes belongs to the model, which knows no configuration; what its keys mean to one stands here
+    "dim_s": "length of the class code z_s",
+    "dim_u": "length of the style code z_u",
+    "blocks": "of encoders, decoder and discriminator: `plain` convolutions, or `residual` blocks [9], for 32x32 and larger pictures",
+    "encoder_s_widths": "channels of E_s at each resolution, largest picture first",
+    "encoder_u_widths": "channels of E_u at each resolution, largest picture first",
+    "style_step": "E_u's means are rounded to multiples of so many deviations of its posterior, once `quantize_style` has measured them; "
+    "0: never. See [style step and shrinkage](../explanation/method.md#style-step-and-shrinkage)",
+    "shrinkage": "how far `shrink_to_class_mean` moves z_s onto the mean of the class it is read as: 0 leaves it, 1 moves it all the way",
+    "decoder_takes": "what G takes for the class: `z_s`, or the `mean` of the class that z_s is read as; see "
+    "[baselines](../how-to/baselines.md)",
+    "decoder_hidden": "width of G's hidden layer",
+    "decoder_widths": "channels of G at each resolution, smallest grid first",
+    "decoder_modulated": "the codes scale and shift the channels at every resolution of G, not at the smallest alone: FiLM [14]",
+    "discriminator_widths": "channels of D; each but the last halves the picture, so D is as deep as there are widths",
+    "classifier_hidden": "width of C's hidden layer",
+    "flow_layers": "affine couplings [7]; 0: no flow",
+    "flow_hidden": "width of the couplings' networks",
+    "dropout": "share of the features dropped before the last layer of E_s",
+}
+
+
+@functools.cache
+def keys() -> dict[str, dict[str, dict[str, Any]]]:
+    """JSON schema of every key, with its description, by table and key; the tables are "", "data", "model", "stage", "stage.update"."""
+    schema = _adapter(Config).json_schema()
+    kinds = {"data": "DataConfig", "model": "Sizes", "stage": "Stage", "stage.update": "Update"}
+    tables = {"": schema} | {table: schema["$defs"][kind] for table, kind in kinds.items()}
+    found = {table: dict(node["properties"]) for table, node in tables.items()}
+    found["model"] = {key: {"description": MODEL_KEYS.get(key, ""), **node} for key, node in found["model"].items()}
+    return found

@@ -1,7 +1,7 @@
-"""Data set -> pictures. Pixels uint8 NHWC and labels int64 in memory; the steps scale them to [0, 1] NCHW.
+"""Data set -> pictures. Pixels uint8 NHWC and labels int64 in memory; the training step scales them to [0, 1] NCHW.
 
-One door for every kind of source (folders.py, tables.py, arrays.py know how each lies on disk); knows nothing of models.
-The test split is read only by whoever asks for it by name; training asks for "train" and cuts its validation rows from it.
+Reads every kind of source (image_folder, parquet and npz know how each is stored); knows nothing of models. The test split is read only
+where it is asked for by name; training asks for "train" and cuts its validation rows from it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from twofold.model.contract import Dims, Pixels, Preprocessing
 from twofold.model.preprocessing import to_pixels
@@ -28,7 +29,7 @@ from twofold.training.data.source import Rows, Unreadable
 VALIDATION_SEED = 20190616
 SMALLEST, LARGEST = 28, 128  # pixels a side
 SIDES = (28, 32, 40, 48, 56, 64, 80, 96, 112, 128)  # 4 to 7 times a power of two: what the model can halve
-LOOKED_AT = 200  # pictures, evenly spread, that decide the size when nobody says it
+SAMPLE = 200  # pictures, evenly spread, that decide the size where the configuration does not
 GREY = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -51,7 +52,7 @@ class Pictures:
     source: dict[str, Any]  # name, split, rows and the SHA-256 of the files read
     seen: Seen = field(default_factory=Seen)
     own_validation: int = 0  # the last so many rows are the data set's own validation split
-    attributes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # [N] by name; only what measures is told of them
+    attributes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # [N] by name; for measurements only
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,36 +81,39 @@ def load(path: Path, split: str = "train", dims: Dims | None = None, preprocessi
     .npz file, or the id of a data set on the hub (`owner/name`). Every picture goes through `twofold.model.preprocessing.to_pixels`, as
     in the service; without `dims` the size and mode that most pictures have, or the nearest that the model takes; without
     `preprocessing` a white background. In a folder of pictures the unreadable ones are skipped and named in `seen`; elsewhere
-    they refuse the data set. Raises DataError.
+    a single one makes the data set unusable. Raises DataError.
     """
     rows = _open(path, split)
     dims = dims or _dims(rows)
     preprocessing = preprocessing or Preprocessing(background=(255,) * dims.channels)
+    pixels, kept, seen = _read(rows, dims, preprocessing)
+    if not len(kept):
+        raise DataError(f"no readable picture in the {split} split: give PNG, JPEG or WebP pictures")
+    source: dict[str, Any] = {"name": rows.name, "split": split, "rows": len(kept), "files": rows.files()}
+    if rows.held_back:
+        source["held_back"] = rows.held_back
+    if seen.skipped:
+        source["skipped"] = len(seen.skipped)
+    own = int((kept >= len(rows) - rows.own_validation).sum())
+    attributes = {name: values[kept] for name, values in rows.attributes.items()}
+    return Pictures(pixels, rows.labels[kept], rows.class_names, source, seen, own, attributes)
+
+
+def _read(rows: Rows, dims: Dims, preprocessing: Preprocessing) -> tuple[Pixels, NDArray[np.int64], Seen]:
+    """The pixels of the readable pictures, the numbers of their rows, and what their files looked like."""
     pixels = np.empty((len(rows), dims.height, dims.width, dims.channels), np.uint8)
-    seen, skipped = Seen(), list(rows.skipped)
-    kept: list[int] = []
-    for i in range(len(rows)):
+    seen, skipped, kept = Seen(), list(rows.skipped), list[int]()
+    for i in tqdm(range(len(rows)), desc=rows.name, unit=" pictures", disable=None, delay=2, leave=False):
         try:
             image = rows.read(i)
         except Unreadable as error:
-            skipped.append((rows.row_name(i), _refuse(rows, error)))
+            skipped.append((rows.row_name(i), _reason(rows, error)))
             continue
         seen.sizes[image.size] += 1
         seen.modes[image.mode] += 1
         pixels[len(kept)] = to_pixels(image, dims, preprocessing)[0]
         kept.append(i)
-    if not kept:
-        raise DataError(f"no readable picture in the {split} split: give PNG, JPEG or WebP pictures")
-    source: dict[str, Any] = {"name": rows.name, "split": split, "rows": len(kept), "files": rows.files()}
-    if rows.held_back:
-        source["held_back"] = rows.held_back
-    if skipped:
-        source["skipped"] = len(skipped)
-    own = sum(i >= len(rows) - rows.own_validation for i in kept)
-    taken = np.array(kept, np.int64)
-    attributes = {name: values[taken] for name, values in rows.attributes.items()}
-    seen = replace(seen, skipped=tuple(skipped))
-    return Pictures(pixels[: len(kept)], rows.labels[taken], rows.class_names, source, seen, own, attributes)
+    return pixels[: len(kept)], np.array(kept, np.int64), replace(seen, skipped=tuple(skipped))
 
 
 def load_for(config: DataConfig, path: Path) -> tuple[Pictures, Pictures]:
@@ -137,7 +141,7 @@ def shape_for(config: DataConfig, path: Path) -> tuple[Dims, Preprocessing]:
 
 
 def preprocessing_of(config: DataConfig, channels: int) -> Preprocessing:
-    """The preprocessing of a configuration, its background level repeated for every channel if there is but one."""
+    """The preprocessing of a configuration, its background level repeated for every channel if it gives one."""
     background = config.background * channels if len(config.background) == 1 else config.background
     return Preprocessing(background, config.filter, config.crop)
 
@@ -177,11 +181,11 @@ def _open(path: Path, split: str) -> Rows:
 def _dims(rows: Rows) -> Dims:
     """The median size of some pictures, or the nearest that the model takes; grey if all of them are."""
     sizes, modes = [], set()
-    for i in np.unique(np.linspace(0, max(0, len(rows) - 1), LOOKED_AT).astype(int)) if len(rows) else ():
+    for i in np.unique(np.linspace(0, max(0, len(rows) - 1), SAMPLE).astype(int)) if len(rows) else ():
         try:
             image = rows.read(int(i))
         except Unreadable as error:
-            _refuse(rows, error)
+            _reason(rows, error)
             continue
         sizes.append(image.size)
         modes.add(image.mode)
@@ -191,8 +195,8 @@ def _dims(rows: Rows) -> Dims:
     return Dims(1, 1, max(1, len(rows.class_names)), height, width, 1 if modes <= set(GREY) else 3)
 
 
-def _refuse(rows: Rows, error: Unreadable) -> str:
-    """The reason of an unreadable picture; raises DataError where none is tolerated."""
+def _reason(rows: Rows, error: Unreadable) -> str:
+    """Why a picture cannot be read; raises DataError where every picture must be."""
     if not rows.tolerant:
         raise DataError(f"a picture of the data set cannot be decoded: {error}") from error
     return str(error)

@@ -1,10 +1,10 @@
 """A folder of pictures, one sub-folder per class, as rows.
 
-    letters/A/*.png, letters/B/*.png, ...           split here: a tenth is the test split, see rows.cut_test
+    letters/A/*.png, letters/B/*.png, ...           split here: a tenth is the test split, see source.cut_test
     letters/train/A/*.png, letters/test/A/*.png     its own splits; val/ beside them, if there is one, is its validation split
 
-Names are sorted as people count (2 before 10). Hidden files are passed over in silence, other files that cannot be pictures are
-listed with the reason. Knows nothing of sizes or of what is inside a file.
+Names are sorted as people count (2 before 10). Hidden files are ignored, other files that cannot be pictures are listed with the reason.
+Knows nothing of sizes or of what is inside a file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from twofold.training.data.source import MAX_FILE_BYTES, DataError, Rows, Unread
 
 SPLITS = {"train": ("train", "training"), "test": ("test", "testing"), "validation": ("val", "valid", "validation")}
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp")
-PASSED_OVER = ("__MACOSX", "@eaDir")
+IGNORED = ("__MACOSX", "@eaDir")
 
 Listing = tuple[list[tuple[Path, int]], list[tuple[str, str]]]  # (file, label), (what was skipped, reason)
 
@@ -79,7 +79,7 @@ def _rows(
 
 
 def _subfolders(path: Path) -> list[Path]:
-    found = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in PASSED_OVER]
+    found = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in IGNORED]
     return sorted(found, key=lambda p: natural(p.name))
 
 
@@ -89,15 +89,15 @@ def _named(path: Path, names: Sequence[str]) -> Path | None:
 
 
 def _list(root: Path, names: tuple[str, ...]) -> Listing:
-    """Candidates of all classes in natural order, and what else lies about."""
+    """The files of all classes in natural order, and what was skipped."""
     found, skipped = [], []
     for folder in _subfolders(root):
         if folder.name not in names:
-            raise DataError(f"{root.name}/ has a class {folder.name!r} that the training pictures don't have")
+            raise DataError(f"{root.name}/ has a class {folder.name!r} that the training pictures do not have")
         for file in sorted(folder.iterdir(), key=lambda p: natural(p.name)):
-            if file.name.startswith(".") or file.name in PASSED_OVER:
+            if file.name.startswith(".") or file.name in IGNORED:
                 continue
-            reason = _no_candidate(file)
+            reason = _why_not(file)
             if reason:
                 skipped.append((f"{root.name}/{folder.name}/{file.name}", reason))
             else:
@@ -107,7 +107,8 @@ def _list(root: Path, names: tuple[str, ...]) -> Listing:
     return found, skipped
 
 
-def _no_candidate(file: Path) -> str:
+def _why_not(file: Path) -> str:
+    """Why a file cannot be a picture; empty if it can."""
     if file.is_dir():
         return "a folder within a class"
     if not file.is_file():

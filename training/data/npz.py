@@ -17,7 +17,7 @@ from PIL import Image
 from twofold.model.contract import file_sha256
 from twofold.training.data.source import DataError, Rows, cut_test, natural
 
-MAX_ARRAY_BYTES = 16 * 2**30  # in memory: what a zip claims to hold is added up before it is unpacked
+MAX_ARRAY_BYTES = 16 * 2**30  # in memory: the sizes that the archive states are added up before it is unpacked
 PAIRS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test"), "validation": ("x_val", "y_val")}
 
 
@@ -92,7 +92,7 @@ def _pair(arrays: dict[str, NDArray[Any]], x: str, y: str, names: tuple[str, ...
         index = {name: k for k, name in enumerate(names)}
         unknown = set(labels.astype(str).tolist()) - set(index)
         if unknown:
-            raise DataError(f"{y} has a class that the training pictures don't have")
+            raise DataError(f"{y} has a class that the training pictures do not have")
         labels = np.array([index[name] for name in labels.astype(str).tolist()], np.int64)
     elif labels.dtype.kind not in "iu" or (len(labels) and not 0 <= labels.min() <= labels.max() < len(names)):
         raise DataError(f"{y} must hold integers from 0 to {len(names) - 1}")

@@ -1,13 +1,14 @@
-"""Parquet files in the Hugging Face layout, on disk or by their id on the hub, as rows. The only room that imports `datasets`.
+"""Parquet files in the Hugging Face layout, on disk or by their id on the hub, as rows. The only module that imports `datasets`.
 
 The picture column is the one of feature `Image` (`image`, `img`, ...), the label column `label` or else the first `ClassLabel`. Other
-columns of whole numbers are attributes; what is neither is left alone.
-Knows nothing of sizes. What goes to the network is decided by the library's own settings (HF_HUB_OFFLINE=1 keeps it at home).
+columns of whole numbers are attributes; what is neither is ignored.
+Knows nothing of sizes. Whether the network is used is decided by the library's own settings (HF_HUB_OFFLINE=1: it is not).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,13 @@ def open_hub(repository: str, split: str) -> Rows:
     datasets.disable_progress_bars()
     try:
         table = datasets.load_dataset(repository, split=split)
-    except Exception as error:  # the library, its client and its file system each raise their own kinds
+    except Exception as error:  # the library, its client and its file system each raise their own errors
         raise DataError(_why(repository, split, error)) from error
     return _rows(repository, table, lambda: {f"{repository}/{split}": _digest(table)})
 
 
 def _why(repository: str, split: str, error: Exception) -> str:
-    """A sentence for a person: the library's own kinds say little (offline and unreachable are both a ConnectionError)."""
+    """A sentence for the user: the library's own errors say little (offline and unreachable are both a ConnectionError)."""
     import datasets
 
     if isinstance(error, datasets.exceptions.DatasetNotFoundError):
@@ -63,7 +64,7 @@ def _why(repository: str, split: str, error: Exception) -> str:
     return f"{repository} cannot be loaded from the hub ({type(error).__name__}): does it have a split {split!r} of pictures?"
 
 
-def _rows(name: str, table: Any, files: Any) -> Rows:
+def _rows(name: str, table: Any, files: Callable[[], dict[str, str]]) -> Rows:
     import datasets
 
     images = [key for key, feature in table.features.items() if isinstance(feature, datasets.Image)]

@@ -1,7 +1,7 @@
-"""One split of a data set before its pictures are at the model's size, and the only decoder of foreign files in training.
+"""One split of a data set before its pictures are at the model's size, and the only decoder of files from outside in training.
 
-Formats are those the service takes (PNG, JPEG, WebP, one frame), told by content; caps are checked before a decoder runs. Knows
-nothing of where rows come from (folders.py, tables.py, arrays.py) nor what becomes of them (data.py).
+Formats are those the service takes (PNG, JPEG, WebP, one frame), recognised by content; limits are checked before a decoder runs. Knows
+nothing of where rows come from (image_folder, parquet, npz) nor what becomes of them (dataset).
 """
 
 from __future__ import annotations
@@ -40,13 +40,15 @@ class Rows:
     class_names: tuple[str, ...]
     labels: NDArray[np.int64]  # [N]
     read: Callable[[int], Image.Image]  # row -> picture; raises Unreadable
-    row_name: Callable[[int], str]  # row -> what a person would call it
+    row_name: Callable[[int], str]  # row -> its name in messages
     files: Callable[[], dict[str, str]]  # file or collection -> SHA-256: the same bytes, the same hashes
-    tolerant: bool = False  # an unreadable picture is skipped and named; otherwise it refuses the data set
-    skipped: tuple[tuple[str, str], ...] = ()  # (file, reason) of what was no candidate at all
+    tolerant: bool = False  # an unreadable picture is skipped and named; otherwise the data set cannot be used
+    skipped: tuple[tuple[str, str], ...] = ()  # (file, reason) of what cannot be a picture
     own_validation: int = 0  # the last so many rows are the data set's own validation split
     held_back: int = 0  # so many pictures were cut off as the test split by `cut_test`
-    attributes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # [N] by name: what else a table says of its pictures
+    attributes: Mapping[str, NDArray[np.int64]] = field(
+        default_factory=dict
+    )  # [N] by name: the other whole numbers that a table has of its pictures
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,7 +62,7 @@ def decode(data: bytes) -> Image.Image:
         raise Unreadable(f"more than {MAX_JPEG_SCANS} JPEG scans")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns above 89 megapixels and of odd metadata; our own cap is lower
+            warnings.simplefilter("ignore")  # Pillow warns above 89 megapixels and of odd metadata; our own limit is lower
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
                 raise Unreadable(f"{image.width}x{image.height} pixels are too many")
@@ -79,7 +81,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def cut_test(labels: NDArray[np.int64], classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(train, test) row numbers: a tenth of every class, at least one picture, is the test split; the same rows for ever.
+    """(train, test) row numbers: a tenth of every class, at least one picture, is the test split; the same rows every time.
 
     Raises DataError if a class has fewer than 3 pictures.
     """

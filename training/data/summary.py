@@ -1,6 +1,6 @@
-"""What a person should know of a data set before any training: counts, sizes, modes, what was skipped, what looks wrong.
+"""What a user should know of a data set before any training: counts, sizes, modes, what was skipped, what looks wrong.
 
-Plain lines of text; changes nothing and refuses nothing. Knows pictures, not models.
+Plain lines of text; changes nothing and raises nothing. Knows pictures, not models.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ IMBALANCE = 20.0  # largest class / smallest
 CLASSES_SHOWN, SKIPPED_SHOWN, KINDS_SHOWN = 40, 10, 5
 
 
-def survey(train: Pictures, validation: Pictures, test: Pictures | None) -> list[str]:
+def summarize(train: Pictures, validation: Pictures, test: Pictures | None) -> list[str]:
     """The lines to show: a table of the classes, what the files looked like, and warnings."""
     return [*_table(train, validation, test), *_files(train, test), *(f"warning: {text}" for text in warnings(train, validation, test))]
 
 
 def find_test_split(config: DataConfig, path: Path) -> Pictures | None:
-    """The test split at the size of the training pictures, to be counted and compared; None where there is none to be had."""
+    """The test split at the size of the training pictures, to be counted and compared; None where there is none."""
     try:
         return load(path, "test", *shape_for(config, path))
     except DataError:
@@ -34,7 +34,7 @@ def find_test_split(config: DataConfig, path: Path) -> Pictures | None:
 
 
 def warnings(train: Pictures, validation: Pictures, test: Pictures | None) -> Iterator[str]:
-    """Sentences about what makes a bad model or wrong figures."""
+    """Sentences about what makes a poor model or wrong figures."""
     names = train.class_names
     counts = _counts(train) + _counts(validation)
     few = [names[k] for k in np.argsort(counts, kind="stable") if counts[k] < FEW]
@@ -48,16 +48,16 @@ def warnings(train: Pictures, validation: Pictures, test: Pictures | None) -> It
         if other is None:
             yield f"no {title} split: figures can only be made on validation pictures"
             continue
-        twins = sum(digest in known for digest in _digests(other))
-        if twins:
-            yield f"{twins} of {len(other)} {title} pictures are also among the training pictures: figures will flatter the model"
+        copies = sum(digest in known for digest in _digests(other))
+        if copies:
+            yield f"{copies} of {len(other)} {title} pictures are also among the training pictures: figures will be too good"
     contradictions = sum(known[digest] != label for digest, label in zip(_digests(train), train.labels.tolist(), strict=True))
     if contradictions:
         yield f"{contradictions} training pictures are also in another class"
 
 
 def printable(name: str) -> str:
-    """A name that a terminal can be trusted with."""
+    """A name without characters that could control a terminal."""
     return "".join(c if c.isprintable() else "?" for c in name)
 
 
@@ -79,7 +79,7 @@ def _files(train: Pictures, test: Pictures | None) -> list[str]:
     sizes, modes = train.seen.sizes, train.seen.modes
     lines = [
         f"sizes: {_common([(f'{w}x{h}', n) for (w, h), n in sizes.most_common()])}; modes: {_common(modes.most_common())}",
-        f"the model sees {width}x{height} {'grey' if channels == 1 else 'RGB'}",
+        f"the model gets {width}x{height} {'grey' if channels == 1 else 'RGB'}",
     ]
     skipped = [*train.seen.skipped, *(test.seen.skipped if test else ())]
     if skipped:

@@ -123,9 +123,9 @@ def classify(network: Network, pixels: Pixels) -> tuple[NDArray[np.int64], NDArr
     labels, features = [], []
     with torch.inference_mode():
         for start in range(0, len(pixels), EVAL_ROWS):
-            embedded = network.embed(_to_unit(torch.from_numpy(pixels[start : start + EVAL_ROWS])))
-            features.append(embedded.numpy())
-            labels.append(network.head(embedded).argmax(1).numpy())
+            embedded = network.embed(_to_unit(torch.from_numpy(pixels[start : start + EVAL_ROWS]).to(network.head.weight.device)))
+            features.append(embedded.cpu().numpy())
+            labels.append(network.head(embedded).argmax(1).cpu().numpy())
     return np.concatenate(labels), np.concatenate(features)
 
 
@@ -140,16 +140,17 @@ def train_eval_classifier(
     config: EvalClassifierConfig | None = None,
     log: Callable[[str], object] = print,
     like: DataConfig | None = None,
+    device: torch.device | str = "cpu",
 ) -> EvalClassifierCard:
     """Train on the training split of `data` without its validation rows, write eval_classifier.pt and eval_classifier.json into `out`.
 
-    Pictures have the size and preprocessing that `like` asks for. Accuracy is measured on the validation rows and, once, on the
-    test split. Returns the card. Raises DataError.
+    Pictures have the size and preprocessing that `like` asks for; `device` trains. Accuracy is measured on the validation rows and, once,
+    on the test split. Returns the card. Raises DataError.
     """
     config, started = config or EvalClassifierConfig(), time.monotonic()
     asked = shape_for(like, data) if like else ()
     train, validation = split_validation_rows(load(data, "train", *asked), config.validation_rows)
-    network = _fit(train, validation, config, log)
+    network = _fit(train, validation, config, log, torch.device(device)).cpu()
     seconds = time.monotonic() - started
     test = load(data, "test", *asked)
     shape = (train.pixels.shape[1], train.pixels.shape[2], train.pixels.shape[3])
@@ -173,11 +174,13 @@ def split_validation_rows(pictures: Pictures, rows: int) -> tuple[Pictures, Pict
     return split_validation(pictures, min(rows, pictures.most_validation_rows))
 
 
-def _fit(train: Pictures, validation: Pictures, config: EvalClassifierConfig, log: Callable[[str], object]) -> Network:
+def _fit(
+    train: Pictures, validation: Pictures, config: EvalClassifierConfig, log: Callable[[str], object], device: torch.device
+) -> Network:
     """AdamW, one cycle, cross-entropy, bfloat16 autocast; the same weights for the same seed, machine and thread count."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = Network(config, train.pixels.shape[3], len(train.class_names))
+        network = Network(config, train.pixels.shape[3], len(train.class_names)).to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub does not know it
         batch = min(config.batch, len(train))
         steps = len(train) // batch
@@ -189,10 +192,10 @@ def _fit(train: Pictures, validation: Pictures, config: EvalClassifierConfig, lo
             network.train()
             for _ in range(steps):
                 rows = torch.from_numpy(next(order))
-                with torch.autocast("cpu", torch.bfloat16):
-                    logits = network(_to_unit(_shift(pixels[rows], config.shift_px)))
+                with torch.autocast(device.type, torch.bfloat16):
+                    logits = network(_to_unit(_shift(pixels[rows], config.shift_px).to(device)))
                 optimiser.zero_grad(set_to_none=True)
-                F.cross_entropy(logits.float(), labels[rows]).backward()
+                F.cross_entropy(logits.float(), labels[rows].to(device)).backward()
                 optimiser.step()
                 schedule.step()
             log(f"evaluation classifier, epoch {epoch + 1}/{config.epochs}: validation {accuracy(network, validation):.4f}")

@@ -1,26 +1,26 @@
 """The rows of ablations.toml: what each changes in a base configuration, and the configuration that comes of it.
 
-Knows configurations; trains and measures nothing (reproduce.py does).
+Knows configurations; trains and measures nothing (ablations.py does).
 """
 
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import cast
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from twofold.training.config.recipe_template import card_name
-from twofold.training.config.schema import Config, ConfigError, Stage, changed, nearest, parse, read
+from twofold.training.config.schema import STRICT, Config, ConfigError, Stage, changed, from_dict, nearest, parse, read, read_toml
 
 PLAN = Path(__file__).with_name("ablations.toml")
-SAMPLERS = ("fitted", "paper")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Variant:
     """One row; the keys are explained in ablations.toml."""
 
@@ -31,18 +31,14 @@ class Variant:
     without: tuple[str, ...] = ()
     change: tuple[str, ...] = ()
     like: str = ""
-    sampler: str = "fitted"
-
-    def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise ConfigError(f"variant {self.name!r}: sampler must be one of {', '.join(SAMPLERS)}")
+    sampler: Literal["fitted", "paper"] = "fitted"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Plan:
     """All rows in their order, the share of the base's epochs that they are trained for, and the stages that are never cut short."""
 
-    scale: float
+    scale: Annotated[float, Field(gt=0, le=1000)]
     variant: tuple[Variant, ...]
     whole: tuple[str, ...] = ()
 
@@ -57,13 +53,13 @@ class Plan:
         return tuple(variant for variant in self.variant if variant.name in wanted)
 
 
-def read_plan(path: Path = PLAN) -> Plan:
-    """Raises ConfigError, also for two rows of one name, or a row that is like none above it."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path.name}: {error}") from error
-    plan = cast("Plan", parse(Plan, raw))
+def read_plan(path: Path = PLAN, scale: float | None = None) -> Plan:
+    """The plan in a TOML file, with another `scale` if one is given.
+
+    Raises ConfigError, also for two rows of one name, or a row that is like none above it.
+    """
+    raw = read_toml(path)
+    plan = parse(Plan, raw if scale is None else {**raw, "scale": scale})
     above: dict[str, Variant] = {}
     for variant in plan.variant:
         if variant.name in above:
@@ -80,21 +76,17 @@ def configure(variant: Variant, base: Config, scale: float, whole: Sequence[str]
     Raises ConfigError.
     """
     config = _of_preset(variant.preset, base) if variant.preset else base
-    for name in variant.drop:
-        if name not in {stage.name for stage in config.stage}:
-            raise ConfigError(f"variant {variant.name!r}: there is no stage {name!r} to drop")
-    losses = {term for stage in config.stage for update in stage.update for terms in update.train.values() for term in terms}
-    for pattern in variant.without:
-        if not any(fnmatch(loss, pattern) for loss in losses):
-            raise ConfigError(f"variant {variant.name!r}: there is no loss {pattern!r} to leave out")
-    stages = tuple(_without(stage, variant.without) for stage in config.stage if stage.name not in variant.drop)
-    config = replace(config, name=card_name(variant.name), stage=stages)
-    config = changed(config, dict(item.split("=", 1) for item in variant.change))
+    _check(variant, config)
+    raw = config.to_dict()
+    raw["name"] = card_name(variant.name)
+    raw["stage"] = [_without(stage, variant.without) for stage in raw["stage"] if stage["name"] not in variant.drop]
+    config = changed(from_dict(raw), dict(item.split("=", 1) for item in variant.change))
     factor = decoder_steps(base) / decoder_steps(config)
     even = math.isclose(factor, 1)  # a stage that does not change can be shared
     scales = (1.0 if stage.name in whole else scale for stage in config.stage)
     factors = (1.0 if even or "decoder" not in stage.trained else factor for stage in config.stage)
-    return replace(config, stage=tuple(map(_longer, config.stage, scales, factors)))
+    lengths = zip(config.stage, scales, factors, strict=True)
+    return changed(config, {f"stage.{i}.epochs": repr(round(stage.epochs * s * f, 4)) for i, (stage, s, f) in enumerate(lengths)})
 
 
 def decoder_steps(config: Config) -> float:
@@ -107,23 +99,33 @@ def decoder_updates(stage: Stage) -> int:
     return sum(update.repeat for update in stage.update if "decoder" in update.train)
 
 
-def _longer(stage: Stage, scale: float, factor: float) -> Stage:
-    return replace(stage, epochs=round(stage.epochs * scale * factor, 4))
+def _check(variant: Variant, config: Config) -> None:
+    """Raises ConfigError where the row leaves out what is not there."""
+    stages = {stage.name for stage in config.stage}
+    for name in variant.drop:
+        if name not in stages:
+            raise ConfigError(f"variant {variant.name!r}: there is no stage {name!r} to drop{nearest(name, stages)}")
+    losses = {loss for stage in config.stage for update in stage.update for weights in update.train.values() for loss in weights}
+    for pattern in variant.without:
+        if not any(fnmatch(loss, pattern) for loss in losses):
+            raise ConfigError(f"variant {variant.name!r}: there is no loss {pattern!r} to leave out{nearest(pattern, losses)}")
 
 
 def _of_preset(name: str, base: Config) -> Config:
     """Another preset with the networks, pictures, seed and precision of the base."""
-    preset = read(name)
-    networks = {key: getattr(base.model, key) for key in vars(base.model) if key.endswith(("_widths", "_hidden"))}
-    return replace(preset, seed=base.seed, precision=base.precision, data=base.data, model=replace(preset.model, **networks))
+    preset, ours = read(name).to_dict(), base.to_dict()
+    networks = {key: value for key, value in ours["model"].items() if key.endswith(("_widths", "_hidden"))}
+    kept = {key: ours[key] for key in ("seed", "precision", "data")}
+    return from_dict({**preset, **kept, "model": {**preset["model"], **networks}})
 
 
-def _without(stage: Stage, losses: Sequence[str]) -> Stage:
-    updates = (replace(update, train=_kept(update.train, losses)) for update in stage.update)
-    return replace(stage, update=tuple(update for update in updates if update.train))
+def _without(stage: Mapping[str, Any], losses: Sequence[str]) -> dict[str, Any]:
+    """A stage, as plain types, without these losses and without the updates that are left with none."""
+    updates = [{**update, "train": _kept(update["train"], losses)} for update in stage["update"]]
+    return {**stage, "update": [update for update in updates if update["train"]]}
 
 
-def _kept(move: Mapping[str, Mapping[str, float]], losses: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What parts move on when some losses are left out; without any, a part does not move."""
-    left = {part: {t: w for t, w in terms.items() if not any(fnmatch(t, pattern) for pattern in losses)} for part, terms in move.items()}
-    return {part: terms for part, terms in left.items() if terms}
+def _kept(train: Mapping[str, Mapping[str, float]], losses: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The losses of each part without those left out; a part that is left with none is not trained."""
+    left = {part: {t: w for t, w in weights.items() if not any(fnmatch(t, loss) for loss in losses)} for part, weights in train.items()}
+    return {part: weights for part, weights in left.items() if weights}

@@ -1,7 +1,7 @@
 """`twofold-train reproduce`: trains, exports and measures every row of ablations.toml, and lays them side by side in one table.
 
-What is there already is kept: a run that was cut goes on, a bundle is not exported twice, and a row is measured once. Puts loop.py,
-export.py, evaluate.py and eval_classifier.py together; what a row is stands in variants.py.
+What is there already is kept: a run that was stopped is continued, a bundle is not exported twice, and a row is measured once. What a row
+is stands in ablation_plan.py.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ STYLE_COLUMNS = (
 SAMPLE_COLUMNS = ("class_consistency", "frechet", "pixel_variance_ratio")
 PICTURE_COLUMNS = ("reconstruction_psnr", "reconstruction_ssim")
 COLUMNS = (*CLASS_COLUMNS, *STYLE_COLUMNS, *SAMPLE_COLUMNS, *PICTURE_COLUMNS)
-WITHOUT_E_U = ("reading", "generation")  # the stages of a measurement that do not ask E_u
+WITHOUT_E_U = ("reading", "generation")  # the stages of a measurement that do not use E_u
 
 
 @dataclass(frozen=True)
 class AblationOptions:
-    """What a person asks of the table."""
+    """What a user asks of the table."""
 
     data: Path
     out: Path
@@ -69,25 +69,25 @@ class AblationResult:
     evaluation: Mapping[str, Any]
 
 
-def reproduce(order: AblationOptions, say: Callable[[str], object]) -> str:
-    """Make every row that is missing, write table.md and table.json into `order.out` after each, and return the table.
+def reproduce(options: AblationOptions, say: Callable[[str], object]) -> str:
+    """Make every row that is missing, write table.md and table.json into `options.out` after each, and return the table.
 
     Raises what training, export and evaluation do; CheckpointError where the folder holds rows of another configuration or scale.
     """
-    variants = order.plan.chosen(order.rows)
-    configs = {v.name: configure(v, order.base, order.plan.scale, order.plan.whole) for v in order.plan.variant if not v.like}
-    if not (order.eval_classifier / eval_classifier.CARD).exists():
-        say("eval_classifier")
-        eval_classifier.train_eval_classifier(order.data, order.eval_classifier, log=say, like=order.base.data)
-    pictures = load_for(order.base.data, order.data)  # the same for all rows
+    variants = options.plan.chosen(options.rows)
+    configs = {v.name: configure(v, options.base, options.plan.scale, options.plan.whole) for v in options.plan.variant if not v.like}
+    if not (options.eval_classifier / eval_classifier.CARD).exists():
+        say("training the evaluation classifier")
+        eval_classifier.train_eval_classifier(options.data, options.eval_classifier, log=say, like=options.base.data)
+    pictures = load_for(options.base.data, options.data)  # the same for all rows
     made: dict[str, AblationResult] = {}
     text = ""
     for variant in variants:
         if not variant.like:
             say(f"row {variant.name!r}: {variant.note}")
-            made[variant.name] = _make(order, configs[variant.name], pictures, list(configs.values()), say)
+            made[variant.name] = _make(options, configs[variant.name], pictures, list(configs.values()), say)
         rows = [_row(v, made[v.like or v.name]) for v in variants if (v.like or v.name) in made]
-        text = _write(order, rows, [row.evaluation for row in made.values()])
+        text = _write(options, rows, [row.evaluation for row in made.values()])
     return text
 
 
@@ -95,22 +95,22 @@ def reproduce(order: AblationOptions, say: Callable[[str], object]) -> str:
 
 
 def _make(
-    order: AblationOptions, config: Config, pictures: tuple[Pictures, Pictures], others: list[Config], say: Callable[[str], object]
+    options: AblationOptions, config: Config, pictures: tuple[Pictures, Pictures], others: list[Config], say: Callable[[str], object]
 ) -> AblationResult:
     """Train, export and measure, as far as it has not been done; `others` are the configurations of all rows, made or not."""
-    run = order.out / config.name
+    run = options.out / config.name
     progress = ProgressLine()
-    trainer = Trainer(config, *pictures, run, progress, progress.warn, start=start_of(order.out, config, others))
+    trainer = Trainer(config, *pictures, run, progress, progress.warn, start=start_of(options.out, config, others))
     try:
         trainer.run()
     finally:
         progress.end()
     bundle = run / "bundle"
     if not (bundle / CARD).exists():
-        export_run(run, order.data, bundle)
+        export_run(run, options.data, bundle)
     style = any("encoder_u" in stage.trained for stage in config.stage)
     steps = sum(trainer.steps(stage) * decoder_updates(stage) for stage in config.stage)
-    return AblationResult(config, steps, trainer.core_seconds, style, _measure(order, run, bundle, style, say))
+    return AblationResult(config, steps, trainer.core_seconds, style, _measure(options, run, bundle, style, say))
 
 
 def start_of(out: Path, config: Config, others: list[Config]) -> Path | None:
@@ -120,16 +120,16 @@ def start_of(out: Path, config: Config, others: list[Config]) -> Path | None:
     return max(trained, key=shared.__getitem__, default=None)
 
 
-def _measure(order: AblationOptions, run: Path, bundle: Path, style: bool, say: Callable[[str], object]) -> dict[str, Any]:
-    """The evaluation of a bundle: that of an earlier call, if it is of the same model, judge and pictures."""
-    out = run / f"{order.split}.json"
-    wanted = (read_card(bundle).model_hash, eval_classifier.load_eval_classifier(order.eval_classifier).card.hash, order.quick)
+def _measure(options: AblationOptions, run: Path, bundle: Path, style: bool, say: Callable[[str], object]) -> dict[str, Any]:
+    """The evaluation of a bundle: that of an earlier call, if it is of the same model, evaluation classifier and pictures."""
+    out = run / f"{options.split}.json"
+    wanted = (read_card(bundle).model_hash, eval_classifier.load_eval_classifier(options.eval_classifier).card.hash, options.quick)
     if out.exists():
         found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
         if (found["bundle"]["model_hash"], found["eval_classifier"]["hash"], found["quick"]) == wanted:
             return found
     stages = None if style else WITHOUT_E_U
-    return evaluate(bundle, order.data, order.eval_classifier, out, order.split, order.quick, log=say, stages=stages).to_dict()
+    return evaluate(bundle, options.data, options.eval_classifier, out, options.split, options.quick, log=say, stages=stages).to_dict()
 
 
 def _row(variant: Variant, made: AblationResult) -> dict[str, Any]:
@@ -153,17 +153,17 @@ def _row(variant: Variant, made: AblationResult) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------- the table
 
 
-def _write(order: AblationOptions, rows: list[dict[str, Any]], evaluations: list[Mapping[str, Any]]) -> str:
+def _write(options: AblationOptions, rows: list[dict[str, Any]], evaluations: list[Mapping[str, Any]]) -> str:
     """Both files; what real pictures get is the same in every evaluation that has it. Returns the table."""
     known = {"one": 1.0} | {key: value for one in evaluations for key, value in one["values"].items()}
     real = {m.key: known.get(m.real or "") for m in MEASURES if m.key in COLUMNS}
     evaluation = evaluations[0]
     facts = {
-        "base": order.base.name,
-        "scale": order.plan.scale,
-        "whole": [stage.name for stage in order.base.stage if stage.name in order.plan.whole],
-        "split": order.split,
-        "quick": order.quick,
+        "base": options.base.name,
+        "scale": options.plan.scale,
+        "whole": [stage.name for stage in options.base.stage if stage.name in options.plan.whole],
+        "split": options.split,
+        "quick": options.quick,
         "rows_held": evaluation["rows"]["held"],
         "data": evaluation["data"],
         "eval_classifier": evaluation["eval_classifier"],
@@ -171,8 +171,8 @@ def _write(order: AblationOptions, rows: list[dict[str, Any]], evaluations: list
         "rows": rows,
     }
     text = table(facts)
-    (order.out / FIGURES).write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    (order.out / TABLE).write_text(text, encoding="utf-8")
+    (options.out / FIGURES).write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    (options.out / TABLE).write_text(text, encoding="utf-8")
     return text
 
 
@@ -195,11 +195,12 @@ def table(facts: Mapping[str, Any]) -> str:
 
 
 def _foot(facts: Mapping[str, Any]) -> str:
-    split, scale, judged = facts["split"], facts["scale"], facts["eval_classifier"]
+    split, scale, classifier = facts["split"], facts["scale"], facts["eval_classifier"]
     quick = " (a sample: no figures)" if facts["quick"] else ""
     whole = f" (all of them in the stage {' and '.join(facts['whole'])})" if facts["whole"] and scale != 1 else ""
     return (
-        f"{split} split, {facts['rows_held']} pictures{quick}; judge {judged['hash'][:8]} is right in {judged['accuracy']:.3f} of them. "
+        f"{split} split, {facts['rows_held']} pictures{quick}; the evaluation classifier {classifier['hash'][:8]} is right in "
+        f"{classifier['accuracy']:.3f} of them. "
         f"One seed; {scale:g} of the epochs of {facts['base']}{whole}, and as many steps of G in every row. Core minutes are those of the "
         "training, shared stages included. n/a: the row trains no E_u. "
         f"Made by `twofold-train reproduce --scale {scale:g} --split {split}`."

@@ -1,6 +1,6 @@
-"""What a configuration will cost on this machine: a few real steps of every stage, on a sample of the pictures, then thrown away.
+"""What a configuration costs on this machine: a few real steps of every stage on a sample of the pictures, then thrown away.
 
-Writes nothing. The figures are those of the moment: a machine that is busy now is slow now.
+Writes nothing. The figures are of the moment: a machine that is busy now is slow now.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from twofold.model.vae_gan import PARTS, VaeGan
-from twofold.training.config.schema import Config, Stage
+from twofold.training.config.schema import Config
 from twofold.training.data.dataset import Pictures
 from twofold.training.trainer.batches import batches
-from twofold.training.trainer.calibration import ACTIONS, Codes, encode
+from twofold.training.trainer.calibration import Codes, act, check_actions, encode
+from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
 from twofold.training.trainer.step import check_terms, make_optimizers, set_modes, step
 from twofold.training.trainer.trainer import VALIDATIONS, build
 from twofold.training.trainer.validation import picture, validate
@@ -29,90 +31,96 @@ SAMPLE = 2048  # pictures
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """Seconds of one step of each stage, of one look, of encoding one picture; bytes in memory at the peak."""
+class Profile:
+    """Seconds of one step of each stage, of one validation, of encoding one picture; bytes of the device in use at the peak."""
 
     step_s: tuple[float, ...]
-    look_s: float
+    validation_s: float
     encode_s: float
     peak_bytes: int
 
     def stage_s(self, config: Config, rows: int) -> tuple[float, ...]:
-        """Seconds of each stage over so many training pictures, looks included."""
+        """Seconds of each stage over `rows` training pictures, validations included."""
         return tuple(
-            stage.epochs * rows / stage.batch * s + min(math.ceil(stage.epochs), VALIDATIONS) * self.look_s
-            for stage, s in zip(config.stage, self.step_s, strict=True)
+            stage.epochs * rows / stage.batch * seconds + min(math.ceil(stage.epochs), VALIDATIONS) * self.validation_s
+            for stage, seconds in zip(config.stage, self.step_s, strict=True)
         )
 
     def once_s(self, config: Config, rows: int) -> float:
-        """Seconds that do not depend on the steps: encoding all pictures for the actions and the frozen encoders."""
-        passes = sum(bool(stage.before) + bool(stage.after) + _plain(stage) for stage in config.stage)
+        """Seconds that do not depend on the steps: encoding all pictures for the actions and for the frozen encoders."""
+        passes = sum(bool(stage.before) + bool(stage.after) + stage.reuses_codes for stage in config.stage)
         return passes * rows * self.encode_s
 
-    def eta_s(self, config: Config, rows: int) -> float:
+    def total_s(self, config: Config, rows: int) -> float:
         """Seconds of the whole run."""
         return self.once_s(config, rows) + sum(self.stage_s(config, rows))
 
 
-def rehearse(config: Config, train: Pictures, validation: Pictures, steps: int = STEPS) -> Rehearsal:
-    """Take `steps` steps of every stage. Raises what training would: ConfigError, Diverged."""
+def profile(
+    config: Config, train: Pictures, validation: Pictures, steps: int = STEPS, distributed: Distributed = SINGLE_PROCESS
+) -> Profile:
+    """Take `steps` steps of every stage on the device of `distributed`. Raises what training would: ConfigError, Diverged."""
     check_terms(config)
-    sample = _sample(train)
-    model = build(config, train)
+    check_actions(config)
+    sample, device = _sample(train), distributed.device
+    model = build(config, train).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub forgets it
-    since = time.monotonic()
-    codes = encode(model, sample.pixels, sample.labels)
-    encode_s = (time.monotonic() - since) / len(sample)
+    since = _now(device)
+    encode(model, sample.pixels, sample.labels)
+    encode_s = (_now(device) - since) / len(sample)
     step_s = []
-    for number, stage in enumerate(config.stage):
-        _act(model, stage.before, sample)
+    for number in tqdm(range(len(config.stage)), desc="measuring", unit="stage", disable=None, delay=2, leave=False):
+        stage = config.stage[number]
+        act(model, stage.before, lambda: encode(model, sample.pixels, sample.labels))
         codes = encode(model, sample.pixels, sample.labels)
-        step_s.append(_stage(model, config, number, sample, codes, steps))
-        _act(model, stage.after, sample)
-    since = time.monotonic()
+        step_s.append(_seconds_per_step(model, config, number, sample, codes, steps, distributed))
+        act(model, stage.after, lambda: encode(model, sample.pixels, sample.labels))
+    since = _now(device)
     validate(model, validation)
     picture(model, validation)
-    look_s = time.monotonic() - since
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Rehearsal(tuple(step_s), look_s, encode_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    return Profile(tuple(step_s), _now(device) - since, encode_s, _peak_bytes(device))
 
 
 def parameters(config: Config, pictures: Pictures) -> dict[str, int]:
-    """Parameters of each part."""
+    """Number of parameters of each part."""
     model = build(config, pictures)
     parts = {part: getattr(model, part) for part in PARTS}
     return {part: sum(p.numel() for p in module.parameters()) for part, module in parts.items() if module is not None}
 
 
-def clock(seconds: float) -> str:
-    """Minutes and seconds, as people say them."""
+def duration(seconds: float) -> str:
+    """Minutes and seconds in words."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _stage(model: VaeGan, config: Config, number: int, sample: Pictures, codes: Codes, steps: int) -> float:
-    """Seconds of one step."""
+def _seconds_per_step(
+    model: VaeGan, config: Config, number: int, sample: Pictures, codes: Codes, steps: int, distributed: Distributed
+) -> float:
     stage = config.stage[number]
     set_modes(model, stage)
     optimizers = make_optimizers(model, stage)
-    drawn = batches(sample, stage, (config.seed, number), 0, codes if _plain(stage) else None)
-    generator = torch.Generator().manual_seed(config.seed)
+    drawn = batches(sample, stage, (config.seed, number), 0, codes if stage.reuses_codes else None, distributed)
+    generator = torch.Generator(distributed.device).manual_seed(config.seed)
     since = 0.0
     for done in range(WARM_UP + steps):
         if done == WARM_UP:
-            since = time.monotonic()
-        step(model, stage, drawn, optimizers, generator, config.precision == "bf16")
-    return (time.monotonic() - since) / steps
+            since = _now(distributed.device)
+        step(model, stage, drawn, optimizers, generator, config.precision == "bf16", distributed)
+    return (_now(distributed.device) - since) / steps
 
 
-def _plain(stage: Stage) -> bool:
-    """Whether the codes of frozen encoders can be computed once: the pictures are not augmented."""
-    return not stage.augments and not {"encoder_s", "encoder_u"} <= stage.trained
+def _now(device: torch.device) -> float:
+    """The clock, once the device has done what it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.monotonic()
 
 
-def _act(model: VaeGan, actions: tuple[str, ...], sample: Pictures) -> None:
-    for action in actions:
-        ACTIONS[action](model, encode(model, sample.pixels, sample.labels))
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _sample(train: Pictures) -> Pictures:

@@ -1,54 +1,67 @@
-"""The progress line: figures of a step as one line for people, on stderr. Knows no trainer, only the dict that it reports."""
+"""Progress on stderr: a bar on a terminal, a plain line now and then elsewhere. Knows no trainer, only the dict that it reports."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import Any
 
+from tqdm import tqdm
+
+FIGURES = {"class_accuracy": "accuracy", "leak": "leak", "style_moved": "style moved"}  # of the last validation, as they are shown
+
 
 class ProgressLine:
-    """On stderr: one line that is written over on a terminal, a plain line every `plain_every_s` elsewhere."""
+    """Shows the figures of a step: a tqdm bar for each stage on a terminal, elsewhere a line every `plain_every_s` seconds."""
 
     def __init__(self, plain_every_s: float = 15.0) -> None:
         self.terminal = sys.stderr.isatty()
         self.plain_every_s = plain_every_s
-        self.shown = -plain_every_s
-        self.width = 0  # of the line that the next one is written over
+        self.shown = -plain_every_s  # when the last plain line was printed
+        self.bar: tqdm[None] | None = None
 
     def __call__(self, figures: dict[str, Any]) -> None:
+        """Show the figures of a step, as the trainer reports them."""
         last = figures["step"] == figures["steps"]
-        if not self.terminal and not last and time.monotonic() - self.shown < self.plain_every_s:
-            return
-        self.shown = time.monotonic()
-        line = render(figures)
         if self.terminal:
-            line = line[: (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1]  # a line that wraps cannot be written over
-            print("\r" + line.ljust(self.width), end="", file=sys.stderr, flush=True)
-            self.width = len(line)
+            self._draw(figures)
             if last:
                 self.end()
-        else:
-            print(line, file=sys.stderr, flush=True)
+        elif last or time.monotonic() - self.shown >= self.plain_every_s:
+            self.shown = time.monotonic()
+            print(render(figures), file=sys.stderr, flush=True)
+
+    def _draw(self, figures: dict[str, Any]) -> None:
+        if self.bar is None:
+            shape = "{desc} {n_fmt}/{total_fmt} {bar:12} {postfix}"
+            self.bar = tqdm(total=figures["steps"], desc=stage(figures), file=sys.stderr, dynamic_ncols=True, bar_format=shape)
+        self.bar.n = figures["step"]
+        self.bar.set_postfix_str(measured(figures))
 
     def warn(self, text: str) -> None:
-        """Say a sentence below the line, which goes on below it."""
-        self.end()
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        """Print a warning; the bar goes on below it."""
+        tqdm.write(f"warning: {text}", file=sys.stderr)
 
     def end(self) -> None:
-        """Leave the line as it stands; what is said next begins below it."""
-        if self.width:
-            print(file=sys.stderr, flush=True)
-            self.width = 0
+        """Leave the bar as it stands; what is printed next begins below it."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
 
 
 def render(figures: dict[str, Any]) -> str:
-    """The progress line: stage, step, rate, time left, losses, and the last look at the validation pictures."""
+    """The plain line: stage, step, rate, time left, losses, and the last validation."""
+    return f"{stage(figures)} {figures['step']}/{figures['steps']} | {measured(figures)}"
+
+
+def stage(figures: dict[str, Any]) -> str:
+    """Number and name of the stage."""
+    return f"[{figures['stage_number']}/{figures['stages']} {figures['stage']}]"
+
+
+def measured(figures: dict[str, Any]) -> str:
+    """Rate, time left, losses, and the last validation."""
     minutes, seconds = divmod(int(figures["eta_s"]), 60)
     losses = " ".join(f"{k.removeprefix('loss_')} {v:.3g}" for k, v in figures.items() if k.startswith("loss_"))
-    looks = {"class_accuracy": "accuracy", "leak": "leak", "style_moved": "style moved"}
-    seen = " ".join(f"{title} {figures[key]:.3f}" for key, title in looks.items() if key in figures)
-    head = f"[{figures['stage_number']}/{figures['stages']} {figures['stage']}] {figures['step']}/{figures['steps']}"
-    return " | ".join(filter(None, (head, f"{figures['images_per_s']:.0f} img/s", f"{minutes}:{seconds:02d} left", losses, seen)))
+    seen = " ".join(f"{title} {figures[key]:.3f}" for key, title in FIGURES.items() if key in figures)
+    return " | ".join(filter(None, (f"{figures['images_per_s']:.0f} img/s", f"{minutes}:{seconds:02d} left", losses, seen)))

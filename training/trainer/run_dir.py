@@ -41,7 +41,7 @@ from twofold.training.trainer.distributed import Distributed
 CONFIG, ENVIRONMENT, DATA, LOG = "config.json", "environment.json", "data.json", "log.jsonl"
 LAST, BEST, SCALARS, VALIDATIONS, FILM = "last.pt", "best.pt", "scalars", "looks", "film.webp"
 FRAME_MS, LAST_FRAME_MS = 250, 2000
-PACKAGES = ("twofold", "torch", "numpy", "pillow", "datasets", "accelerate")
+PACKAGES = ("twofold", "torch", "numpy", "pillow", "datasets")
 
 
 class RunFolder:

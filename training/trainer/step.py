@@ -82,7 +82,7 @@ class Forward:
 
     def noise(self, dim: int, kind: Callable[..., Tensor] = torch.randn) -> Tensor:
         """Noise [B, dim] for this process's rows, drawn for the whole batch: a row's noise is the same however many share it."""
-        return self.distributed.share(kind(len(self.label) * self.distributed.size, dim, generator=self.generator, device=self.x.device))
+        return self.distributed.shard(kind(len(self.label) * self.distributed.size, dim, generator=self.generator, device=self.x.device))
 
     def near(self, q: DiagonalGaussian, share: Tensor | float) -> Tensor:
         """A draw of q [rows, D] under `share` of its deviation, for the first rows of this process."""
@@ -180,7 +180,7 @@ class Forward:
             else:
                 z_s = self.model.prior.sample(label, self.generator)
                 z_u = torch.randn(rows, self.model.sizes.dim_u, generator=self.generator, device=self.x.device)
-            label, z_s, z_u = (self.distributed.share(drawn) for drawn in (label, z_s, z_u))
+            label, z_s, z_u = (self.distributed.shard(drawn) for drawn in (label, z_s, z_u))
             z_s = self.model.class_code(z_s, label)
             code = self.model.code_from_style(z_u, z_s) if self.stage.through_flow else z_u
         return z_s, code, label, z_u
@@ -201,7 +201,7 @@ class Forward:
         """What D sees of pictures [B, C, H, W]: under the stage's views, every row by an amount of its own, drawn at every look."""
         for view in self.stage.discriminator_views:
             uniform = torch.rand(len(pictures) * self.distributed.size, 2, generator=self.generator, device=pictures.device)
-            pictures = VIEWS[view](pictures, self.distributed.share(uniform))
+            pictures = VIEWS[view](pictures, self.distributed.shard(uniform))
         return pictures
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The command line: what it says, with which exit code it ends, and that a signal costs nothing."""
+"""The command line: what it prints, with which exit code it ends, and that a signal loses nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,10 +18,13 @@ import torch
 
 from tests.pictures import write_pictures
 from tests.toy import make_bundle
-from twofold.training.cli import main
+from twofold.training import cli
+from twofold.training.cli import EXIT_CODES, main
 from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, train_eval_classifier
 from twofold.training.trainer import checkpoint
 from twofold.training.trainer.run_dir import CONFIG, DATA, LAST
+
+ROOT = Path(__file__).parents[3]
 
 SMALL = """
 name = "small"
@@ -60,17 +65,17 @@ STEPS = (4 * 9, 6 * 9)  # of the stages: epochs of 180 pictures
 
 
 class Watched(io.StringIO):
-    """A stderr that sends signals to this process when a text is first said."""
+    """A stderr that sends signals to this process when a text is first printed."""
 
     def __init__(self, text: str, *signals: int) -> None:
         super().__init__()
         self.text, self.signals = text, list(signals)
 
-    def write(self, said: str) -> int:
-        if self.text in said:
+    def write(self, printed: str) -> int:
+        if self.text in printed:
             while self.signals:
                 os.kill(os.getpid(), self.signals.pop(0))
-        return super().write(said)
+        return super().write(printed)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +124,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 # ------------------------------------------------------------------------------------------------------------------ runs
 
 
-def test_a_run_says_its_stages_in_plain_lines_and_what_comes_next(places, tmp_path, capsys):
+def test_a_run_prints_its_stages_in_plain_lines_and_what_comes_next(places, tmp_path, capsys):
     assert main(train(places, tmp_path / "run")) == 0
     said = capsys.readouterr()
     assert said.out == ""
@@ -134,10 +139,10 @@ def test_a_run_says_its_stages_in_plain_lines_and_what_comes_next(places, tmp_pa
 
 
 @pytest.mark.parametrize(("number", "at"), [(signal.SIGTERM, 1), (signal.SIGINT, STEPS[0])], ids=["in a stage", "at its end"])
-def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_tensors(places, tmp_path, number, at):
+def test_after_a_signal_the_same_command_ends_with_the_same_tensors(places, tmp_path, number, at):
     with contextlib.redirect_stderr(Watched(f"[1/2 class encoder] {at}/", number)) as said:
         assert main(train(places, tmp_path)) == 130
-    assert said.getvalue().endswith("stopped and saved: the same command goes on from here\n")
+    assert said.getvalue().endswith("stopped and saved: the same command continues from here\n")
     state = checkpoint.load(tmp_path / LAST)
     assert (state["stage"], state["step"]) == (0, at)
     assert quietly(train(places, tmp_path))[0] == 0
@@ -165,6 +170,27 @@ def test_an_unknown_preset_names_the_nearest(places, tmp_path):
     assert "did you mean 'tiny'" in refusal(["train", "tinny", "--data", str(places.data), "--out", str(tmp_path)])
 
 
+def test_an_override_without_a_value_is_refused(places, tmp_path):
+    assert refusal(train(places, tmp_path, "--set", "seed")) == "--set seed: must be KEY=VALUE"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("stage.0.epochs=inf", "stage.0.epochs: must be a finite number"),
+        ("stage.0.batch=1000000000", "stage.0.batch: must be at most 16384"),
+        ("stage.1.after=['whitten']", "stage 'codes': unknown action 'whitten' (did you mean 'whiten'?)"),
+        (
+            "stage.0.update.0.train.prior={ likelyhood = 1.0 }",
+            "stage 'class encoder': unknown loss 'likelyhood' (did you mean 'likelihood'?)",
+        ),
+    ],
+)
+def test_a_configuration_is_refused_before_any_data_is_read(places, tmp_path, change, message):
+    words = ["train", str(places.config), "--data", str(tmp_path / "nothing"), "--out", str(tmp_path / "run"), "--set", change]
+    assert refusal(words) == message
+
+
 def test_an_unknown_key_names_the_nearest(places, tmp_path):
     assert "unknown key 'stage.0.epoch' (did you mean 'epochs'?)" in refusal(train(places, tmp_path, "--set", "stage.0.epoch=2"))
 
@@ -187,17 +213,106 @@ def test_a_folder_with_a_run_of_another_configuration_is_refused_and_left_as_it_
 
 def test_a_run_that_diverges_ends_with_5_and_names_the_key_to_change(places, tmp_path):
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        assert main(train(places, tmp_path, "--set", "stage.1.lr.decoder=1e30", "--set", "stage.1.lr.encoder_u=1e30")) == 5
+        assert main(train(places, tmp_path, "--set", "stage.1.lr.decoder=1e12", "--set", "stage.1.lr.encoder_u=1e12")) == 5
     last = said.getvalue().splitlines()[-1]
     assert last.startswith("twofold-train: ")
     assert "is not finite in stage 'codes'" in last
 
 
-def test_options_that_no_command_has_are_usage_errors(capsys):
+@pytest.mark.parametrize("option", ["--threads=-1", "--keep-every=-1", "--threads=many", "--device=tpu"])
+def test_an_option_with_a_value_that_cannot_be_is_a_usage_error(option, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["train", "tiny", "--data=pictures", "--out=run", option])
+    assert left.value.code == 2
+    assert option.partition("=")[0] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_missing_option_is_a_usage_error(capsys):
     with pytest.raises(SystemExit) as left:
         main(["train", "tiny"])
     assert left.value.code == 2
     assert "--data" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------------- packages, errors
+
+PROGRAM = """
+import sys
+blocked = sys.argv.pop(1)
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == blocked or name == blocked:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+from twofold.training.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def without(package: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command where a package cannot be imported."""
+    command = [sys.executable, "-c", PROGRAM, package, *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+
+
+COMMANDS = {
+    "init": ("init", "pictures"),
+    "train": ("train", "tiny", "--data=pictures", "--out=run"),
+    "eval-classifier": ("eval-classifier", "--data=pictures", "--out=classifier"),
+    "export": ("export", "run", "--data=pictures", "--out=bundle"),
+    "evaluate": ("evaluate", "bundle", "--data=pictures", "--eval-classifier=classifier"),
+    "report": ("report", "run", "--data=pictures"),
+    "figures": ("figures", "bundle", "--data=pictures", "--out=out"),
+    "reproduce": ("reproduce", "--data=pictures", "--out=out"),
+    "extras": ("extras", "bundle", "--data=pictures"),
+    "toy": ("toy", "--out=out"),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_without_torch_names_the_extra_to_install(name):
+    done = without("torch", *COMMANDS[name])
+    assert (done.returncode, done.stderr, done.stdout) == (2, "twofold-train: training needs torch: pip install 'twofold[train]'\n", "")
+
+
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("pydantic.dataclasses", ("train", "tiny", "--data=pictures", "--out=run")),
+        ("tqdm", ("train", "tiny", "--data=pictures", "--out=run")),
+        ("datasets", ("train", "tiny", "--data=tests/data/fashion-sample", "--out=run")),
+        ("sklearn", ("evaluate", "bundle", "--data=pictures", "--eval-classifier=classifier")),
+    ],
+)
+def test_a_command_without_another_package_names_the_extra_to_install(package, words):
+    done = without(package, *words)
+    named = package.partition(".")[0]
+    assert (done.returncode, done.stderr) == (2, f"twofold-train: training needs {named}: pip install 'twofold[train]'\n")
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "push"])
+def test_help_needs_neither_torch_nor_pydantic(name):
+    for package in ("torch", "pydantic"):
+        done = without(package, name, "--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"usage: twofold-train {name} ")
+
+
+def test_every_error_that_has_an_exit_code_exists_once():
+    sources = [path.read_text(encoding="utf-8") for package in ("model", "training") for path in (ROOT / package).rglob("*.py")]
+    for name in EXIT_CODES:
+        assert sum(source.count(f"class {name}(") for source in sources) == 1, name
+
+
+def test_an_error_of_this_program_is_not_hidden(monkeypatch):
+    def fail(args):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(cli, "toy", fail)
+    with pytest.raises(RuntimeError, match="a fault"):
+        main(["toy", "--out", "nowhere"])
 
 
 # ---------------------------------------------------------------------------------------------------------------- export
@@ -277,7 +392,7 @@ def test_two_models_of_one_name_have_a_column_each(measured, tmp_path):
     assert printed.startswith("| measure | real | toy (quick) | toy@abcdef01 (quick) |")
 
 
-def test_a_quick_evaluation_cannot_be_recorded_and_is_not_even_begun(measured, tmp_path):
+def test_a_quick_evaluation_cannot_be_recorded_and_does_not_start(measured, tmp_path):
     line = refusal([*measured.arguments, "--record", "--out", str(tmp_path / "e.json")])
     assert "--quick makes none" in line
     assert not (tmp_path / "e.json").exists()

@@ -1,4 +1,4 @@
-"""Labelled pictures come off the disk as they lie there, and validation rows are cut off fairly."""
+"""Labelled pictures are read as they are stored, and validation rows are cut off in proportion."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_colour_column_called_img_is_found_and_read_as_rgb(tmp_path):
 
 
 @pytest.mark.parametrize(("first", "second", "chosen"), [("kind", "label", "label"), ("kind", "pose", "kind")])
-def test_the_label_is_the_column_called_label_or_else_the_first_one_with_class_names(tmp_path, first, second, chosen):
+def test_the_label_is_the_column_called_label_or_the_first_with_class_names(tmp_path, first, second, chosen):
     features = {
         "image": ImageFeature(),
         "label_number": Value("int64"),

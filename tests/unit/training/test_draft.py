@@ -1,4 +1,4 @@
-"""The drafted configuration is the recipe of fashion.toml, cut to the pictures and to the time."""
+"""The configuration that init writes is the recipe of fashion.toml, fitted to the pictures and to the time."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def config_of(facts: DatasetFacts, epochs: dict[str, float] = ONE) -> Config:
     return from_dict(tomllib.loads(recipe_template.text(facts, epochs, "first line\nsecond line")))
 
 
-def test_for_pictures_like_fashion_it_is_fashions_recipe():
+def test_for_pictures_like_fashions_it_is_fashions_recipe():
     known = read("fashion")
-    drafted = config_of(FASHION, {stage.name: stage.epochs for stage in known.stage})
-    stages = [replace(stage, flip=known.stage[i].flip) for i, stage in enumerate(drafted.stage)]
+    written = config_of(FASHION, {stage.name: stage.epochs for stage in known.stage})
+    stages = [replace(stage, flip=known.stage[i].flip) for i, stage in enumerate(written.stage)]
     assert tuple(stages) == known.stage
-    assert drafted.model == known.model
+    assert written.model == known.model
 
 
 @pytest.mark.parametrize("classes", [2, 10, 26, 500])
 @pytest.mark.parametrize(("height", "width", "channels"), [(28, 28, 1), (32, 32, 3), (40, 48, 1), (64, 64, 1), (96, 128, 3), (128, 128, 3)])
-def test_every_draft_can_be_built_and_names_what_exists(classes, height, width, channels):
+def test_every_recipe_can_be_built_and_names_what_exists(classes, height, width, channels):
     facts = DatasetFacts("mine", height, width, channels, (255,) * channels, classes, 40 * classes, 40)
     config = config_of(facts)
     check_terms(config)

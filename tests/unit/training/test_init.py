@@ -1,4 +1,4 @@
-"""From a folder to a configuration, and from a configuration to what it will cost, with two real steps of each stage."""
+"""From a folder to a configuration, and from a configuration to what it costs, with two real steps of each stage."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from twofold.training import cli
@@ -17,7 +18,7 @@ from twofold.training.config.schema import ConfigError, DataConfig, from_dict, r
 from twofold.training.data.dataset import load_for
 from twofold.training.experiments.autoconfig import AutoConfigOptions, init, lengths
 from twofold.training.experiments.dry_run import dry_run, sheet
-from twofold.training.experiments.profile import Rehearsal
+from twofold.training.experiments.profile import Profile
 from twofold.training.trainer.trainer import VALIDATIONS
 
 ROOT = Path(__file__).parents[3]
@@ -49,6 +50,13 @@ def test_init_finds_the_size_the_mode_and_the_background(written):
     assert config.name == "my-shapes"
 
 
+def test_the_file_explains_every_key_once(written):
+    text = written[0].read_text(encoding="utf-8")
+    assert text.count("# pictures per forward pass") == 1
+    assert "channels = 1  # 1: grey, 3: RGB, 0: what most pictures have" in text
+    assert all("# " in line for line in text.partition("[[stage.update]]")[0].splitlines() if " = " in line)
+
+
 def test_init_shows_the_pictures_and_names_the_next_command(folder, written):
     out, said = written
     assert said[0].split() == ["class", "train", "validation", "test"]
@@ -70,14 +78,24 @@ def test_init_overwrites_nothing(folder, written):
     assert written[0].read_bytes() == before
 
 
-@pytest.mark.parametrize(("wish", "words"), [({"size": 30}, "try 28"), ({"size": 500}, "try 128"), ({"minutes": 0.0}, "more than 0")])
-def test_a_wish_that_cannot_be_met_is_refused(folder, tmp_path, wish, words):
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": 30}, "try 28"),
+        ({"size": 500}, "try 128"),
+        ({"size": -1}, "up to 128"),
+        ({"minutes": 0.0}, "a number above 0"),
+        ({"minutes": float("inf")}, "a number above 0"),
+        ({"minutes": float("nan")}, "a number above 0"),
+    ],
+)
+def test_options_that_cannot_be_met_are_refused(folder, tmp_path, options, words):
     with pytest.raises(ConfigError, match=words):
-        init(AutoConfigOptions(folder, tmp_path / "t.toml", **wish), print, steps=1)
+        init(AutoConfigOptions(folder, tmp_path / "t.toml", **options), print, steps=1)
     assert not (tmp_path / "t.toml").exists()
 
 
-def test_a_dry_run_shows_a_batch_and_what_the_run_will_cost(folder, tmp_path, written):
+def test_a_dry_run_shows_a_batch_and_what_the_run_costs(folder, tmp_path, written):
     config = read(written[0])
     said: list[str] = []
     text = dry_run(config, *load_for(config.data, folder), tmp_path / "run", said.append, steps=1)
@@ -103,7 +121,7 @@ def test_train_with_dry_run_trains_nothing_and_prints_the_configuration(tmp_path
     assert cli.main([*argv, "--set", "stage.0.epochs=3", "--device", "cpu"]) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out)["stage"][0]["epochs"] == 3.0
-    assert "memory: " in shown.err
+    assert "memory: on cpu, " in shown.err
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
@@ -112,7 +130,7 @@ def test_a_bad_data_folder_ends_init_with_one_line_and_2(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("twofold-train: no train-*.parquet in the data folder, and no sub-folder")
 
 
-def test_a_judge_takes_size_and_background_of_a_configuration(folder, tmp_path, written):
+def test_an_evaluation_classifier_takes_size_and_background_of_a_configuration(folder, tmp_path, written):
     assert (
         cli.main(["eval-classifier", "--data", str(folder), "--out", str(tmp_path / "eval_classifier"), "--config", str(written[0])]) == 0
     )
@@ -120,12 +138,24 @@ def test_a_judge_takes_size_and_background_of_a_configuration(folder, tmp_path, 
     assert load_for(DataConfig(), folder)[0].pixels.shape[1:] == (28, 28, 3)
 
 
-def test_looks_are_paid_for_out_of_the_time():
+def test_validations_are_part_of_the_time():
     facts = DatasetFacts("mine", 28, 28, 1, (0,), 10, 12_800, 1280)
     trial = from_dict(tomllib.loads(text(facts, dict.fromkeys(STAGES, 1.0), "")))
     step_s = tuple(10.0 * stage.batch / facts.rows for stage in trial.stage)  # an epoch of any stage takes 10 s
     for budget_s in (60.0, 600.0):
-        for look_s in (0.0, 1.0):
-            epochs = lengths(facts, trial, Rehearsal(step_s, look_s, 0.0, 0), budget_s)
-            looks = sum(min(math.ceil(e), VALIDATIONS) for e in epochs.values())
-            assert 0.6 * budget_s < 10 * sum(epochs.values()) + look_s * looks <= budget_s
+        for validation_s in (0.0, 1.0):
+            epochs = lengths(facts, trial, Profile(step_s, validation_s, 0.0, 0), budget_s)
+            validations = sum(min(math.ceil(e), VALIDATIONS) for e in epochs.values())
+            assert 0.6 * budget_s < 10 * sum(epochs.values()) + validation_s * validations <= budget_s
+
+
+def test_a_device_that_is_not_there_ends_with_one_line_and_2(folder, tmp_path, capsys, written):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    for argv in (
+        ["init", str(folder), "--out", str(tmp_path / "t.toml")],
+        ["train", str(written[0]), "--data", str(folder), "--out", str(tmp_path / "run"), "--dry-run"],
+        ["eval-classifier", "--data", str(folder), "--out", str(tmp_path / "eval_classifier")],
+    ):
+        assert cli.main([*argv, "--device", "cuda"]) == 2
+        assert capsys.readouterr().err.startswith("twofold-train: device cuda: torch finds none here")

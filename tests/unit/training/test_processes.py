@@ -1,4 +1,4 @@
-"""Several processes train as one: two of gloo on the CPU against one, and a team of any size made by hand."""
+"""Several processes train as one: two on the CPU, connected by gloo, against one; and the shards of any number of processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLOW_ALONE = ("--set=stage.0.epochs=0", "--set=stage.1.epochs=0", "--set=stage.3
 
 
 def train(folder: Path, processes: int, *options: str) -> list[dict]:
-    """Run the trainee in so many processes; what each says in the end, by rank."""
+    """Run the trainee in so many processes; what each prints in the end, by rank."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -38,7 +38,7 @@ def train(folder: Path, processes: int, *options: str) -> list[dict]:
     ]
     said = [process.communicate(timeout=200)[0].splitlines() for process in started]
     assert [process.returncode for process in started] == [0] * processes
-    assert all(len(lines) == 1 for lines in said[1:])  # only the first speaks while it trains
+    assert all(len(lines) == 1 for lines in said[1:])  # only the first prints while it trains
     return [json.loads(lines[-1]) for lines in said]
 
 
@@ -65,7 +65,7 @@ def weights_before() -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_all_processes_end_with_the_same_bits_in_every_stage_and_go_on_after_a_stop(tmp_path):
+def test_all_processes_end_with_the_same_bits_and_go_on_after_a_stop(tmp_path):
     first, second = train(tmp_path, 2)
     assert first["model"] == second["model"]
     again = train(tmp_path, 2)
@@ -75,7 +75,7 @@ def test_all_processes_end_with_the_same_bits_in_every_stage_and_go_on_after_a_s
     assert json.loads((tmp_path / "environment.json").read_text(encoding="utf-8"))["processes"] == 2
 
 
-def test_the_shares_of_a_batch_are_the_batch():
+def test_the_shards_of_a_batch_are_the_batch():
     stage = config().stage[0]
     whole = next(batches(pictures(), stage, (0, 0), 3, None))
     parts = [next(batches(pictures(), stage, (0, 0), 3, None, Distributed(rank=rank, size=4))) for rank in range(4)]
@@ -83,12 +83,12 @@ def test_the_shares_of_a_batch_are_the_batch():
     assert torch.equal(torch.cat([part.label for part in parts]), whole.label)
 
 
-def test_a_team_of_one_averages_nothing_and_decides_alone():
+def test_one_process_averages_nothing_and_decides_alone():
     value = torch.arange(3.0)
     SINGLE_PROCESS.average([value])
     assert value.tolist() == [0, 1, 2]
     assert (SINGLE_PROCESS.any(True), SINGLE_PROCESS.any(False), SINGLE_PROCESS.first) == (True, False, True)
-    assert np.array_equal(SINGLE_PROCESS.share(np.arange(4)), np.arange(4))
+    assert np.array_equal(SINGLE_PROCESS.shard(np.arange(4)), np.arange(4))
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_by_its_stage(tmp_path):

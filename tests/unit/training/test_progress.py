@@ -1,10 +1,11 @@
-"""The progress line, on a real terminal and away from one."""
+"""Progress on a real terminal and away from one."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import re
 import struct
 import termios
 
@@ -30,12 +31,12 @@ def at(step):
     return {**FIGURES, "step": step}
 
 
-def test_the_line_says_stage_step_rate_time_losses_and_the_last_look():
+def test_the_line_has_stage_step_rate_time_losses_and_the_last_validation():
     line = "[2/4 codes] 30/169 | 989 img/s | 2:05 left | recon_sse 26.4 kl_sum 15.2 | accuracy 0.865 leak 0.540 style moved 0.646"
     assert render(FIGURES) == line
 
 
-def test_before_the_first_look_the_line_ends_with_the_losses():
+def test_before_the_first_validation_the_line_ends_with_the_losses():
     figures = {key: value for key, value in FIGURES.items() if key not in ("class_accuracy", "leak", "style_moved")}
     assert render(figures).endswith("| recon_sse 26.4 kl_sum 15.2")
 
@@ -51,33 +52,46 @@ def test_away_from_a_terminal_there_are_plain_lines_and_few_of_them(capsys):
 
 
 def on_a_terminal(*calls):
-    """All that is written to a terminal of 60 columns: a dict is reported, None ends the line."""
+    """All that is written to a terminal of 100 columns: a dict is reported, a text is a warning, None ends the bar."""
     outer, inner = os.openpty()
-    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     with os.fdopen(inner, "w", encoding="utf-8") as stream, contextlib.redirect_stderr(stream):
         line = ProgressLine()
-        for figures in calls:
-            line.end() if figures is None else line(figures)
+        for call in calls:
+            line.end() if call is None else line.warn(call) if isinstance(call, str) else line(call)
     parts = []
-    with contextlib.suppress(OSError):  # how a terminal that was hung up ends
+    with contextlib.suppress(OSError):  # how a terminal ends whose other side is closed
         while part := os.read(outer, 4096):
             parts.append(part)
     os.close(outer)
     return b"".join(parts).decode().replace("\r\n", "\n")
 
 
-def test_on_a_terminal_one_line_is_written_over_and_never_wraps():
-    other = {**at(101), "stage": "flow"}
-    assert on_a_terminal(at(100), other) == "\r" + render(at(100))[:59] + "\r" + render(other)[:59]
+def test_on_a_terminal_a_bar_with_the_figures_is_written_over():
+    *_, before, last = on_a_terminal(at(100), at(101)).split("\r")
+    assert before.startswith("[2/4 codes] 100/169 ")
+    assert last.startswith("[2/4 codes] 101/169 ")
+    assert "989 img/s | 2:05 left | recon_sse 26.4" in last
 
 
-def test_on_a_terminal_a_shorter_line_leaves_nothing_of_the_longer_one():
-    short = {key: FIGURES[key] for key in ("stage", "stage_number", "stages", "step", "steps", "images_per_s", "eta_s")}
-    last = on_a_terminal(FIGURES, short).split("\r")[2]
-    assert last.rstrip() == render(short)
-    assert len(last) == 59
+def test_on_a_terminal_the_bar_never_wraps():
+    assert max(len(line) for line in re.split(r"[\r\n]", on_a_terminal(at(100), at(169)))) <= 100
 
 
-def test_on_a_terminal_the_last_step_and_the_end_close_the_line_once():
-    written = on_a_terminal(at(169), None, at(3), None, None)
-    assert written == "\r" + render(at(169))[:59] + "\n\r" + render(at(3))[:59] + "\n"
+def test_on_a_terminal_every_stage_has_a_bar_of_its_own():
+    written = on_a_terminal(at(169), {**at(1), "stage_number": 3, "stage": "flow", "steps": 20}, None, None)
+    first, second, rest = written.split("\n")
+    assert first.split("\r")[-1].startswith("[2/4 codes] 169/169 ")
+    assert second.split("\r")[-1].startswith("[3/4 flow] 1/20 ")
+    assert rest == ""
+
+
+def test_on_a_terminal_a_warning_stands_on_a_line_of_its_own():
+    written = on_a_terminal(at(100), "samples are all alike", at(101))
+    assert "warning: samples are all alike\n" in re.split(r"\r", written)
+    assert written.split("\r")[-1].startswith("[2/4 codes] 101/169 ")
+
+
+def test_away_from_a_terminal_a_warning_is_a_plain_line(capsys):
+    ProgressLine().warn("samples are all alike")
+    assert capsys.readouterr().err == "warning: samples are all alike\n"

@@ -1,4 +1,4 @@
-"""Folders of pictures, .npz files and the hub come through the same door, and what cannot be used is named, not guessed."""
+"""Folders of pictures, .npz files and the hub are read by one function, and what cannot be used is named, not guessed."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_folder_of_which_no_picture_can_be_read_is_refused(tmp_path):
 def test_a_test_class_that_training_does_not_know_is_refused(tmp_path):
     for name in ("train/a", "train/b", "test/a", "test/c"):
         paint(tmp_path / name, 5)
-    with pytest.raises(DataError, match="class 'c' that the training pictures don't have"):
+    with pytest.raises(DataError, match="class 'c' that the training pictures do not have"):
         load(tmp_path, "test")
 
 
@@ -204,7 +204,7 @@ def test_the_nearest_size_is_one_that_the_model_takes(given, taken):
 # ------------------------------------------------------------------------------------------------------------------- npz
 
 
-def test_an_npz_file_with_splits_is_read_as_it_lies(tmp_path):
+def test_an_npz_file_with_splits_is_read_as_it_is(tmp_path):
     x = np.arange(6 * 28 * 28, dtype=np.uint32).reshape(6, 28, 28).astype(np.uint8)
     np.savez(tmp_path / "d.npz", x_train=x[:4], y_train=[0, 1, 0, 1], x_test=x[4:], y_test=np.array([[1], [0]]), other=[1.5])
     train, test = load(tmp_path / "d.npz"), load(tmp_path / "d.npz", "test")
@@ -213,7 +213,7 @@ def test_an_npz_file_with_splits_is_read_as_it_lies(tmp_path):
     assert (train.class_names, test.labels.tolist()) == (("0", "1"), [1, 0])
 
 
-def test_images_and_labels_are_split_80_10_10_and_names_are_sorted_as_people_count(tmp_path):
+def test_images_and_labels_are_split_80_10_10_and_names_sorted_as_people_count(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 3), dtype=np.uint8)
     np.savez_compressed(tmp_path / "d.npz", images=x, labels=np.array(["v10", "v9"] * 20))
     train, validation = load_for(DataConfig(), tmp_path / "d.npz")
@@ -253,7 +253,7 @@ def test_a_damaged_npz_file_is_refused(tmp_path, content):
 # ---------------------------------------------------------------------------------------------------------------- tables
 
 
-def test_columns_of_whole_numbers_come_along_with_their_pictures(tmp_path):
+def test_columns_of_whole_numbers_stay_with_their_pictures(tmp_path):
     paint(tmp_path / "painted", 40)
     features = datasets.Features(
         {
@@ -284,7 +284,7 @@ def test_columns_of_whole_numbers_come_along_with_their_pictures(tmp_path):
 
 # ------------------------------------------------------------------------------------------------------------------- hub
 
-ASK = """
+PROGRAM = """
 import sys
 from pathlib import Path
 from twofold.training.data.dataset import DataError, load
@@ -296,10 +296,10 @@ except DataError as error:
 """
 
 
-def ask_hub(home: Path, repository: str, split: str = "train", **environ: str) -> str:
+def load_from_hub(home: Path, repository: str, split: str = "train", **environ: str) -> str:
     environment = {**os.environ, "HF_HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[3]), **environ}
     found = subprocess.run(
-        [sys.executable, "-c", ASK, repository, split], env=environment, capture_output=True, text=True, timeout=200, check=True
+        [sys.executable, "-c", PROGRAM, repository, split], env=environment, capture_output=True, text=True, timeout=200, check=True
     )
     return found.stdout.strip()
 
@@ -321,18 +321,20 @@ def hub_cache(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(("split", "rows"), [("train", 2000), ("test", 400)])
 def test_a_hub_id_is_read_from_the_cache_when_offline(hub_cache, split, rows):
-    found = ask_hub(hub_cache, "somebody/small_pictures", split, HF_HUB_OFFLINE="1")
+    found = load_from_hub(hub_cache, "somebody/small_pictures", split, HF_HUB_OFFLINE="1")
     assert found == f"({rows}, 28, 28, 1) somebody/small_pictures 10"
 
 
 def test_a_hub_id_that_is_not_in_the_cache_says_that_offline_mode_is_on(tmp_path):
-    assert "not in the cache and offline mode is on" in ask_hub(tmp_path, "zalando-datasets/fashion_mnist", HF_HUB_OFFLINE="1")
+    assert "not in the cache and offline mode is on" in load_from_hub(tmp_path, "zalando-datasets/fashion_mnist", HF_HUB_OFFLINE="1")
 
 
 @pytest.mark.slow
-def test_a_hub_that_cannot_be_reached_is_said_so(tmp_path):
+def test_a_hub_that_cannot_be_reached_is_named(tmp_path):
     online = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"), "0")
-    assert "the hub cannot be reached" in ask_hub(tmp_path, "zalando-datasets/fashion_mnist", HF_ENDPOINT="http://127.0.0.1:9", **online)
+    assert "the hub cannot be reached" in load_from_hub(
+        tmp_path, "zalando-datasets/fashion_mnist", HF_ENDPOINT="http://127.0.0.1:9", **online
+    )
 
 
 def test_a_name_that_is_neither_here_nor_an_id_is_refused(tmp_path):

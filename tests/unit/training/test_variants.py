@@ -1,4 +1,4 @@
-"""A row of the table changes what it says and nothing else, and gets as much training as the others."""
+"""A row of the table changes what its keys name and nothing else, and gets as much training as the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.trainee import config as small_config
 from tests.trainee import pictures
 from twofold.training.config.schema import Config, ConfigError, read
 from twofold.training.experiments.ablation_plan import Variant, configure, decoder_steps, read_plan
-from twofold.training.experiments.profile import rehearse
+from twofold.training.experiments.profile import profile
 from twofold.training.trainer.calibration import check_actions
 from twofold.training.trainer.step import check_terms
 from twofold.training.trainer.trainer import shared_stages
@@ -24,7 +24,7 @@ def losses(config: Config, part: str) -> set[str]:
     return {term for stage in config.stage for update in stage.update for term in update.train.get(part, {})}
 
 
-def moved(config: Config) -> set[str]:
+def trained(config: Config) -> set[str]:
     return set().union(*(stage.trained for stage in config.stage))
 
 
@@ -44,10 +44,10 @@ def test_every_row_has_the_networks_pictures_and_steps_of_g_of_the_base(name, ba
 @pytest.mark.parametrize("name", RUNS)
 def test_every_row_takes_its_steps(name):
     """Every stage for a few steps, actions included, on pictures of 8x8 pixels."""
-    rehearse(configure(ROWS[name], small_config(), 1.0), pictures(), pictures(10, seed=1), steps=1)
+    profile(configure(ROWS[name], small_config(), 1.0), pictures(), pictures(10, seed=1), steps=1)
 
 
-def test_the_class_encoder_is_trained_once_for_all_but_the_paper_and_the_codes_where_they_can_be():
+def test_rows_share_the_stages_that_none_of_them_changes():
     ours, *others = (configure(ROWS[name], FASHION, 0.2) for name in RUNS)
     assert {other.name: shared_stages(ours, other) for other in others} == {
         "without-fine-tuning": 1,
@@ -85,7 +85,7 @@ def test_the_steps_of_a_stage_that_is_left_out_go_to_the_others():
 
 def test_a_row_lacks_what_its_name_says():
     rows = {name: configure(ROWS[name], FASHION, 1.0) for name in RUNS}
-    assert "discriminator" not in moved(rows["without the GAN"])
+    assert "discriminator" not in trained(rows["without the GAN"])
     assert not {term for term in losses(rows["without the GAN"], "decoder") if term.startswith("gen")}
     assert "cka_penalty" not in losses(rows["without the CKA penalty"], "encoder_u")
     assert rows["without the flow"].model.flow_layers == 0
@@ -99,10 +99,10 @@ def test_the_baselines_take_the_mean_of_the_class_and_their_own_losses():
     rows = {name: configure(ROWS[name], FASHION, 1.0) for name in ("cVAE", "cGAN", "cVAE-GAN")}
     assert {row.model.decoder_takes for row in rows.values()} == {"mean"}
     assert losses(rows["cVAE"], "decoder") == {"recon_sse", "kl_sum"}
-    assert "discriminator" not in moved(rows["cVAE"])
+    assert "discriminator" not in trained(rows["cVAE"])
     assert losses(rows["cGAN"], "decoder") == {"gen_smp"}
     assert losses(rows["cGAN"], "discriminator") == {"discriminator_real", "discriminator_smp"}
-    assert "encoder_u" not in moved(rows["cGAN"])
+    assert "encoder_u" not in trained(rows["cGAN"])
     assert losses(rows["cVAE-GAN"], "decoder") == {"recon_sse", "kl_sum", "gen_rec", "gen_smp"}
     assert losses(rows["cVAE-GAN"], "discriminator") == {"discriminator_real", "discriminator_rec", "discriminator_smp"}
     for row in rows.values():
@@ -115,8 +115,8 @@ def test_the_baselines_take_the_mean_of_the_class_and_their_own_losses():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"drop": ("serve",)}, "there is no stage 'serve' to drop"),
-        ({"without": ("dependance",)}, "there is no loss 'dependance' to leave out"),
+        ({"drop": ("serve",)}, r"there is no stage 'serve' to drop \(did you mean 'served'\?\)"),
+        ({"without": ("cka_penaltee",)}, r"there is no loss 'cka_penaltee' to leave out \(did you mean 'cka_penalty'\?\)"),
         ({"change": ("model.dim_z=3",)}, r"unknown key 'model\.dim_z'"),
         ({"preset": "papper"}, "did you mean 'paper'"),
     ],
@@ -124,6 +124,12 @@ def test_the_baselines_take_the_mean_of_the_class_and_their_own_losses():
 def test_a_row_that_asks_for_what_is_not_there_is_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         configure(Variant("new", "", **change), FASHION, 1.0)
+
+
+def test_a_scale_that_cannot_be_is_refused():
+    assert read_plan(scale=0.5).scale == 0.5
+    with pytest.raises(ConfigError, match=r"^scale: must be more than 0"):
+        read_plan(scale=0.0)
 
 
 def test_rows_are_chosen_by_name_with_those_that_they_are_like():
@@ -139,7 +145,7 @@ def test_rows_are_chosen_by_name_with_those_that_they_are_like():
     [
         ('[[variant]]\nname = "a"\nnote = ""\n' * 2, "two rows 'a'"),
         ('[[variant]]\nname = "a"\nnote = ""\nlike = "b"\n', "'a' must be like a row above it"),
-        ('[[variant]]\nname = "a"\nnote = ""\nsampler = "own"\n', "sampler must be one of fitted, paper"),
+        ('[[variant]]\nname = "a"\nnote = ""\nsampler = "own"\n', r"variant\.0\.sampler: must be one of fitted, paper"),
         ('[[variant]]\nname = "a"\nnot = ""\n', r"unknown key 'variant\.0\.not'"),
     ],
 )
