@@ -104,7 +104,7 @@ class _Door(BaseHTTPRequestHandler):
                 for name, content in self.hub.commits[oid].items()
             ]
             self._answer(entries)
-        elif "/resolve/" in path:
+        elif wanted and "/resolve/" in path:
             content = self.hub.commits[oid][path.partition(f"/resolve/{wanted[1]}/")[2]]
             self._answer(content, headers={"ETag": f'"{hashlib.sha256(content).hexdigest()[:40]}"', "X-Repo-Commit": oid})
         else:
