@@ -1,4 +1,4 @@
-"""What several rooms' tests need."""
+"""Fixtures of the whole suite."""
 
 import signal
 from contextlib import AsyncExitStack
@@ -56,7 +56,7 @@ async def open_door(toy_bundle):
             app = create_app(chosen, Registry(models or [load(toy_bundle, chosen, metrics.observe_batch)]), metrics)
             await stack.enter_async_context(app.router.lifespan_context(app))
             transport = httpx.ASGITransport(app, raise_app_exceptions=True)
-            client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://door"))
+            client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://test"))
             client.app = app
             return client
 

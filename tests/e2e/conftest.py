@@ -1,4 +1,4 @@
-"""From pictures to a server, once per session, each step by the real command in a process of its own."""
+"""From pictures to a server, once per session; each step is the real command in a process of its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(home):
-    """What the training of tiny.toml said; the run is home/run."""
+    """The output of the training of tiny.toml; the run is home/run."""
     options = ("--data", SAMPLE, "--out", home / "run", "--threads", 1, "--device", "cpu")
     return twofold_train("train", "training/config/presets/tiny.toml", *options)
 
@@ -44,7 +44,7 @@ def unmeasured(trained, home):
 
 @pytest.fixture(scope="session")
 def measured(unmeasured, home):
-    """The table that a whole evaluation of it printed, its figures recorded in the bundle; the evaluation classifier is small and quickly trained."""
+    """The table that a whole evaluation printed, recorded in the bundle too; the evaluation classifier is small and quickly trained."""
     from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, train_eval_classifier
 
     train_eval_classifier(
@@ -55,7 +55,7 @@ def measured(unmeasured, home):
 
 @pytest.fixture(scope="session")
 def bundle(unmeasured, measured):
-    """The bundle with its figures, which the service holds it to."""
+    """The bundle with its measures, which the service checks."""
     return unmeasured
 
 

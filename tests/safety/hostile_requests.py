@@ -20,7 +20,7 @@ from PIL import Image
 from tests import drawings
 from twofold.service.runtime import image_io, provenance
 
-MARK = "Zebra77"  # stands in inputs; no refusal may repeat it
+MARK = "Zebra77"  # part of many inputs; no refusal may repeat it
 CODES = {
     400: "malformed",
     404: "not_found",
@@ -61,7 +61,7 @@ def short(text: str) -> str:
     return text if len(text) <= 70 else f"{text[:50]}... ({len(text)} characters)"
 
 
-def said(value: object) -> str:
+def as_name(value: object) -> str:
     """A value as a name: JSON in one line, pictures by their names."""
     return json.dumps(value).replace(SENT, "PNG").replace(MASK, "MASK")
 
@@ -75,7 +75,11 @@ MASK = base64.b64encode(drawings.save(Image.linear_gradient("L"), "PNG")).decode
 BIG = 2**63
 GIF = b"GIF89a" + bytes(40)
 PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="../../etc/passwd"\r\n\r\n' + PNG + b"\r\n"
-BASES: dict[str, dict[str, Any]] = {"interpolate": {"keys": [SENT, SENT]}, "edit": {"image": SENT}, "inpaint": {"image": SENT, "box": [0, 0, 4, 4]}}
+BASES: dict[str, dict[str, Any]] = {
+    "interpolate": {"keys": [SENT, SENT]},
+    "edit": {"image": SENT},
+    "inpaint": {"image": SENT, "box": [0, 0, 4, 4]},
+}
 DECODER, ENCODER = "/v2/models/toy.decoder/infer", "/v2/models/toy.encoder/infer"
 LENGTH = "inference-header-content-length"
 Z_S: dict[str, Any] = {"name": "z_s", "datatype": "FP32", "shape": [1, 3]}
@@ -339,9 +343,16 @@ def recipes() -> Iterator[Hostile]:
 
 def inspections() -> Iterator[Hostile]:
     wanted = {"content-type": "image/png", "accept": "image/png"}
-    bodies: list[dict[str, Any]] = [{}, {"image": [SENT]}, {"image": None}, {"image": 7}, {"image": SENT, "verify": 1}, {"image": SENT, MARK: 1}]
+    bodies: list[dict[str, Any]] = [
+        {},
+        {"image": [SENT]},
+        {"image": None},
+        {"image": 7},
+        {"image": SENT, "verify": 1},
+        {"image": SENT, MARK: 1},
+    ]
     for body in bodies:
-        yield row("inspect", said(body), "POST /inspect", 422, json=body)
+        yield row("inspect", as_name(body), "POST /inspect", 422, json=body)
     yield row("inspect", "two pictures", "POST /inspect", 400, files=[("image", ("a", PNG)), ("image", ("b", PNG))])
     yield row("inspect", "the picture in the query", "POST /inspect", 422, params={"image": SENT})
     yield row("inspect", "an unknown part", "POST /inspect", 422, files={"images": ("a", PNG)})
@@ -390,7 +401,7 @@ def control_fields() -> Iterator[Hostile]:
     for route, forms in fields.items():
         for changed in forms:
             body = json.dumps(BASES[route] | changed)
-            yield row("controls", f"{route} {said(changed)}", f"POST /{route}", 422, content=body, headers=JSON)
+            yield row("controls", f"{route} {as_name(changed)}", f"POST /{route}", 422, content=body, headers=JSON)
 
 
 def control_queries() -> Iterator[Hostile]:

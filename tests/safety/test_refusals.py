@@ -1,6 +1,6 @@
 """Every hostile request gets its refusal: the right status and code, RFC 9457, at most 1 KiB, nothing echoed, never a 500.
 
-The requests are the table of hostile_requests.py. Beside them: what stands at a bound is taken, and odd but honest input does no harm.
+The requests are the table of hostile_requests.py. Beside them: what is at a bound is taken, and odd but honest input does no harm.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A disk that fills up at any byte of a run: one clear line, the old checkpoint whole, and the run goes on once there is room."""
+"""A disk that fills up at any byte of a run: one clear line, the old checkpoint whole, and the run continues once there is space."""
 
 from __future__ import annotations
 
