@@ -137,7 +137,7 @@ def test_the_client_reads_why_it_was_refused(client):
     assert refusal(lambda: client.get_model_config("toy.decoder")).status() == "404"  # Triton's extensions are not spoken
 
 
-def test_what_the_client_reads_is_the_houses_problem_with_one_field_more(server):
+def test_the_client_reads_a_problem_of_the_service_and_one_field_more(server):
     answer = httpx.post(f"{server.url}/v2/models/toy.decoder/infer", json={"inputs": []})
     problem = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
