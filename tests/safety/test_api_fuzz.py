@@ -26,6 +26,8 @@ from tests.serving import serving
 from twofold.service.http.app import STATUS, openapi_json
 from twofold.service.runtime.registry import DEFAULT_BUNDLE
 
+pytestmark = pytest.mark.slow
+
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 FILES = [path.read_bytes() for path in sorted((Path(__file__).parents[1] / "data/pictures").glob("*.png"))]

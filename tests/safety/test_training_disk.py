@@ -13,6 +13,8 @@ from tests.trainee import config, learned, pictures
 from twofold.training.trainer.checkpoint import CheckpointError
 from twofold.training.trainer.trainer import Stopped, Trainer
 
+pytestmark = pytest.mark.slow
+
 TRAIN, HELD = pictures(), pictures(10, seed=1)
 
 

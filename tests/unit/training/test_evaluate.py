@@ -20,6 +20,8 @@ from twofold.training.evaluation import evaluate as evaluation
 from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, load_eval_classifier, train_eval_classifier
 from twofold.training.evaluation.metric_table import MEASURES
 
+pytestmark = pytest.mark.slow
+
 
 def quiet(line: str) -> None:
     pass

@@ -36,6 +36,8 @@ from twofold.training.export.bundle import (
 from twofold.training.export.quantize import quantise
 from twofold.training.trainer.calibration import encode, shrink_to_class_mean, to_tensor
 
+pytestmark = pytest.mark.slow
+
 GRAPHS = (contract.ENCODER, contract.DECODER)
 
 
