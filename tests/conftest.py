@@ -17,6 +17,14 @@ from twofold.service.telemetry import Metrics
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by markers
+def pytest_collection_modifyitems(items):
+    """What needs the exported model is slow: the export alone takes many seconds."""
+    for item in items:
+        if "exported" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def toy_bundle(tmp_path_factory):
     """A verified toy bundle; to damage one, copy it."""
