@@ -1,4 +1,4 @@
-"""What several rooms' tests need."""
+"""Fixtures of the whole suite."""
 
 import signal
 from contextlib import AsyncExitStack
@@ -15,6 +15,14 @@ from twofold.service.telemetry import Metrics
 
 # A suite that runs in the background is started with Ctrl-C ignored, and the programs that it starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by markers
+def pytest_collection_modifyitems(items):
+    """What needs the exported model is slow: the export alone takes many seconds."""
+    for item in items:
+        if "exported" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +64,7 @@ async def open_door(toy_bundle):
             app = create_app(chosen, Registry(models or [load(toy_bundle, chosen, metrics.observe_batch)]), metrics)
             await stack.enter_async_context(app.router.lifespan_context(app))
             transport = httpx.ASGITransport(app, raise_app_exceptions=True)
-            client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://door"))
+            client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://test"))
             client.app = app
             return client
 

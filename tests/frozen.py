@@ -33,10 +33,10 @@ def digest(answer: httpx.Response) -> str:
     """SHA-256 of status, headers and body, without what differs from one time to the next: request ids and timings."""
     body = answer.content
     if answer.headers.get("content-type", "").partition(";")[0] in (JSON, "application/problem+json"):
-        told = json.loads(body)
-        if isinstance(told, dict):
-            told = {key: value for key, value in told.items() if key not in ("timings_ms", "request_id")}
-        body = json.dumps(told, ensure_ascii=False).encode()
+        answered = json.loads(body)
+        if isinstance(answered, dict):
+            answered = {key: value for key, value in answered.items() if key not in ("timings_ms", "request_id")}
+        body = json.dumps(answered, ensure_ascii=False).encode()
     head = [answer.status_code, *(f"{name}: {answer.headers[name]}" for name in KEPT_HEADERS if name in answer.headers)]
     return hashlib.sha256(repr(head).encode() + body).hexdigest()
 

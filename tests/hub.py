@@ -37,7 +37,7 @@ class Hub:
         return next(reversed(self.commits), "")
 
 
-class _Door(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     hub: Hub
 
@@ -104,7 +104,7 @@ class _Door(BaseHTTPRequestHandler):
                 for name, content in self.hub.commits[oid].items()
             ]
             self._answer(entries)
-        elif "/resolve/" in path:
+        elif wanted and "/resolve/" in path:
             content = self.hub.commits[oid][path.partition(f"/resolve/{wanted[1]}/")[2]]
             self._answer(content, headers={"ETag": f'"{hashlib.sha256(content).hexdigest()[:40]}"', "X-Repo-Commit": oid})
         else:
@@ -119,7 +119,7 @@ class _Door(BaseHTTPRequestHandler):
 def hub_server() -> Iterator[Hub]:
     """A hub without a repository, and with TOKEN as the token that may write; gone afterwards."""
     hub = Hub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Door", (_Door,), {"hub": hub}))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     server.daemon_threads = True
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

@@ -20,7 +20,7 @@ class Running:
 
     process: subprocess.Popen[str]
     port: int
-    said: list[str]
+    lines: list[str]
 
     @property
     def url(self) -> str:
@@ -35,14 +35,14 @@ def serving(*bundles: Path, **settings: object) -> Iterator[Running]:
     command = [sys.executable, "-m", "twofold", "serve", "--port", "0"]
     command += [word for bundle in bundles for word in ("--bundle", str(bundle))]
     process = subprocess.Popen(command, env=environ, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
-    said: list[str] = []
+    lines: list[str] = []
     port: Queue[int | None] = Queue()
-    reader = Thread(target=_listen, args=(process, said, port))  # also keeps the pipe from filling up
+    reader = Thread(target=_listen, args=(process, lines, port))  # also keeps the pipe from filling up
     reader.start()
     try:
         found = port.get(timeout=60)
-        assert found is not None, "the server did not start:\n" + "".join(said)
-        yield Running(process, found, said)
+        assert found is not None, "the server did not start:\n" + "".join(lines)
+        yield Running(process, found, lines)
     finally:
         process.kill()
         process.wait()
@@ -50,9 +50,9 @@ def serving(*bundles: Path, **settings: object) -> Iterator[Running]:
         process.stderr.close()
 
 
-def _listen(process: subprocess.Popen[str], said: list[str], port: Queue[int | None]) -> None:
+def _listen(process: subprocess.Popen[str], lines: list[str], port: Queue[int | None]) -> None:
     for line in process.stderr:
-        said.append(line)
+        lines.append(line)
         if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
             port.put(int(found[1]))
     port.put(None)

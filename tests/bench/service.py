@@ -86,7 +86,7 @@ def server(bundle: Path | None) -> Iterator[tuple[int, subprocess.Popen[bytes], 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "twofold", "serve", "--port", str(port), *(["--bundle", bundle] if bundle else [])]
+    command = [sys.executable, "-m", "twofold", "serve", "--port", str(port), *(["--bundle", str(bundle)] if bundle else [])]
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

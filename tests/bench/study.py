@@ -123,8 +123,8 @@ def classically(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[
     changed = np.empty_like(pixels)
     for k, picture in enumerate(pixels[..., 0]):
         image = Image.fromarray(picture[:, ::-1].copy() if rng.random() < 0.5 else picture)
-        shift = tuple(int(by) for by in rng.integers(-SHIFT_PX, SHIFT_PX + 1, 2))
-        turned = image.rotate(rng.uniform(-TURN_DEG, TURN_DEG), Image.Resampling.BILINEAR, translate=shift)
+        across, down = (int(by) for by in rng.integers(-SHIFT_PX, SHIFT_PX + 1, 2))
+        turned = image.rotate(rng.uniform(-TURN_DEG, TURN_DEG), Image.Resampling.BILINEAR, translate=(across, down))
         changed[k] = np.asarray(turned)[..., None]
     return changed
 

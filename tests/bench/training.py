@@ -69,12 +69,12 @@ def measure(variant: str, preset: str, stage_index: int, steps: int, profile: bo
 
     for number in range(WARM):
         take(number)
-    wall, cpu = time.perf_counter(), time.process_time()
+    elapsed, cpu = time.perf_counter(), time.process_time()
     for number in range(steps):
         take(number)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    elapsed, cpu = time.perf_counter() - elapsed, time.process_time() - cpu
     images = steps * stage.batch
-    return {"images_per_s": images / wall, "images_per_cpu_s": images / cpu, "profile": _profile(take) if profile else []}
+    return {"images_per_s": images / elapsed, "images_per_cpu_s": images / cpu, "profile": _profile(take) if profile else []}
 
 
 def _profile(take: Any) -> list[tuple[str, float]]:

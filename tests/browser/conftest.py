@@ -57,7 +57,7 @@ def open_page(chromium):
         page.asked, page.wrong = [], wrong
         page.on("request", lambda request: page.asked.append(request.url))
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.goto(url)
         return page
 

@@ -1,6 +1,6 @@
 """Each row of the table of routes works against each bundle that ships: in every form that it takes and in every form that it gives.
 
-The table is that of docs/service.md, which `test_documentation.py` holds to docs/openapi.json and the pages.
+Routes and forms are those of docs/openapi.json; `test_service_docs.py` compares docs/reference/service.md with it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ RAW = {"image/png": drawings.png(), "image/jpeg": drawings.jpeg(), "image/webp":
 
 
 @dataclass(frozen=True)
-class Door:
+class Served:
     """A server of one bundle, and a picture that it made, in base64 and as a code."""
 
     http: httpx.Client
@@ -73,7 +73,7 @@ class Door:
         """What the route takes as JSON."""
         lengths = {"z_s": self.card.dims.dim_s, "z_u": self.card.dims.dim_u}
         halves = [{"name": name, "datatype": "FP32", "shape": [2, d], "data": [0.5] * 2 * d} for name, d in lengths.items()]
-        return {
+        bodies: dict[str, dict[str, Any]] = {
             "POST /generate": {"class": 1, "n": 3, "seed": 1},
             "POST /encode": {"images": [self.picture] * 2},
             "POST /decode": {"items": [{"code": self.code}, {"class": 1, "seed": 2}]},
@@ -83,52 +83,53 @@ class Door:
             "POST /inpaint": {"image": self.picture, "box": [1, 2, 3, 4]},
             "POST /inspect": {"image": self.picture, "verify": True},
             **{one: {"inputs": halves} for one in INFER},
-        }[route]
+        }
+        return bodies[route]
 
 
 @pytest.fixture(scope="module", params=BUNDLES, ids=lambda path: path.name)
-def door(request):
+def served(request):
     with serving(request.param) as server, httpx.Client(base_url=server.url, timeout=60) as http:
         (made,) = http.post("/generate", json={"class": 0, "seed": 3}, headers={"accept": JSON}).json()["images"]
-        yield Door(http, contract.read_card(request.param), made["image"], made["code"])
+        yield Served(http, contract.read_card(request.param), made["image"], made["code"])
 
 
 @pytest.mark.parametrize(("route", "media"), GIVES)
-def test_a_route_gives_what_it_offers_in_the_size_of_the_bundle(door, route, media):
-    request: dict[str, Any] = {"json": door.body(route)} if route.startswith("POST") else {}
+def test_a_route_gives_every_form_that_it_announces(served, route, media):
+    request: dict[str, Any] = {"json": served.body(route)} if route.startswith("POST") else {}
     if route == "GET /generate":
-        request = {"params": door.body("POST /generate")}
+        request = {"params": served.body("POST /generate")}
     if media == OCTETS:
         request["json"]["parameters"] = {"binary_data_output": True}
-    answer = door.ask(route, headers={"accept": media}, **request)
+    answer = served.ask(route, headers={"accept": media}, **request)
     assert answer.headers["content-type"].partition(";")[0] == media
     if route in MADE:
-        check_pictures(answer, door.card.dims, MADE[route])
+        check_pictures(answer, served.card.dims, MADE[route])
     elif media == JSON:
-        check_words(route, answer.json(), door.card)
+        check_json(route, answer.json(), served.card)
     else:
         assert answer.content
 
 
 @pytest.mark.parametrize(("route", "media"), TAKES)
-def test_a_route_takes_what_it_says_it_takes(door, route, media):
+def test_a_route_takes_every_form_that_it_announces(served, route, media):
     if media == JSON:
-        request = {"json": door.body(route)}
+        request = {"json": served.body(route)}
     elif media == OCTETS:
-        request = with_binary_tensors(door.body(route)["inputs"])
+        request = with_binary_tensors(served.body(route)["inputs"])
     elif media in RAW:
         request = {"content": RAW[media], "headers": {"content-type": media}}
     else:
         names, fields = PARTS[route]
-        request = {"files": [(name, ("a", base64.b64decode(door.picture))) for name in names], "data": fields}
-    answer = door.ask(route, **request)
-    assert answer.headers["x-model"] == door.card.id
+        request = {"files": [(name, ("a", base64.b64decode(served.picture))) for name in names], "data": fields}
+    answer = served.ask(route, **request)
+    assert answer.headers["x-model"] == served.card.id
     assert answer.content
 
 
 @pytest.mark.parametrize(("path", "media"), PAGES.items())
-def test_a_page_is_there(door, path, media):
-    assert door.ask(f"GET {path}").headers["content-type"].partition(";")[0] == media
+def test_a_page_has_its_media_type(served, path, media):
+    assert served.ask(f"GET {path}").headers["content-type"].partition(";")[0] == media
 
 
 def check_pictures(answer: httpx.Response, dims: contract.Dims, count: int) -> None:
@@ -159,30 +160,30 @@ def check_pictures(answer: httpx.Response, dims: contract.Dims, count: int) -> N
             assert picture.mode == {1: "L", 3: "RGB"}[dims.channels]
 
 
-def check_words(route: str, told: dict[str, Any], card: contract.Card) -> None:
-    """What JSON says is of this bundle."""
+def check_json(route: str, answer: Any, card: contract.Card) -> None:
+    """The JSON is of this bundle."""
     dims, pixels = card.dims, [card.dims.height, card.dims.width, card.dims.channels]
     match route:
         case "POST /encode":
-            (found, _) = told["items"]
+            (found, _) = answer["items"]
             assert [len(found[name]) for name in ("z_s", "z_u", "class_probs")] == [dims.dim_s, dims.dim_u, dims.classes]
         case "POST /inspect":
-            assert (told["verified"], told["max_difference"]) == (True, 0)
+            assert (answer["verified"], answer["max_difference"]) == (True, 0)
         case "GET /models":
-            assert [one["name"] for one in told["models"]] == [card.name]
+            assert [one["name"] for one in answer["models"]] == [card.name]
         case "GET /models/{name}":
-            assert (told["model_hash"], told["class_names"]) == (card.model_hash, list(card.class_names))
+            assert (answer["model_hash"], answer["class_names"]) == (card.model_hash, list(card.class_names))
         case "GET /models/{name}/classes":
-            assert [one["name"] for one in told["classes"]] == list(card.class_names)
+            assert [one["name"] for one in answer["classes"]] == list(card.class_names)
         case "GET /models/{name}/examples":
-            sides = {Image.open(io.BytesIO(base64.b64decode(one["image"]))).size for one in told}
+            sides = {Image.open(io.BytesIO(base64.b64decode(one["image"]))).size for one in answer}
             assert sides <= {(dims.width, dims.height)}
         case "GET /v2/models/{model}" | "GET /v2/models/{model}/versions/{version}":
-            assert told["outputs"] == [{"name": "pixels", "datatype": "UINT8", "shape": [-1, *pixels]}]
+            assert answer["outputs"] == [{"name": "pixels", "datatype": "UINT8", "shape": [-1, *pixels]}]
         case "POST /v2/models/{model}/infer" | "POST /v2/models/{model}/versions/{version}/infer":
-            assert told["outputs"][0]["shape"] == [2, *pixels]
+            assert answer["outputs"][0]["shape"] == [2, *pixels]
         case _:
-            assert told
+            assert answer
 
 
 def with_binary_tensors(inputs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What training exports is what the contract says and what torch computes, and a row is the same alone and in a batch."""
+"""An exported bundle has the tensors of the contract and the values of torch, and a row is the same alone and in a batch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def engine(files):
 
 
 @pytest.mark.parametrize("file", [contract.ENCODER, contract.DECODER])
-def test_an_exported_graph_has_the_tensors_of_the_contract_and_only_the_batch_is_dynamic(exported, files, file):
+def test_an_exported_graph_has_the_tensors_of_the_contract(exported, files, file):
     model = onnx.load(exported.bundle / file)
     signature = {contract.ENCODER: contract.encoder_signature, contract.DECODER: contract.decoder_signature}[file](files.card.dims)
     for specs, tensors in zip(signature, (model.graph.input, model.graph.output), strict=True):
@@ -55,7 +55,7 @@ def test_an_exported_graph_has_the_tensors_of_the_contract_and_only_the_batch_is
     assert not model.functions
 
 
-def test_the_golden_rows_come_out_as_they_stand(files, engine):
+def test_the_golden_rows_come_out_as_they_are_stored(files, engine):
     golden = files.golden
     found = engine.encode(golden.pixels)
     for name in ("z_s", "z_u_mean", "z_u_log_var", "class_log_prob", "log_density"):
@@ -65,10 +65,10 @@ def test_the_golden_rows_come_out_as_they_stand(files, engine):
     assert len(golden.decoder_pixels) > files.card.dims.classes
 
 
-# ----------------------------------------------------------------------------------------------------------- torch's word
+# -------------------------------------------------------------------------------------------------------- what torch computes
 
 
-def test_real_pictures_have_the_codes_that_torch_gives_them(exported, local):
+def test_real_pictures_get_the_codes_that_torch_computes(exported, local):
     pixels = np.stack([as_pillow_reads(path) for path in PICTURES])
     found = local.encode(PICTURES)
     with torch.no_grad():
@@ -105,7 +105,7 @@ def test_a_batch_of_8_is_8_batches_of_1(exported, engine):
     alone = [engine.encode(pixels[i : i + 1]) for i in range(64)]
     for start in range(0, 64, 8):
         together = engine.encode(pixels[start : start + 8])
-        for name in ("z_s", "z_u_mean", "class_log_prob", "log_density"):  # all that a picture is drawn from or judged by
+        for name in ("z_s", "z_u_mean", "class_log_prob", "log_density"):  # all that a picture is drawn from or measured by
             joined = np.concatenate([getattr(one, name) for one in alone[start : start + 8]])
             assert getattr(together, name).tobytes() == joined.tobytes(), name
         joined = np.concatenate([one.z_u_log_var for one in alone[start : start + 8]])

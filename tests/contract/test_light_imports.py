@@ -13,12 +13,12 @@ PROGRAM = """
 import sys
 blocked = {blocked!r}
 
-class Wall:
+class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in blocked:
             raise ImportError(name + " is blocked")
 
-sys.meta_path.insert(0, Wall())
+sys.meta_path.insert(0, Blocker())
 {does}
 print(sorted(set(blocked) & set(sys.modules)))
 """

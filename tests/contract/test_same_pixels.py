@@ -95,6 +95,6 @@ def test_the_odd_pictures_are_odd(data):
         name: image_io.decode(content, image_headers.check_picture(content, Settings()), dims, preprocessing)
         for name, content in ODD.items()
     }
-    said = " ".join(note for _, notes in seen.values() for note in notes)
-    assert all(words in said for words in ("rotated by EXIF", "16 bits reduced", "transparency flattened", "cropped to 24x32"))
+    text = " ".join(note for _, notes in seen.values() for note in notes)
+    assert all(words in text for words in ("rotated by EXIF", "16 bits reduced", "transparency flattened", "cropped to 24x32"))
     assert len({pixels.tobytes() for pixels, _ in seen.values()}) == len(ODD)

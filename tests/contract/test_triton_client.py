@@ -51,11 +51,11 @@ def test_server_and_models_are_alive_and_ready(client):
     assert not client.is_model_ready("toy.encoder", "2")
 
 
-def test_the_server_tells_what_it_is(client):
+def test_the_metadata_of_the_server(client):
     assert client.get_server_metadata() == {"name": "twofold", "version": __version__, "extensions": ["binary_tensor_data"]}
 
 
-def test_a_model_tells_what_it_takes_and_gives(client):
+def test_the_metadata_of_a_model(client):
     assert client.get_model_metadata("toy.decoder") == client.get_model_metadata("toy.decoder", "1")
     assert client.get_model_metadata("toy.decoder") == {
         "name": "toy.decoder",
@@ -76,8 +76,8 @@ def test_the_decoder_draws_what_the_bundle_draws(client, toy_bundle, binary_in, 
     answer = client.infer("toy.decoder", codes(binary_in), outputs=wanted, request_id="mine-1", model_version="1")
     assert np.array_equal(answer.as_numpy("pixels"), Local(toy_bundle).arrays.decode(Z_S, Z_U))
     assert answer.as_numpy("pixels").dtype == np.uint8
-    said = answer.get_response()
-    assert (said["model_name"], said["model_version"], said["id"]) == ("toy.decoder", "1", "mine-1")
+    found = answer.get_response()
+    assert (found["model_name"], found["model_version"], found["id"]) == ("toy.decoder", "1", "mine-1")
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -137,7 +137,7 @@ def test_the_client_reads_why_it_was_refused(client):
     assert refusal(lambda: client.get_model_config("toy.decoder")).status() == "404"  # Triton's extensions are not spoken
 
 
-def test_what_the_client_reads_is_the_houses_problem_with_one_field_more(server):
+def test_the_client_reads_a_problem_of_the_service_and_one_field_more(server):
     answer = httpx.post(f"{server.url}/v2/models/toy.decoder/infer", json={"inputs": []})
     problem = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"

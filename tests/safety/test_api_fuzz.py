@@ -1,7 +1,7 @@
 """Requests made from the OpenAPI document itself, against a real server: no 5xx, and every answer is one that the document announces.
 
-All operations of the document are tried, also those that nobody thought of here. `make test` sends each operation's examples and a few
-drawn requests, always the same; `make fuzz-api` sends boundary cases and FUZZ_EXAMPLES drawn requests, others each time.
+All operations of the document are tried, also those that nobody thought of here. `make test-slow` sends each operation's examples and a few
+drawn requests, always the same; `make fuzz-api` sends boundary cases and FUZZ_EXAMPLES drawn requests, other ones each time.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from tests.serving import serving
 from twofold.service.http.openapi_document import openapi_json
 from twofold.service.http.problems import STATUS
 from twofold.service.runtime.registry import DEFAULT_BUNDLE
+
+pytestmark = pytest.mark.slow
 
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
@@ -93,20 +95,20 @@ def taught(document: Any, token: str) -> Any:
         if not isinstance(node, dict):
             return {"iVBORw0KGgo...": PICTURES[0], "c1....": token, "c1.…": token}.get(node, node) if isinstance(node, str) else node
         found = {key: walk(value) for key, value in node.items()}
-        said = str(found.get("description", ""))
+        text = str(found.get("description", ""))
         if found.get("contentMediaType") == "image/*":
             return {"anyOf": [found, {"enum": PICTURES[:3]}]}
         for beginning, values in good.items():
-            if said.startswith(beginning) and "in" in found:
+            if text.startswith(beginning) and "in" in found:
                 found["schema"] = {"anyOf": [found["schema"], {"enum": values}]}
-            elif said.startswith(beginning):
+            elif text.startswith(beginning):
                 return {"anyOf": [found, {"enum": values}]}
         return found
 
     return walk(document)
 
 
-def is_the_houses(ctx: Any, response: Any, case: Any) -> None:
+def keeps_the_contract(ctx: Any, response: Any, case: Any) -> None:
     """Every answer names request and model; every refusal is a small problem that says why, under a status of the one table."""
     headers = {name: values[0] for name, values in response.headers.items()}
     assert headers["x-request-id"]
@@ -122,7 +124,7 @@ def is_the_houses(ctx: Any, response: Any, case: Any) -> None:
 
 
 def answered(case: Case) -> None:
-    case.call_and_validate(additional_checks=[is_the_houses])
+    case.call_and_validate(additional_checks=[keeps_the_contract])
 
 
 @pytest.mark.parametrize(

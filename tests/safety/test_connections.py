@@ -168,7 +168,7 @@ def test_a_slow_reader_does_not_hold_up_others(server):
 
 
 def test_after_sigterm_what_was_accepted_is_answered_and_the_exit_status_is_0(toy_bundle):
-    """Keep-alive clients go on until they are told to close; none of them loses an answer."""
+    """Keep-alive clients go on until an answer says that it is the last; none of them loses an answer."""
     with serving(toy_bundle) as server:
         lost, answered, enough = [], [], threading.Event()
 

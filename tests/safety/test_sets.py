@@ -90,24 +90,22 @@ def test_a_set_that_is_killed_again_and_again_ends_with_the_same_bytes(unbroken,
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_with_130_leaves_nothing_half_written_and_the_same_command_goes_on(unbroken, toy_bundle, tmp_path):
+def test_ctrl_c_ends_with_130_and_the_same_command_continues_the_set(unbroken, toy_bundle, tmp_path):
     out = tmp_path / unbroken.name
     with running(toy_bundle, out) as process:
         wait_until_it_writes(process, out, before=1)
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)[1]
+        printed = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert said.splitlines()[-1] == f"twofold: interrupted; the same command goes on in {out}"
-    assert "Traceback" not in said
+    assert printed.splitlines()[-1] == f"twofold: interrupted; the same command goes on in {out}"
+    assert "Traceback" not in printed
     assert not half_written(tmp_path)
     assert twofold("synthesize", "--per-class", PER_CLASS, "--bundle", toy_bundle, "--out", out).returncode == 0
     assert contents(out) == contents(unbroken)
 
 
 @pytest.mark.parametrize("out", OUTS)
-def test_a_disk_that_is_full_at_any_byte_leaves_nothing_half_written_and_the_set_is_finished_once_there_is_room(
-    toy_bundle, tmp_path, capsys, out
-):
+def test_a_full_disk_leaves_nothing_half_written_and_the_set_can_be_finished(toy_bundle, tmp_path, capsys, out):
     asked = ["synthesize", "--per-class", "80", "--bundle", str(toy_bundle), "--out"]
     assert main.main([*asked, str(tmp_path / "whole" / out)]) == 0
     place = tmp_path / "cut" / out
@@ -116,9 +114,9 @@ def test_a_disk_that_is_full_at_any_byte_leaves_nothing_half_written_and_the_set
         capsys.readouterr()
         with files_end_at(size_bytes):
             code = main.main([*asked, str(place)])
-        said = capsys.readouterr().err
-        assert code in (0, 1), said
-        assert code == 0 or "the disk is full; make room" in said
+        printed = capsys.readouterr().err
+        assert code in (0, 1), printed
+        assert code == 0 or "the disk is full; make room" in printed
         assert not half_written(tmp_path)
         after = contents(place) if place.exists() else {}
         assert before.items() <= after.items()

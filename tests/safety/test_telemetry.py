@@ -11,6 +11,8 @@ import pytest
 
 from tests.toy import make_bundle
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SILENCERS = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS"}
 SERVE = "import sys; from pathlib import Path; from twofold.service.client import Local; Local(Path(sys.argv[1]))"

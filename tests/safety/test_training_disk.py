@@ -1,4 +1,4 @@
-"""A disk that fills up at any byte of a run: one clear line, the old checkpoint whole, and the run goes on once there is room."""
+"""A disk that fills up at any byte of a run: one clear line, the old checkpoint whole, and the run continues once there is space."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from tests.trainee import config, learned, pictures
 from twofold.training.trainer.checkpoint import CheckpointError
 from twofold.training.trainer.trainer import Stopped, Trainer
+
+pytestmark = pytest.mark.slow
 
 TRAIN, HELD = pictures(), pictures(10, seed=1)
 

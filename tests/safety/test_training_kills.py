@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainee import learned
+from twofold.training.trainer.run_dir import FILM, VALIDATIONS
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("KILLS", "4"))
@@ -48,7 +49,7 @@ def kill_after(folder: Path, lines: int, wait_s: float, *options: str) -> bool:
     return process.returncode == -signal.SIGKILL
 
 
-def told(folder: Path) -> list[dict]:
+def logged(folder: Path) -> list[dict]:
     """What a run has logged, without what depends on the clock."""
     clock = {"time", "images_per_s", "eta_s", "class_accuracy", "leak", "style_moved", "psnr_db", "variety", "warnings"}
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
@@ -57,7 +58,7 @@ def told(folder: Path) -> list[dict]:
 
 def shown(folder: Path) -> dict[str, bytes]:
     """The sheets and the film of a run."""
-    return {file.name: file.read_bytes() for file in (*(folder / "looks").iterdir(), folder / "film.webp")}
+    return {file.name: file.read_bytes() for file in (*(folder / VALIDATIONS).iterdir(), folder / FILM)}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,6 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(unbroken, 
     for folder in folders:
         assert learned(folder) == learned(unbroken)
         assert learned(folder, "best.pt") == learned(unbroken, "best.pt")
-        assert told(folder) == told(unbroken)
+        assert logged(folder) == logged(unbroken)
         assert shown(folder) == shown(unbroken)
         assert not list(folder.glob("*.part"))

@@ -330,6 +330,7 @@ def test_a_run_that_is_not_finished_is_not_exported(places, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_best_checkpoint_of_the_last_stage_is_exported_on_request(places, tmp_path):
     assert checkpoint.load(places.run / "best.pt")["stage"] == 1  # within the last of the two stages
     assert quietly([*export(places.run, places.data, tmp_path / "bundle"), "--checkpoint=best.pt"])[0] == 0
@@ -352,6 +353,7 @@ def test_a_run_is_exported_with_its_own_pictures_only(places, tmp_path):
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_model_that_fails_its_proof_ends_with_5_and_writes_nothing(places, tmp_path):
     run = shutil.copytree(places.run, tmp_path / "run")

@@ -21,6 +21,8 @@ from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, lo
 from twofold.training.evaluation.formats import Evaluation
 from twofold.training.evaluation.metric_table import MEASURES
 
+pytestmark = pytest.mark.slow
+
 
 def quiet(line: str) -> None:
     pass

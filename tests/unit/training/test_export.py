@@ -27,6 +27,8 @@ from twofold.training.export.quantize import quantise
 from twofold.training.export.verify import ExportError, Int8Bounds, verify_fp32, verify_int8
 from twofold.training.trainer.calibration import encode, shrink_to_class_mean, to_tensor
 
+pytestmark = pytest.mark.slow
+
 GRAPHS = (contract.ENCODER, contract.DECODER)
 
 

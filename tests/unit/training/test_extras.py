@@ -16,6 +16,8 @@ from twofold.training.data.dataset import Pictures
 from twofold.training.export import extras
 from twofold.training.export.extras import code_map, style_directions, write_examples
 
+pytestmark = pytest.mark.slow
+
 
 def linear(slope, scale):
     """A model that draws pictures of 1x2 from 0.5 + z_u @ slope, its style codes fitted by N(0, scale scale^T)."""

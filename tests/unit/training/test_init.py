@@ -116,6 +116,7 @@ def test_a_sheet_holds_every_picture_in_reading_order():
     assert found[2::6, 2::7][:2, :16, 0].tolist() == [list(range(16)), [16, 17, *[128] * 14]]
 
 
+@pytest.mark.slow
 def test_train_with_dry_run_trains_nothing_and_prints_the_configuration(tmp_path, capsys):
     argv = ["train", "tiny", "--data", str(ROOT / "tests/data/fashion-sample"), "--out", str(tmp_path / "run"), "--dry-run"]
     assert cli.main([*argv, "--set", "stage.0.epochs=3", "--device", "cpu"]) == 0

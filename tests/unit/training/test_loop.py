@@ -98,6 +98,7 @@ def test_every_stage_is_run_in_order_to_its_last_step(unbroken, config):
     assert [json.loads(line) for line in lines] == unbroken.figures
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_losses_bit_for_bit_and_another_seed_does_not(unbroken, start, config):
     again = start(config)
     assert losses(again.figures) == losses(unbroken.figures)
@@ -148,6 +149,7 @@ def kill_at(stage: str, step: int):
         pytest.param(kill_at("sharpened", 3), Killed, id="killed inside the last stage"),
     ],
 )
+@pytest.mark.slow
 def test_a_run_that_was_cut_goes_on_bit_for_bit_like_the_unbroken_one(unbroken, start, config, until, ended):
     cut = start(config, until=until)
     assert cut.ended is ended
@@ -172,6 +174,7 @@ def test_a_folder_with_another_configurations_run_is_refused(unbroken, start, co
         start(dataclasses.replace(config, seed=1), unbroken.folder)
 
 
+@pytest.mark.slow
 def test_the_paper_preset_with_its_four_batches_a_step_goes_on_bit_for_bit_too(start):
     small = {f"model.{part}_widths": "[4, 4, 8]" for part in ("encoder_s", "encoder_u", "decoder", "discriminator")}
     config = read("paper", small | {"stage.0.epochs": "0.2", "stage.0.batch": "16", "precision": "fp32"})
@@ -347,6 +350,7 @@ def with_stage(config: Config, number: int, **changes) -> Config:
     return dataclasses.replace(config, stage=tuple(stages))
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_after_the_stages_it_shares_ends_with_the_bits_of_a_run_of_its_own(start, config, unbroken):
     other = with_stage(config, 3, sample_share=0.25)
     own, shared = start(other), start(other, after=unbroken.folder)

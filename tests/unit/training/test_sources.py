@@ -320,11 +320,13 @@ def hub_cache(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(("split", "rows"), [("train", 2000), ("test", 400)])
+@pytest.mark.slow
 def test_a_hub_id_is_read_from_the_cache_when_offline(hub_cache, split, rows):
     found = load_from_hub(hub_cache, "somebody/small_pictures", split, HF_HUB_OFFLINE="1")
     assert found == f"({rows}, 28, 28, 1) somebody/small_pictures 10"
 
 
+@pytest.mark.slow
 def test_a_hub_id_that_is_not_in_the_cache_says_that_offline_mode_is_on(tmp_path):
     assert "not in the cache and offline mode is on" in load_from_hub(tmp_path, "zalando-datasets/fashion_mnist", HF_HUB_OFFLINE="1")
 

@@ -10,6 +10,8 @@ import pytest
 
 from twofold.training.experiments.three_moons import CENTRES, FIGURES, METHODS, NOISE, PLOT, SIGNS, moons, sliced_wasserstein, spread, toy
 
+pytestmark = pytest.mark.slow
+
 
 def real(rows=4000, seed=0):
     return moons(rows, np.random.default_rng(seed))

@@ -44,7 +44,7 @@ def pictures(run, tmp_path) -> Path:
 
 
 def recipe_of(data: bytes) -> dict:
-    return json.loads(Image.open(io.BytesIO(data)).text["twofold"])
+    return json.loads(Image.open(io.BytesIO(data)).info["twofold"])
 
 
 # ---------------------------------------------------------------------------------------------------------------- making
