@@ -46,11 +46,6 @@ def likelihood_loss(log_prob: Tensor) -> Tensor:
     return -log_prob.mean()
 
 
-def mixture_loss(logits: Tensor, log_prob: Tensor, label: Tensor, weight: float = 0.1) -> Tensor:
-    """L_GM = L_cls + lambda L_lkd -> scalar, nats. Wan et al. 2018; Zheng & Sun 2019, lambda = 0.1."""
-    return class_loss(logits, label) + weight * likelihood_loss(log_prob)
-
-
 def log_var_regularizer(log_vars: Tensor) -> Tensor:
     """e^s - s - 1 >= 0, zero at s = 0: keeps z_s and Sigma from shrinking together. [K, D_s] -> scalar, mean over both."""
     return (log_vars.exp() - log_vars - 1).mean()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from twofold.model.contract import Preprocessing
-from twofold.model.couplings import Coupling
+from twofold.model.couplings import AffineCoupling
 from twofold.model.vae_gan import Sizes, VaeGan
 from twofold.training.config.schema import read
 from twofold.training.data.dataset import Pictures, load_for, preprocessing_of
@@ -77,7 +77,7 @@ def lived_in(model: VaeGan, pictures: Pictures) -> VaeGan:
                     layer.weight.uniform_(0.5, 1.5)
                     layer.bias.normal_(std=0.2)
                     layer.momentum = None  # the plain mean of what it sees below
-        for coupling in (part for part in model.modules() if isinstance(part, Coupling)):
+        for coupling in (part for part in model.modules() if isinstance(part, AffineCoupling)):
             coupling.last.weight.normal_(std=0.05)
             coupling.condition.weight.normal_()
             if coupling.code:

@@ -51,7 +51,7 @@ def encode(model: VaeGan, pixels: Pixels, labels: NDArray[np.int64], chunk: int 
 @torch.no_grad()
 def fit_sampler(model: VaeGan, codes: Codes) -> None:
     """Fit the default sampler to the training codes: z_s by true class, z_u over all."""
-    z_u = codes.q.mean if model.flow is None else model.flow(codes.q.mean, codes.read, codes.z_s)[0]
+    z_u = codes.q.mean if model.flow is None else model.flow(codes.q.mean, codes.read)[0]
     model.fitted.fit(codes.z_s, z_u, codes.label)
 
 
@@ -74,7 +74,7 @@ def fold(model: VaeGan, codes: Codes) -> None:
     """Fold the per-class mean and deviation of z_u into the flow, by the class read."""
     if model.flow is None:
         raise ConfigError("fold needs a flow: set model.flow_layers above 0")
-    model.flow.fold(codes.q.mean, codes.read, codes.z_s)
+    model.flow.fold(codes.q.mean, codes.read)
 
 
 @torch.no_grad()

@@ -121,12 +121,6 @@ class Forward:
         return self.model.class_code(self.z_s, self.label)
 
     @cached_property
-    def standard_means(self) -> Tensor:
-        """The means of q, every dimension brought to mean 0 and deviation 1 over the batch."""
-        mean = self.q.mean
-        return (mean - mean.mean(0).detach()) / mean.std(0).detach().clamp_min(1e-4)
-
-    @cached_property
     def class_code(self) -> Tensor:
         """The class code that G gets: perhaps of another picture of the class, detached, with noise."""
         z_s = self.own_class_code.detach() if self.stage.class_code == "detached" else self.own_class_code
@@ -166,7 +160,7 @@ class Forward:
         if not self.stage.through_flow:
             return z_s, code, self.label[a], code
         with torch.no_grad():
-            z_u, _ = self.flow(code, self.read[:rows], self.z_s[:rows])
+            z_u, _ = self.flow(code, self.read[:rows])
             return z_s, self.model.code_from_style(z_u, z_s), self.label[a], z_u
 
     @cached_property
@@ -231,7 +225,7 @@ class Forward:
         z_s, wanted = (torch.cat([codes[kind]()[i] for kind in kinds]) for i in (0, 3))
         found = self.run(self.model.encoder_u, pictures).mean
         if self.stage.through_flow:
-            found, _ = self.flow(found, self.model.read_class(z_s), z_s)
+            found, _ = self.flow(found, self.model.read_class(z_s))
         return Cycle(label, z_s.detach(), self.run(self.model.encoder_s, pictures), wanted, found)
 
     @cached_property
@@ -244,7 +238,7 @@ class Forward:
         code = self.near(self.run(self.model.encoder_u, self.drawn["swap"].detach()), self.stage.style_noise)
         owner = self.class_code[:rows]
         if self.stage.through_flow:
-            z_u, _ = self.flow(code, self.model.read_class(borrower), borrower)
+            z_u, _ = self.flow(code, self.model.read_class(borrower))
             code = self.model.code_from_style(z_u, owner.detach())
         return self.run(self.model.decoder, owner, code)
 
@@ -262,7 +256,7 @@ class Forward:
     @cached_property
     def flowed(self) -> tuple[Tensor, Tensor]:
         """f of them, and log of the absolute determinant of df/de; no gradient to E_s."""
-        return self.flow(self.flow_codes, self.read, self.z_s.detach())
+        return self.flow(self.flow_codes, self.read)
 
 
 # ------------------------------------------------------------------------------------------------------------ losses
@@ -288,9 +282,6 @@ TERMS: dict[str, Callable[[Forward], Tensor]] = {
     "cka_penalty": lambda f: losses.cka_penalty(f.q.mean, f.label),
     "latent_adversary": lambda f: losses.latent_adversary_loss(f.model.classifier(f.code), f.model.prior.log_weights.exp()),
     "latent_classifier": lambda f: losses.latent_classifier_loss(f.model.classifier(f.code.detach()), f.label),
-    # the same on what a probe looks at: noise hides what a nearly collapsed dimension says, and its scale does not count
-    "leak_means": lambda f: losses.latent_adversary_loss(f.model.classifier(f.standard_means), f.model.prior.log_weights.exp()),
-    "latent_classifier_means": lambda f: losses.latent_classifier_loss(f.model.classifier(f.standard_means.detach()), f.label),
     "flow_nll": lambda f: losses.flow_nll(*f.flowed),
     "flow_transport": lambda f: losses.flow_transport(f.flowed[0], f.flow.whitened(f.flow_codes, f.read)),
     "cycle_class": lambda f: losses.class_loss(f.model.prior.logits(f.cycle.z_s_found), f.cycle.label),
@@ -301,8 +292,6 @@ TERMS: dict[str, Callable[[Forward], Tensor]] = {
     **{f"discriminator_{kind}": partial(_discriminator_fake, kind) for kind in KINDS},
     **{f"gen_{kind}": partial(_generator, kind) for kind in KINDS},
 }
-
-_REMEDY = {"log_var_regularizer": "model.log_var_bounds", "likelihood": "model.log_var_bounds"}
 
 
 def check_terms(config: Config) -> None:
@@ -388,8 +377,7 @@ def _check_finite(seen: Mapping[str, float], stage: Stage) -> None:
         if not math.isfinite(value):
             moved = sorted({part for update in stage.update for part, weights in update.train.items() if term in weights})
             keys = " or ".join(f"lr.{part} (now {stage.lr[part]:g})" for part in moved)
-            bounds = f", or narrower {_REMEDY[term]}" if term in _REMEDY else ""
-            raise Diverged(f'{term} is not finite in stage {stage.name!r}: try a smaller {keys}{bounds}, or precision = "fp32"')
+            raise Diverged(f'{term} is not finite in stage {stage.name!r}: try a smaller {keys}, or precision = "fp32"')
 
 
 def _take_gradients(model: VaeGan, move: Mapping[str, Mapping[str, float]], values: dict[str, Tensor]) -> None:

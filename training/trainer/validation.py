@@ -46,7 +46,7 @@ def validate(model: VaeGan, validation: Pictures) -> Seen:
     model.eval()
     codes = encode(model, pictures.pixels, label)
     z_s, q, read = codes.z_s, codes.q, codes.read
-    z_u = model.style_from_code(q, read, z_s).mean
+    z_u = model.style_from_code(q, read).mean
     swapped = _pixels(_in_pieces(model.decode, z_s, z_u.roll(1, 0)))
     error = (_in_pieces(model.draw, z_s, q.mean) - x).square().mean((1, 2, 3))
     drawn = _pixels(_in_pieces(model.decode, *_samples(model, codes.label)))
@@ -77,7 +77,7 @@ def picture(model: VaeGan, validation: Pictures) -> Pixels:
     shown = _spread(validation, SHOWN)
     x = to_tensor(shown, _device(model))
     z_s, q, read = model.codes(x)
-    styles = model.style_from_code(q, read, z_s).mean
+    styles = model.style_from_code(q, read).mean
     n = len(shown)
     swaps = _pixels(model.decode(z_s.repeat_interleave(n, 0), styles.repeat(n, 1))).reshape(n, n, *shown.shape[1:])
     corner = np.full_like(shown[:1], 255)

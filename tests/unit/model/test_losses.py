@@ -12,7 +12,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from twofold.model import losses
 from twofold.model.posterior import DiagonalGaussian
-from twofold.model.prior import ClassPrior
+from twofold.model.prior import RADIUS, ClassPrior
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -20,7 +20,8 @@ seeds = st.integers(0, 2**31 - 1)
 def gaussians(seed: int, classes: int, dim_s: int) -> ClassPrior:
     """A class prior with unbalanced classes and random parameters, in float64."""
     torch.manual_seed(seed)
-    prior = ClassPrior(torch.rand(classes).add(0.1).softmax(0), dim_s, radius=2.0).double()
+    prior = ClassPrior(torch.rand(classes).add(0.1).softmax(0), dim_s).double()
+    prior.means.data *= 2.0 / RADIUS
     prior.raw_log_vars.data = torch.randn(classes, dim_s, dtype=torch.float64)
     return prior
 
@@ -36,14 +37,15 @@ def mixture(prior: ClassPrior) -> MixtureSameFamily:
 
 @settings(max_examples=30, deadline=None)
 @given(seed=seeds, classes=st.integers(2, 7), dim_s=st.integers(1, 9), weight=st.floats(0, 2))
-def test_the_mixture_loss_is_the_joint_kl_plus_a_push_away_from_the_other_classes(seed, classes, dim_s, weight):
+def test_the_weighted_class_and_likelihood_losses_are_the_joint_kl_and_a_repulsion(seed, classes, dim_s, weight):
     """L_GM = (1 + lambda) L_lkd + log p(z_s) - log pi_y, means over the batch."""
     prior = gaussians(seed, classes, dim_s)
     z_s, label = 2 * torch.randn(6, dim_s, dtype=torch.float64), torch.randint(classes, (6,))
     log_prob = prior.log_prob(z_s, label)
     constant = -prior.log_weights[label].mean()
     wanted = (1 + weight) * losses.likelihood_loss(log_prob) + mixture(prior).log_prob(z_s).mean() + constant
-    assert losses.mixture_loss(prior.logits(z_s), log_prob, label, weight).item() == pytest.approx(wanted.item(), rel=1e-6, abs=1e-6)
+    found = losses.class_loss(prior.logits(z_s), label) + weight * losses.likelihood_loss(log_prob)
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-6, abs=1e-6)
 
 
 def information(joint: torch.Tensor) -> tuple[float, float]:

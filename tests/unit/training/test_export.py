@@ -234,8 +234,7 @@ def test_a_decoder_that_draws_another_picture_alone_fails_the_proof(exported, gr
 
 
 SWITCHES = {
-    "a flow of the code": {"flow_condition": "code"},
-    "splines of the code in residual networks": {"flow_kind": "spline", "flow_condition": "code", "blocks": "residual"},
+    "residual networks": {"blocks": "residual"},
     "a modulated decoder and settled class codes": {"decoder_modulated": True, "shrinkage": 0.8},
 }
 
@@ -244,7 +243,7 @@ SWITCHES = {
 def test_every_switch_of_the_model_is_proved_on_export_alone_and_in_a_batch(name, tmp_path):
     pictures = noise(240)
     torch.manual_seed(0)
-    sizes = dataclasses.replace(SMALL, dim_u=4, flow_layers=4, flow_hidden=8, flow_bins=4, **SWITCHES[name])
+    sizes = dataclasses.replace(SMALL, dim_u=4, flow_layers=4, flow_hidden=8, **SWITCHES[name])
     model = lived_in(VaeGan(sizes, torch.full((4,), 0.25), 1, 8, 8).eval(), pictures)
     if model.prior.shrinkage is not None:
         shrink_to_class_mean(model, encode(model, pictures.pixels, pictures.labels))
@@ -252,7 +251,6 @@ def test_every_switch_of_the_model_is_proved_on_export_alone_and_in_a_batch(name
     graphs = {file: onnx.load(place / file).graph.node for file in GRAPHS}
     kinds = {file: {node.op_type for node in nodes} for file, nodes in graphs.items()}
     assert not any("Normalization" in kind or kind in ("Loop", "If", "Scan") for found in kinds.values() for kind in found)
-    assert ("Softmax" in kinds[contract.DECODER]) == (model.sizes.flow_kind == "spline")
 
 
 # ------------------------------------------------------------------------------------------------------------------ int8
