@@ -13,9 +13,10 @@ from twofold.model.couplings import AffineCoupling
 from twofold.model.vae_gan import Sizes, VaeGan
 from twofold.training.config.schema import read
 from twofold.training.data.dataset import Pictures, load_for, preprocessing_of
+from twofold.training.data.provenance import manifest
 from twofold.training.export.bundle import export
-from twofold.training.trainer.calibration import encode, fit_sampler, fold, to_tensor, whiten
-from twofold.training.trainer.run_dir import manifest
+from twofold.training.trainer.calibration import fit_sampler, fold, whiten
+from twofold.training.trainer.latents import encode, to_tensor
 from twofold.training.trainer.trainer import build
 
 SAMPLE = Path(__file__).parent / "data" / "fashion-sample"
@@ -80,8 +81,6 @@ def lived_in(model: VaeGan, pictures: Pictures) -> VaeGan:
         for coupling in (part for part in model.modules() if isinstance(part, AffineCoupling)):
             coupling.last.weight.normal_(std=0.05)
             coupling.condition.weight.normal_()
-            if coupling.code:
-                coupling.code.weight.normal_(std=0.1)
         model.train()
         for start in range(0, 192, 64):
             x = to_tensor(pictures.pixels[start : start + 64])

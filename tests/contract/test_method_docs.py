@@ -11,7 +11,7 @@ from twofold.training.config.schema import PRESETS, Config, DataConfig, Stage, U
 from twofold.training.evaluation.metric_table import MEASURES
 from twofold.training.experiments.ablation_plan import read_plan
 from twofold.training.trainer.calibration import ACTIONS
-from twofold.training.trainer.step import TERMS
+from twofold.training.trainer.objectives import OBJECTIVES
 
 PAGE = (Path(__file__).parents[2] / "docs/method.md").read_text(encoding="utf-8")
 
@@ -32,7 +32,7 @@ def names(kind: type) -> list[str]:
 
 
 def test_every_loss_and_no_other_is_explained_once():
-    assert sorted(first_column("The losses")) == sorted(TERMS)
+    assert sorted(first_column("The losses")) == sorted(OBJECTIVES)
 
 
 def test_every_key_of_a_stage_and_of_an_update_and_no_other_is_explained_once():

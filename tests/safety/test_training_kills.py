@@ -57,7 +57,7 @@ def told(folder: Path) -> list[dict]:
 
 def shown(folder: Path) -> dict[str, bytes]:
     """The sheets and the film of a run."""
-    return {file.name: file.read_bytes() for file in (*(folder / "looks").iterdir(), folder / "film.webp")}
+    return {file.name: file.read_bytes() for file in (*(folder / "validation").iterdir(), folder / "film.webp")}
 
 
 @pytest.fixture(scope="module")

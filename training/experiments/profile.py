@@ -18,8 +18,10 @@ from twofold.model.vae_gan import PARTS, VaeGan
 from twofold.training.config.schema import Config, Stage
 from twofold.training.data.dataset import Pictures
 from twofold.training.trainer.batches import batches
-from twofold.training.trainer.calibration import ACTIONS, Codes, encode
-from twofold.training.trainer.step import check_terms, make_optimizers, set_modes, step
+from twofold.training.trainer import preflight
+from twofold.training.trainer.calibration import ACTIONS
+from twofold.training.trainer.latents import Codes, encode
+from twofold.training.trainer.step import Health, make_optimizers, set_modes, step
 from twofold.training.trainer.trainer import VALIDATIONS, build
 from twofold.training.trainer.validation import picture, validate
 
@@ -56,7 +58,7 @@ class Rehearsal:
 
 def rehearse(config: Config, train: Pictures, validation: Pictures, steps: int = STEPS) -> Rehearsal:
     """Take `steps` steps of every stage. Raises what training would: ConfigError, Diverged."""
-    check_terms(config)
+    preflight.check(config)
     sample = _sample(train)
     model = build(config, train)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub forgets it
@@ -96,12 +98,13 @@ def _stage(model: VaeGan, config: Config, number: int, sample: Pictures, codes: 
     set_modes(model, stage)
     optimizers = make_optimizers(model, stage)
     drawn = batches(sample, stage, (config.seed, number), 0, codes if _plain(stage) else None)
-    generator = torch.Generator().manual_seed(config.seed)
+    health = Health(stage)
     since = 0.0
     for done in range(WARM_UP + steps):
         if done == WARM_UP:
             since = time.monotonic()
-        step(model, stage, drawn, optimizers, generator, config.precision == "bf16")
+        step(model, stage, drawn, optimizers, (config.seed, number, done), health, config.precision == "bf16")
+    health.check()
     return (time.monotonic() - since) / steps
 
 

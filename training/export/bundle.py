@@ -30,14 +30,17 @@ from twofold.model import contract
 from twofold.model.contract import Card, ContractError, Dims, Golden, Pixels, Prior
 from twofold.model.prior import FittedDensity
 from twofold.model.vae_gan import VaeGan
+from twofold.training.config.environment import revision
 from twofold.training.config.schema import from_dict
 from twofold.training.data.dataset import DataError, Pictures, load_for, preprocessing_of
+from twofold.training.data.provenance import manifest
 from twofold.training.export.extras import write_extras
 from twofold.training.export.model_card import model_card
 from twofold.training.export.quantize import quantise
 from twofold.training.trainer import checkpoint
-from twofold.training.trainer.calibration import PIECE, act, encode, to_tensor
-from twofold.training.trainer.run_dir import DATA, LAST, manifest, revision
+from twofold.training.trainer.calibration import act
+from twofold.training.trainer.latents import PIECE, encode, to_tensor
+from twofold.training.trainer.run_dir import DATA, LAST
 from twofold.training.trainer.trainer import build
 
 GOLDEN_ROWS = 16

@@ -23,6 +23,7 @@ from twofold.model.contract import Pixels
 from twofold.training.evaluation.metric_table import Line
 from twofold.training.reporting import charts, sections
 from twofold.training.reporting.sections import Grid
+from twofold.training.trainer.objectives import OBJECTIVES
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -93,32 +94,6 @@ PARTS = {
     "flow": "flow, which frees the style of the class",
     "discriminator": "discriminator, which tells drawn from real",
     "classifier": "classifier that looks for the class in the style",
-}
-
-TERMS = {
-    "class": "reading the class right",
-    "likelihood": "class codes lie close to the middle of their class",
-    "log_var_regularizer": "classes neither shrink nor grow without end",
-    "recon_sse": "difference between a picture and its reconstruction",
-    "recon_mse": "difference between a picture and its reconstruction",
-    "kl_sum": "how much the style code tells, in nats",
-    "kl_mean": "how much the style code tells, in nats per number",
-    "cka_penalty": "how much the style code depends on the class",
-    "latent_adversary": "what the latent classifier still reads in the style",
-    "latent_classifier": "error of the classifier that looks for the class in the style",
-    "flow_nll": "how far the style code is from plain noise",
-    "flow_transport": "how far the flow carries a style code",
-    "cycle_class": "the class is read again from what was drawn",
-    "latent_regression_s": "the class code is read again from what was drawn",
-    "latent_regression_u": "the style is read again from what was drawn",
-    "cycle_consistency": "difference between a picture and what is left of it after its style was lent to another class and given back",
-    "discriminator_real": "the discriminator takes real pictures for drawn ones",
-    "discriminator_rec": "the discriminator takes reconstructions for real",
-    "discriminator_swap": "the discriminator takes swaps for real",
-    "discriminator_smp": "the discriminator takes new pictures for real",
-    "gen_rec": "reconstructions that the discriminator finds out",
-    "gen_swap": "swaps that the discriminator finds out",
-    "gen_smp": "new pictures that the discriminator finds out",
 }
 
 
@@ -236,6 +211,6 @@ def _losses(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str,
         for key in sorted({key for f in mine for key in f if key.startswith("loss_")}):
             name = key.removeprefix("loss_")
             points = [(f["step"], f[key]) for f in mine if key in f]
-            curves.append((name, TERMS.get(name, ""), charts.lines({name: ("var(--ink)", points)})))
+            curves.append((name, OBJECTIVES[name].words if name in OBJECTIVES else "", charts.lines({name: ("var(--ink)", points)})))
         found.append((stage, curves))
     return found

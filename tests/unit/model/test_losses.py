@@ -126,7 +126,7 @@ def test_the_leak_is_the_divergence_from_the_class_frequencies_and_never_negativ
 
 @settings(max_examples=20, deadline=None)
 @given(seed=seeds, classes=st.integers(2, 8), offset=st.floats(-5, 5))
-def test_the_leak_is_zero_with_zero_gradient_where_the_classifier_says_the_class_frequencies(seed, classes, offset):
+def test_the_latent_adversary_and_its_slope_are_zero_at_the_class_frequencies(seed, classes, offset):
     generator = torch.Generator().manual_seed(seed)
     weights = (2 * torch.randn(classes, dtype=torch.float64, generator=generator)).softmax(0)
     logits = (weights.log() + offset).repeat(3, 1).requires_grad_()
@@ -150,7 +150,7 @@ def test_the_latent_classifier_pays_the_cross_entropy_of_the_true_label():
 # ------------------------------------------------------------------------------------------- pictures, hinges, the others
 
 
-def test_reconstruction_sums_over_pixels_or_averages_on_the_scale_of_minus_one_to_one():
+def test_reconstruction_sums_over_pixels_or_averages_on_the_scale_minus_one_to_one():
     x, x_rec = torch.zeros(2, 1, 2, 3), torch.stack([torch.full((1, 2, 3), 0.5), torch.full((1, 2, 3), 1.0)])
     assert losses.recon_sse(x, x_rec).item() == pytest.approx((6 * 0.25 + 6 * 1) / 2)
     assert losses.recon_mse(x, x_rec).item() == pytest.approx(((2 * x - 1) - (2 * x_rec - 1)).square().mean().item())
@@ -200,7 +200,7 @@ def test_dependence_lies_between_zero_and_one(seed, rows, dim_u, classes, pull):
     assert -1e-9 <= losses.cka_penalty(codes, label).item() <= 1 + 1e-9
 
 
-def test_dependence_is_near_zero_for_independent_codes_and_grows_with_what_the_label_does():
+def test_the_cka_penalty_is_near_zero_for_independent_codes_and_grows_with_dependence():
     generator = torch.Generator().manual_seed(0)
     label = torch.arange(600) % 5
     noise, means = torch.randn(600, 2, generator=generator), torch.randn(5, 2, generator=generator)

@@ -121,7 +121,7 @@ def test_what_is_sampled_is_what_was_fitted(fitted):
         assert torch.allclose(z_u.T.cov(), fitted.z_u_scale_tril @ fitted.z_u_scale_tril.T, atol=0.08)
 
 
-def test_the_log_density_is_the_mixture_of_the_fitted_gaussians_times_that_of_the_style(fitted):
+def test_the_log_density_is_the_fitted_mixture_times_the_density_of_the_style(fitted):
     weights = torch.tensor([0.3, 0.7])
     z_s, z_u = 3 * torch.randn(6, 3, generator=torch.Generator().manual_seed(2)), torch.randn(6, 2)
     classes = MixtureSameFamily(Categorical(weights), MultivariateNormal(fitted.means, scale_tril=fitted.scale_tril))

@@ -137,7 +137,7 @@ def test_without_a_flow_the_style_is_the_code(x):
 
 
 @torch.no_grad()
-def test_a_decoder_that_takes_the_mean_draws_the_class_that_is_read_and_nothing_else_of_z_s():
+def test_a_decoder_that_takes_the_mean_draws_nothing_of_z_s_but_its_class():
     torch.manual_seed(0)
     sizes = replace(SIZES, decoder_takes="mean", flow_layers=0)
     model = VaeGan(sizes, torch.full((CLASSES,), 1 / CLASSES), channels=1, height=8, width=8).eval()
@@ -222,7 +222,7 @@ def test_a_size_that_no_part_can_be_built_with_is_refused_with_what_it_may_be(ch
         Sizes(**changes)
 
 
-def test_means_come_in_whole_grains_once_a_grain_is_set_and_collapsed_dimensions_say_nothing(x):
+def test_means_are_multiples_of_the_style_step_once_it_is_measured(x):
     encoder = VaeGan(replace(SIZES, style_step=1.0), torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u.eval()
     with torch.no_grad():
         fine = encoder(x).mean
@@ -230,12 +230,12 @@ def test_means_come_in_whole_grains_once_a_grain_is_set_and_collapsed_dimensions
         encoder.style_step.copy_(torch.full_like(encoder.style_step, 0.5 * float(fine.std())))
         encoder.style_step[0] = 1e3
         encoder.style_step[1] = 0
-        coarse = encoder(x).mean
-    assert (coarse[:, 0] == 0).all()
-    assert torch.equal(coarse[:, 1], fine[:, 1])
-    places = coarse[:, 2:] / encoder.style_step[2:]
+        rounded = encoder(x).mean
+    assert (rounded[:, 0] == 0).all()
+    assert torch.equal(rounded[:, 1], fine[:, 1])
+    places = rounded[:, 2:] / encoder.style_step[2:]
     assert torch.allclose(places, places.round(), atol=1e-4)
-    assert ((coarse - fine)[:, 2:].abs() <= 0.5 * encoder.style_step[2:] + 1e-6).all()
+    assert ((rounded - fine)[:, 2:].abs() <= 0.5 * encoder.style_step[2:] + 1e-6).all()
 
 
 def test_the_gradient_passes_the_rounding_as_if_it_were_not_there(x):
@@ -247,14 +247,14 @@ def test_the_gradient_passes_the_rounding_as_if_it_were_not_there(x):
 
 
 @pytest.mark.parametrize("blocks", BLOCKS)
-def test_a_modulation_begins_as_the_identity_and_then_every_grid_hears_the_codes(blocks):
+def test_a_modulation_begins_as_the_identity_and_then_every_grid_depends_on_the_codes(blocks):
     torch.manual_seed(0)
     codes = torch.randn(ROWS, SIZES.dim_s), torch.randn(ROWS, SIZES.dim_u)
     plain, modulated = (Decoder(5, 6, 10, (6, 4), 1, 8, 8, blocks, modulated).eval() for modulated in (False, True))
     modulated.load_state_dict(plain.state_dict(), strict=False)
     assert torch.equal(modulated(*codes), plain(*codes))
     assert [m.said.weight.shape for m in modulated.modulations] == [(12, 11), (8, 11)]
-    with torch.no_grad():  # the lift hears nothing any more; what is left comes through the modulations
+    with torch.no_grad():  # the lift does not depend on the codes any more; what is left comes through the modulations
         modulated.lift[0].weight.zero_()
         assert (modulated(*codes) == modulated(*codes)[:1]).all()
         for modulation in modulated.modulations:
@@ -275,7 +275,7 @@ def test_a_modulation_scales_and_shifts_channels():
     assert torch.allclose(modulation(h, codes), wanted)
 
 
-def test_a_picture_is_read_as_settled_once_the_prior_says_so(x):
+def test_a_picture_is_read_as_shrunk_once_the_prior_says_so(x):
     torch.manual_seed(0)
     model = VaeGan(replace(SIZES, shrinkage=0.75), torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).eval()
     with torch.no_grad():

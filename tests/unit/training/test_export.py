@@ -34,7 +34,8 @@ from twofold.training.export.bundle import (
     to_onnx,
 )
 from twofold.training.export.quantize import quantise
-from twofold.training.trainer.calibration import encode, shrink_to_class_mean, to_tensor
+from twofold.training.trainer.calibration import shrink_to_class_mean
+from twofold.training.trainer.latents import encode, to_tensor
 
 GRAPHS = (contract.ENCODER, contract.DECODER)
 
