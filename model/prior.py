@@ -1,6 +1,6 @@
 """p(z_s, c) and its refitted twin. `ClassPrior` is learned with E_s; `FittedPrior` is measured on the training codes afterwards.
 
-    c ~ Cat(pi),   z_s | c ~ N(mu_c, diag exp s_c),   z_u ~ N(0, I)        Zheng & Sun 2019, section 3.1
+    c ~ Cat(pi),   z_s | c ~ N(mu_c, diag exp s_c),   z_u ~ N(0, I)        Zheng & Sun 2019, section 3
 
 Knows no pictures. Log-variances s, never precisions; everything in log space (a product of densities underflows at 512 dimensions).
 """
@@ -19,7 +19,7 @@ NEAR = 0.1  # deviations of a class: no draw so near to mu_c is read as another 
 
 
 class ClassPrior(nn.Module):
-    """One diagonal Gaussian per class: c ~ Cat(pi), z_s | c ~ N(mu_c, diag exp s_c). Zheng & Sun 2019, section 3.1.
+    """One diagonal Gaussian per class: c ~ Cat(pi), z_s | c ~ N(mu_c, diag exp s_c). Zheng & Sun 2019, section 3.
 
     Args: class_weights [K] (training frequencies, sum 1), dim_s, shrinks (whether `shrunk` ever does anything: `shrinkage`, which is 0
     until the action `shrink_to_class_mean` sets it, is then part of the state).

@@ -35,6 +35,7 @@ class UsageError(Exception):
 def train(args: argparse.Namespace) -> int:
     from twofold.training.config.schema import read
     from twofold.training.data.dataset import load_for
+    from twofold.training.trainer import preflight
     from twofold.training.trainer.console import ProgressLine
     from twofold.training.trainer.distributed import join
     from twofold.training.trainer.malloc import keep_memory
@@ -47,6 +48,7 @@ def train(args: argparse.Namespace) -> int:
     keep_memory()
     with join(args.device) as distributed:
         say = _say if distributed.first else _hush
+        preflight.check(config, distributed)
         kept, held = load_for(config.data, args.data)
         if args.dry_run:
             from twofold.training.experiments.dry_run import dry_run

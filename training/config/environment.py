@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("twofold", "torch", "numpy", "pillow", "datasets", "accelerate")
+PACKAGES = ("twofold", "torch", "numpy", "pillow", "datasets")
 
 
 def environment(device: torch.device, processes: int) -> dict[str, object]:

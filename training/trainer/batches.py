@@ -35,7 +35,7 @@ def batches(
         if not len(order) or draw // len(order) != epoch:
             epoch = draw // max(1, len(train) // stage.batch)
             order = epoch_rows(train, stage, (*place, epoch))
-        rows = distributed.share(order[draw % len(order)])
+        rows = distributed.shard(order[draw % len(order)])
         rng = np.random.default_rng(seed_of(*place, draw, AUGMENTATION))
         draw += 1
         yield _batch(train, stage, rows, rng, codes, distributed)
@@ -86,7 +86,7 @@ def augment(x: Tensor, stage: Stage, rng: np.random.Generator, distributed: Dist
     whole, sides = len(x) * distributed.size, (x.shape[2], x.shape[3])
 
     def mine(drawn: np.ndarray) -> Tensor:
-        return torch.from_numpy(distributed.share(drawn)).to(x.device)
+        return torch.from_numpy(distributed.shard(drawn)).to(x.device)
 
     if stage.flip:
         x = mirrored(x, mine(rng.random(whole) < 0.5))

@@ -39,7 +39,7 @@ class Distributed:
         """Whether this process is the one that writes and speaks."""
         return self.rank == 0
 
-    def share(self, rows: Rows) -> Rows:
+    def shard(self, rows: Rows) -> Rows:
         """This process's rows of a whole batch [B, ...] -> [B / size, ...]."""
         each = len(rows) // self.size
         return rows[self.rank * each : (self.rank + 1) * each]

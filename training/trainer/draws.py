@@ -37,12 +37,12 @@ class Draws:
     def normal(self, purpose: str, rows: int, dim: int) -> Tensor:
         """Standard normal noise [rows, dim] for this process's rows."""
         whole = torch.randn(rows * self.distributed.size, dim, generator=self.generator(purpose), device=self.distributed.device)
-        return self.distributed.share(whole)
+        return self.distributed.shard(whole)
 
     def uniform(self, purpose: str, rows: int, dim: int) -> Tensor:
         """Uniform noise in [0, 1), [rows, dim], for this process's rows."""
         whole = torch.rand(rows * self.distributed.size, dim, generator=self.generator(purpose), device=self.distributed.device)
-        return self.distributed.share(whole)
+        return self.distributed.shard(whole)
 
     def dropout(self, purpose: str) -> None:
         """Seed torch's global generators, which dropout draws from; each process drops activations of its own."""

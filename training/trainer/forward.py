@@ -296,7 +296,7 @@ def sample_source(setting: Setting, batch_rows: int) -> Source:
         else:
             z_s = model.prior.sample(label, generator)
             z_u = torch.randn(rows, model.sizes.dim_u, generator=generator, device=label.device)
-        label, z_s, z_u = (distributed.share(drawn) for drawn in (label, z_s, z_u))
+        label, z_s, z_u = (distributed.shard(drawn) for drawn in (label, z_s, z_u))
         z_s = model.class_code(z_s, label)
         code = model.code_from_style(z_u, z_s) if stage.through_flow else z_u
     return Source(z_s, code, label, z_u)

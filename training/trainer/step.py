@@ -5,7 +5,7 @@
         g_p = d/d theta_p  sum_i w_pi L_i                     for each part p, its own weights w_p
         theta_p <- theta_p - eta_p Adam(g_p)                  all gradients are taken before any part moves
 
-The table of who learns from what in Zheng & Sun 2019 (section 3.3) is such a list: config/presets/paper.toml. The gradient of a part is
+The table of who learns from what in Zheng & Sun 2019 is such a list: config/presets/paper.toml. The gradient of a part is
 taken for that part alone, so nothing leaks: mu and Sigma never see the reconstruction, E_s never sees the latent classifier, the
 discriminator's loss never reaches an encoder.
 

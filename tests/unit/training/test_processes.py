@@ -88,7 +88,7 @@ def test_a_team_of_one_averages_nothing_and_decides_alone():
     SINGLE_PROCESS.average([value])
     assert value.tolist() == [0, 1, 2]
     assert (SINGLE_PROCESS.any(True), SINGLE_PROCESS.any(False), SINGLE_PROCESS.first) == (True, False, True)
-    assert np.array_equal(SINGLE_PROCESS.share(np.arange(4)), np.arange(4))
+    assert np.array_equal(SINGLE_PROCESS.shard(np.arange(4)), np.arange(4))
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_by_its_stage(tmp_path):
