@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from twofold.model.posterior import DiagonalGaussian
@@ -20,7 +19,7 @@ from twofold.training.data.dataset import Pictures
 from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
 from twofold.training.trainer.draws import seed_of
 from twofold.training.trainer.forward import Batch
-from twofold.training.trainer.latents import Codes, to_tensor
+from twofold.training.trainer.latents import Codes, on_device, to_tensor
 
 Item = TypeVar("Item")
 AUGMENTATION = 2  # the purpose of a draw, beside that of an epoch's order
@@ -72,10 +71,10 @@ def _batch(
     x = to_tensor(train.pixels[rows], distributed.device)
     if stage.augments:
         x = augment(x, stage, rng, distributed)
-    label = torch.from_numpy(train.labels[rows]).to(distributed.device)
+    label = on_device(train.labels[rows], distributed.device)
     if codes is None:
         return Batch(x, label)
-    index = torch.from_numpy(rows).to(distributed.device)
+    index = on_device(rows, distributed.device)
     z_s = None if "encoder_s" in stage.trained else codes.z_s[index]
     q = None if "encoder_u" in stage.trained else DiagonalGaussian(codes.q.mean[index], codes.q.log_var[index])
     return Batch(x, label, z_s, q)
@@ -86,7 +85,7 @@ def augment(x: Tensor, stage: Stage, rng: np.random.Generator, distributed: Dist
     whole, sides = len(x) * distributed.size, (x.shape[2], x.shape[3])
 
     def mine(drawn: np.ndarray) -> Tensor:
-        return torch.from_numpy(distributed.shard(drawn)).to(x.device)
+        return on_device(distributed.shard(drawn), x.device)
 
     if stage.flip:
         x = mirrored(x, mine(rng.random(whole) < 0.5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +27,15 @@ class Codes:
     label: Tensor
 
 
+def on_device(array: NDArray[Any], device: torch.device | str) -> Tensor:
+    """The array as a tensor on the device. To a GPU it is copied from pinned memory, which waits for nothing that the GPU still does."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else tensor
+
+
 def to_tensor(pixels: Pixels, device: torch.device | str = "cpu") -> Tensor:
     """pixels uint8 [B, H, W, C] -> float32 [B, C, H, W] in [0, 1], channels last in memory, on the device."""
-    found = torch.from_numpy(pixels)
-    if torch.device(device).type == "cuda":  # from pinned memory the copy does not wait
-        found = found.pin_memory().to(device, non_blocking=True)
-    return found.permute(0, 3, 1, 2).float() / 255
+    return on_device(pixels, device).permute(0, 3, 1, 2).float() / 255
 
 
 def encode(model: VaeGan, pixels: Pixels, labels: NDArray[np.int64], chunk: int = PIECE) -> Codes:
