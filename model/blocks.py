@@ -61,6 +61,7 @@ class Residual(nn.Module):
         self.body, self.skip, self.act = body, skip, act
 
     def forward(self, x: Tensor) -> Tensor:
+        # y = act(F(x) + W x)
         return self.act(self.body(x) + self.skip(x))
 
 

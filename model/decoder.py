@@ -1,4 +1,7 @@
-"""G: codes -> picture. No label enters it; with a flow the class it needs is read from z_s outside (vae_gan.py)."""
+"""G: codes -> picture, x = sigmoid(G(z_s, e)). No label enters it; with a flow the class it needs is read from z_s (vae_gan.py).
+
+Zheng & Sun 2019, section 3, with transposed convolutions whose kernel is a multiple of the stride.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.said.bias)
 
     def forward(self, h: Tensor, codes: Tensor) -> Tensor:
+        # h_c <- h_c (1 + gain_c(codes)) + shift_c(codes)
         gain, shift = self.said(codes)[:, :, None, None].chunk(2, dim=1)
         return h * (1 + gain) + shift
 
@@ -32,7 +36,7 @@ class Decoder(nn.Module):
     """z_s [B, D_s], z_u [B, D_u] -> pictures [B, C, H, W] in [0, 1].
 
     A hidden layer, a linear map to the smallest grid, one convolution (or residual block) there, then one doubling per width. Where it is
-    modulated every grid hears the codes again, not the smallest alone.
+    modulated every grid depends on the codes directly, not the smallest alone.
     """
 
     def __init__(
@@ -68,7 +72,9 @@ class Decoder(nn.Module):
 
     def forward(self, z_s: Tensor, z_u: Tensor) -> Tensor:
         codes = torch.cat([z_s, z_u], 1)
+        # the smallest grid, 4..7 pixels a side
         h = self.lift(codes)
         for level, modulation in itertools.zip_longest(self.draw, self.modulations):
             h = level(h) if modulation is None else modulation(level(h), codes)
+        # pixels in [0, 1]; the sigmoid in float32, where bf16 has 8 bits of mantissa
         return h.float().sigmoid()

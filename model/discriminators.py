@@ -1,4 +1,8 @@
-"""The two opponents: D on pictures (which class it should be is an input), C on style codes. Never exported."""
+"""The two opponents: D on pictures (which class it should be is an input), C on style codes. Never exported.
+
+D(x, y) = w . phi(x) + b + v_y . phi(x)        Miyato & Koyama 2018
+C(z_u) = softmax logits of the class            Zheng & Sun 2019, section 3
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,10 @@ class Discriminator(nn.Module):
         nn.init.normal_(self.embedding.weight, std=widths[-1] ** -0.5)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        """Pictures [B, C, H, W] in [0, 1], label [B] -> score [B], float32."""
+        # phi(x): mean over the last grid, of pictures on [-1, 1]
         features = self.trunk(2 * x - 1).float().mean((2, 3))
+        # psi(phi) + <v_y, phi>: whether it is real, and whether it is of class y
         return self.score(features)[:, 0] + (self.embedding(label) * features).sum(1)
 
 

@@ -1,4 +1,8 @@
-"""E_s and E_u: two separate encoders. No label enters either of them."""
+"""E_s and E_u: two separate encoders. No label enters either of them. Zheng & Sun 2019, section 3.
+
+z_s = E_s(x)                              a point
+q(e | x) = N(m(x), diag exp v(x))         E_u; z_u = f(e; c) where there is a flow
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ class Trunk(nn.Sequential):
 
     def __init__(self, channels: int, height: int, width: int, widths: Sequence[int], dropout: float = 0.0, blocks: str = "plain") -> None:
         times = halvings(height, width)
-        if len(widths) != times + 1:
+        if len(widths) != times + 1:  # one for each resolution
             raise ValueError(f"{height}x{width} pictures need {times + 1} widths, not {len(widths)}")
         layers: list[nn.Module] = [conv(channels, widths[0])]
         for before, after in itertools.pairwise(widths):
@@ -39,11 +43,15 @@ class ClassEncoder(nn.Module):
         self.head = nn.Linear(trunk.features, dim_s)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pictures [B, C, H, W] in [0, 1] -> z_s [B, D_s], float32 under autocast too."""
         return self.head(self.trunk(x)).float()
 
 
 class StyleEncoder(nn.Module):
-    """E_u: pictures [B, C, H, W] -> q(z_u | x), mean and log-variance [B, D_u]."""
+    """E_u: pictures [B, C, H, W] -> q(e | x), mean and log-variance [B, D_u].
+
+    Args: trunk, dim_u, rounds (whether means are ever rounded: `style_step` is then part of the state).
+    """
 
     def __init__(self, trunk: Trunk, dim_u: int, rounds: bool = False) -> None:
         super().__init__()
@@ -53,21 +61,24 @@ class StyleEncoder(nn.Module):
         self.register_buffer("style_step", torch.zeros(dim_u) if rounds else None)  # 0: not measured yet, means as they are
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
+        """In training the means as they are; in evaluation rounded, once the style step is measured."""
         fine = self.fine(x)
         return fine if self.training else DiagonalGaussian(self.quantized(fine.mean), fine.log_var)
 
     def fine(self, x: Tensor) -> DiagonalGaussian:
-        """q(z_u | x) before any rounding."""
+        """q(e | x) before any rounding: [B, D_u] each."""
+        # the bounds keep exp v within float32 and the KL finite from the first step on
         mean, log_var = self.head(self.trunk(x)).float().chunk(2, dim=1)
         return DiagonalGaussian(mean, log_var.clamp(*LOG_VAR_LIMITS))
 
     def quantized(self, mean: Tensor) -> Tensor:
-        """The mean [B, D_u] in whole grains; the gradient passes as if it had not been rounded.
+        """The mean [B, D_u] rounded to whole multiples of the style step; the gradient passes as if it had not been rounded.
 
-        What is finer than the posterior's own noise G never sees, so no reconstruction asks for it and no sample carries it; but a
-        fresh probe reads the class in it (decisions in DESIGN.md).
+        G is never given what is finer than the posterior's own noise, so no reconstruction depends on it and no sample has it; but a
+        fresh probe reads the class in it (docs/adr/0005).
         """
         if self.style_step is None:
             return mean
+        # m_j <- step_j round(m_j / step_j) where step_j > 0; straight-through gradient, Bengio et al. 2013
         rounded = torch.where(self.style_step > 0, (mean / self.style_step.clamp_min(1e-12)).round() * self.style_step, mean)
         return mean + (rounded - mean).detach() if torch.is_grad_enabled() else rounded

@@ -1,6 +1,7 @@
 """One pure function per equation. Natural logarithms; the docstring says what is summed and what is averaged.
 
-Knows no networks, no weights and no optimisers: `training/trainer/step.py` weighs and sums.
+Knows no networks, no weights and no optimisers: `training/trainer/objectives.py` applies them to a forward pass,
+`training/trainer/step.py` weighs and sums. Shapes: B rows of a batch, K classes, D_s and D_u dimensions of the codes.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ def recon_sse(x: Tensor, x_rec: Tensor) -> Tensor:
 
     With weight w it is -log N(x; x_rec, sigma^2 I) up to a constant, sigma^2 = 1 / (2 w).
     """
+    # 1/B sum_b sum_p (x_bp - x'_bp)^2
     return (x - x_rec).square().flatten(1).sum(1).mean()
 
 
 def recon_mse(x: Tensor, x_rec: Tensor) -> Tensor:
     """Mean squared error on the scale [-1, 1], x in [0, 1] -> scalar, mean over pixels and B. Zheng & Sun 2019 (code)."""
+    # (2 x - 1) - (2 x' - 1) = 2 (x - x'), hence the 4
     return 4 * (x - x_rec).square().mean()
 
 
 def kl_sum(q: DiagonalGaussian) -> Tensor:
     """KL(q(z_u | x) || N(0, I)) -> scalar, nats, sum over D_u, mean over B. Zheng & Sun 2019, L_KL."""
+    # sum_j 1/2 (m_j^2 + exp v_j - 1 - v_j)
     return q.kl_to_standard().sum(1).mean()
 
 
@@ -38,21 +42,19 @@ def kl_mean(q: DiagonalGaussian) -> Tensor:
 
 def class_loss(logits: Tensor, label: Tensor) -> Tensor:
     """CE(logits [B, K], label [B]) -> scalar, nats, mean over B. Zheng & Sun 2019, L_cls; Wan et al. 2018, margin 0."""
+    # -log p(y | z_s) = logsumexp_k(logits_k) - logits_y; minimising it raises a bound on I(z_s; y) (Barber & Agakov 2003)
     return F.cross_entropy(logits, label)
 
 
 def likelihood_loss(log_prob: Tensor) -> Tensor:
     """-log N(z_s; mu_y, Sigma_y), log_prob [B] summed over D_s -> scalar, nats, mean over B. Zheng & Sun 2019, L_lkd."""
+    # 1/2 sum_j [(z_j - mu_yj)^2 exp(-s_yj) + s_yj + log 2 pi]
     return -log_prob.mean()
-
-
-def mixture_loss(logits: Tensor, log_prob: Tensor, label: Tensor, weight: float = 0.1) -> Tensor:
-    """L_GM = L_cls + lambda L_lkd -> scalar, nats. Wan et al. 2018; Zheng & Sun 2019, lambda = 0.1."""
-    return class_loss(logits, label) + weight * likelihood_loss(log_prob)
 
 
 def log_var_regularizer(log_vars: Tensor) -> Tensor:
     """e^s - s - 1 >= 0, zero at s = 0: keeps z_s and Sigma from shrinking together. [K, D_s] -> scalar, mean over both."""
+    # convex in s with its minimum at s = 0, Sigma = I: twice the KL of N(0, exp s) to N(0, 1)
     return (log_vars.exp() - log_vars - 1).mean()
 
 
@@ -61,6 +63,7 @@ def latent_adversary_loss(logits: Tensor, class_weights: Tensor) -> Tensor:
 
     Zero exactly when the classifier says no more than the class frequencies. Zheng & Sun 2019, L_adv for E_u.
     """
+    # -sum_k pi_k log C_k(z_u) - H(pi)
     log_probs = F.log_softmax(logits, 1)
     entropy = -(class_weights * class_weights.clamp_min(1e-12).log()).sum()
     return -(class_weights * log_probs).sum(1).mean() - entropy
@@ -68,26 +71,31 @@ def latent_adversary_loss(logits: Tensor, class_weights: Tensor) -> Tensor:
 
 def latent_classifier_loss(logits: Tensor, label: Tensor) -> Tensor:
     """CE(C(z_u), y): what the latent classifier itself learns. logits [B, K], label [B] -> scalar, nats."""
+    # -log C_y(z_u)
     return F.cross_entropy(logits, label)
 
 
 def discriminator_real_loss(score: Tensor) -> Tensor:
     """Hinge on real pictures, relu(1 - D(x, y)): [B] -> scalar, mean over B. Miyato & Koyama 2018."""
+    # max(0, 1 - D(x, y)): no gradient from pictures that are already on the right side of the margin
     return F.relu(1 - score).mean()
 
 
 def discriminator_fake_loss(score: Tensor) -> Tensor:
     """Hinge on generated pictures, relu(1 + D(x', y)): [B] -> scalar, mean over B."""
+    # max(0, 1 + D(x', y'))
     return F.relu(1 + score).mean()
 
 
 def generator_loss(score: Tensor) -> Tensor:
     """-D(x', y): [B] -> scalar, mean over B."""
+    # -D(x', y')
     return -score.mean()
 
 
 def flow_nll(z_u: Tensor, log_det: Tensor) -> Tensor:
     """-log p(e | c) = -log N(f(e; c); 0, I) - log |det df/de| -> scalar, nats, sum over D_u, mean over B."""
+    # change of variables: log p(e | c) = log N(f(e; c); 0, I) + log |det df/de|
     return (0.5 * (z_u.square() + LOG_2PI).sum(1) - log_det).mean()
 
 
@@ -97,6 +105,7 @@ def flow_transport(z_u: Tensor, whitened: Tensor) -> Tensor:
     The likelihood prefers none of the maps to N(0, I); the shortest keeps the axes of a style where they are, the same in every class.
     Monge's cost, which Onken et al. 2021 (OT-Flow) regularise flows with.
     """
+    # sum_j (f_j(e; c) - (W_c (e - m_c))_j)^2
     return (z_u - whitened).square().sum(1).mean()
 
 
@@ -106,14 +115,17 @@ def cka_penalty(codes: Tensor, label: Tensor) -> Tensor:
     Gaussian kernel on the codes with the median squared distance as bandwidth, "same class" kernel on the labels.
     Gretton et al. 2005 (HSIC); Cortes et al. 2012 (alignment).
     """
+    # K_ab = exp(-|z_a - z_b|^2 / median),  M_ab = 1 where y_a = y_b
     squares = torch.cdist(codes, codes).square()
     bandwidth = squares.detach().median().clamp_min(1e-6)
     kernels = [(-squares / bandwidth).exp(), (label[:, None] == label[None]).to(codes.dtype)]
+    # centred: H K H with H = I - 1/B
     k, m = (a - a.mean(0, keepdim=True) - a.mean(1, keepdim=True) + a.mean() for a in kernels)
-    # the floor stands inside the root: its slope at zero is infinite (collapsed codes, a batch of one class)
+    # <HKH, HMH> / (|HKH| |HMH|). The bound is inside the root, whose slope at 0 is infinite (collapsed codes, a batch of one class)
     return (k * m).sum() / (k.square().sum() * m.square().sum()).clamp_min(1e-24).sqrt()
 
 
 def latent_regression(found: Tensor, wanted: Tensor) -> Tensor:
     """Squared error between re-encoded and intended codes [B, D] -> scalar, mean over D and B."""
+    # 1/D sum_j (z'_j - z_j)^2: InfoGAN's mutual information bound under a Gaussian of fixed variance (Chen et al. 2016)
     return (found - wanted).square().mean()

@@ -1,4 +1,4 @@
-"""q(z_u | x): a diagonal Gaussian. Knows no networks and no classes."""
+"""q(z_u | x): a diagonal Gaussian. Kingma & Welling 2014. Knows no networks and no classes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ class DiagonalGaussian:
 
     def sample(self, generator: torch.Generator | None = None, scale: float = 1.0) -> Tensor:
         """mean + scale * deviation * noise, reparametrised: [B, D]."""
+        # z = m + scale exp(v / 2) eps,  eps ~ N(0, I): the gradient reaches m and v
         noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
         return self.mean + scale * (0.5 * self.log_var).exp() * noise
 
     def kl_to_standard(self) -> Tensor:
         """KL( N(mean, exp log_var) || N(0, 1) ) of each dimension: [B, D], nats. Kingma & Welling 2014, appendix B."""
+        # KL = 1/2 (m^2 + exp v - 1 - v)
         return 0.5 * (self.mean.square() + self.log_var.exp() - 1.0 - self.log_var)

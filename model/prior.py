@@ -1,6 +1,8 @@
 """p(z_s, c) and its refitted twin. `ClassPrior` is learned with E_s; `FittedPrior` is measured on the training codes afterwards.
 
-Knows no pictures. Log-variances, never precisions; everything in log space (a product of densities underflows at 512 dimensions).
+    c ~ Cat(pi),   z_s | c ~ N(mu_c, diag exp s_c),   z_u ~ N(0, I)        Zheng & Sun 2019, section 3
+
+Knows no pictures. Log-variances s, never precisions; everything in log space (a product of densities underflows at 512 dimensions).
 """
 
 from __future__ import annotations
@@ -11,33 +13,27 @@ import torch
 from torch import Tensor, nn
 
 LOG_2PI = math.log(2 * math.pi)
+RADIUS = 4.0  # norm of the initial class means: far enough apart for unit variances
+LOG_VAR_BOUNDS = (-8.0, 8.0)  # of s, nats: a point z_s cannot collapse Sigma_c, or let it grow without end
 NEAR = 0.1  # deviations of a class: no draw so near to mu_c is read as another class
 
 
 class ClassPrior(nn.Module):
     """One diagonal Gaussian per class: c ~ Cat(pi), z_s | c ~ N(mu_c, diag exp s_c). Zheng & Sun 2019, section 3.
 
-    Args: class_weights [K] (training frequencies), dim_s, radius (norm of the initial means: they start apart, orthogonal
-    while K <= D_s), log_var_bounds (hard limits of s; keep a point z_s from collapsing Sigma), shrinks (whether `shrunk` ever does
-    anything: `shrinkage`, which is 0 until the action `shrink_to_class_mean` sets it, is then part of the state).
+    Args: class_weights [K] (training frequencies, sum 1), dim_s, shrinks (whether `shrunk` ever does anything: `shrinkage`, which is 0
+    until the action `shrink_to_class_mean` sets it, is then part of the state).
     """
 
-    def __init__(
-        self,
-        class_weights: Tensor,
-        dim_s: int,
-        radius: float = 4.0,
-        log_var_bounds: tuple[float, float] = (-8.0, 8.0),
-        shrinks: bool = False,
-    ) -> None:
+    def __init__(self, class_weights: Tensor, dim_s: int, shrinks: bool = False) -> None:
         super().__init__()
         classes = len(class_weights)
+        # the means start apart: random directions, orthogonal while K <= D_s
         directions = torch.nn.functional.normalize(torch.randn(classes, dim_s), dim=1)
         if classes <= dim_s:
             directions = torch.linalg.qr(directions.T).Q.T
-        self.means = nn.Parameter(radius * directions)
+        self.means = nn.Parameter(RADIUS * directions)
         self.raw_log_vars = nn.Parameter(torch.zeros(classes, dim_s))
-        self.log_var_bounds = log_var_bounds
         self.log_weights: Tensor
         self.register_buffer("log_weights", class_weights.log())
         self.shrinkage: Tensor | None
@@ -45,35 +41,39 @@ class ClassPrior(nn.Module):
 
     @property
     def log_vars(self) -> Tensor:
-        """s [K, D_s], within the bounds."""
-        return self.raw_log_vars.clamp(*self.log_var_bounds)
+        """s [K, D_s], nats, within LOG_VAR_BOUNDS."""
+        return self.raw_log_vars.clamp(*LOG_VAR_BOUNDS)
 
     def logits(self, z_s: Tensor) -> Tensor:
         """z_s [B, D_s] -> log pi_k - 1/2 sum_j [(z_j - mu_kj)^2 exp(-s_kj) + s_kj]: [B, K], nats.
 
         The log joint of the mixture up to a constant; its softmax is p(c | z_s).
         """
+        # log pi_k + log N(z; mu_k, diag exp s_k) without the D_s/2 log 2 pi that all classes share
         squares = (z_s[:, None, :] - self.means).square() * (-self.log_vars).exp()
         return self.log_weights - 0.5 * (squares + self.log_vars).sum(-1)
 
     def shrunk(self, z_s: Tensor) -> Tensor:
         """z_s [B, D_s] shrunk towards E[mu_c | z_s]: the mean of the class it is read as, of several where it lies between.
 
-        What z_s varies by within a class is what is left of the style in it; the class stays (decisions in DESIGN.md).
+        What z_s varies by within a class is what is left of the style in it; the class stays (docs/adr/0005).
         """
         if self.shrinkage is None:
             return z_s
+        # z_s' = m + (1 - a) (z_s - m),  m = sum_k p(k | z_s) mu_k
         means = self.logits(z_s).softmax(1) @ self.means
         return means + (1 - self.shrinkage) * (z_s - means)
 
     def log_prob(self, z_s: Tensor, label: Tensor) -> Tensor:
         """log N(z_s; mu_y, Sigma_y), summed over dimensions: [B], nats."""
+        # log N(z; mu, diag exp s) = -1/2 sum_j [(z_j - mu_j)^2 exp(-s_j) + s_j + log 2 pi]
         log_vars = self.log_vars[label]
         squares = (z_s - self.means[label]).square() * (-log_vars).exp()
         return -0.5 * (squares + log_vars + LOG_2PI).sum(-1)
 
     def sample(self, label: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """One draw of the learned Gaussian of each label: [B] -> [B, D_s]."""
+        # z_s = mu_c + exp(s_c / 2) eps
         noise = torch.randn(len(label), self.means.shape[1], generator=generator, device=self.means.device)
         return self.means[label] + (0.5 * self.log_vars[label]).exp() * noise
 
@@ -116,10 +116,11 @@ class FittedPrior(nn.Module):
         self.z_u_scale_tril.copy_(torch.eye(len(self.z_u_mean)))
 
     def sample(self, label: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """label [B] -> z_s [B, D_s], z_u [B, D_u]."""
+        """One draw for each label: label [B] -> z_s [B, D_s], z_u [B, D_u]."""
         device = self.means.device
         noise_s = torch.randn(len(label), self.means.shape[1], generator=generator, device=device)
         noise_u = torch.randn(len(label), len(self.z_u_mean), generator=generator, device=device)
+        # z_s = mu_c + L_c eps with L_c L_c^T = Sigma_c
         z_s = self.means[label] + (self.scale_tril[label] @ noise_s[..., None])[..., 0]
         return z_s, self.z_u_mean + noise_u @ self.z_u_scale_tril.T
 
@@ -145,12 +146,14 @@ class FittedDensity(nn.Module):
 
     def forward(self, z_s: Tensor, z_u: Tensor) -> Tensor:
         """z_s [B, D_s], z_u [B, D_u] -> log sum_k pi_k N(z_s; fit_k) + log N(z_u; fit): [B], nats."""
+        # log N(z; m, L L^T) = -1/2 |L^-1 (z - m)|^2 - log det L - D/2 log 2 pi; the last two terms are in `offsets`
         away = (self.inverses_s @ (z_s[:, None, :] - self.means)[..., None])[..., 0]
         log_joint = self.offsets - 0.5 * away.square().sum(-1)
         return log_joint.logsumexp(-1) - 0.5 * ((z_u - self.z_u_mean) @ self.inverse_u.T).square().sum(-1)
 
 
 def _cholesky(rows: Tensor, shrink: float) -> Tensor:
+    """The Cholesky factor [D, D] of the covariance of rows [N, D]: float64 inside, ridge `shrink` times the mean variance."""
     centred = (rows - rows.mean(0)).double()
     covariance = centred.T @ centred / max(1, len(rows) - 1)
     if len(rows) <= rows.shape[1]:

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from twofold.model.contract import Preprocessing
-from twofold.model.couplings import Coupling
+from twofold.model.couplings import AffineCoupling
 from twofold.model.vae_gan import Sizes, VaeGan
 from twofold.training.config.schema import read
 from twofold.training.data.dataset import Pictures, load_for, preprocessing_of
+from twofold.training.data.provenance import manifest
 from twofold.training.export.bundle import CardFacts, export
-from twofold.training.trainer.calibration import encode, fit_sampler, fold, to_tensor, whiten
-from twofold.training.trainer.run_dir import manifest
+from twofold.training.trainer.calibration import fit_sampler, fold, whiten
+from twofold.training.trainer.latents import encode, to_tensor
 from twofold.training.trainer.trainer import build
 
 SAMPLE = Path(__file__).parent / "data" / "fashion-sample"
@@ -77,7 +78,7 @@ def lived_in(model: VaeGan, pictures: Pictures) -> VaeGan:
                     layer.weight.uniform_(0.5, 1.5)
                     layer.bias.normal_(std=0.2)
                     layer.momentum = None  # the plain mean of what it sees below
-        for coupling in (part for part in model.modules() if isinstance(part, Coupling)):
+        for coupling in (part for part in model.modules() if isinstance(part, AffineCoupling)):
             coupling.last.weight.normal_(std=0.05)
             coupling.condition.weight.normal_()
         model.train()

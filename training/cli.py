@@ -164,17 +164,15 @@ def train(args: argparse.Namespace) -> int:
     """Train, or show what training would cost; 130 if a signal stopped it."""
     from twofold.training.config.schema import read
     from twofold.training.data.dataset import load_for
-    from twofold.training.trainer.calibration import check_actions
+    from twofold.training.trainer import preflight
     from twofold.training.trainer.distributed import join
     from twofold.training.trainer.malloc import keep_memory
-    from twofold.training.trainer.step import check_terms
 
     config = read(args.config, _overrides(args.set))
-    check_terms(config)  # before any data is read
-    check_actions(config)
     _set_threads(args.threads)
     keep_memory()
     with join(args.device) as distributed:
+        preflight.check(config, distributed)  # before any data is read
         pictures = load_for(config.data, args.data)
         run = _dry_run if args.dry_run else _train
         return run(args, config, pictures, distributed)

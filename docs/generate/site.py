@@ -16,7 +16,7 @@ import mkdocs_gen_files
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # `mkdocs build` does not put the working directory on the path
 
-from docs.generate import command_line, configuration, evaluation, http_api, model_cards, notebook, root_pages, settings  # noqa: E402
+from docs.generate import command_line, configuration, evaluation, http_api, losses, model_cards, notebook, root_pages, settings  # noqa: E402
 
 PARTS = {
     "http-api": http_api.part,
@@ -28,6 +28,7 @@ PARTS = {
     "configuration-model": partial(configuration.part, "model"),
     "configuration-stage": partial(configuration.part, "stage"),
     "configuration-update": partial(configuration.part, "stage.update"),
+    "losses": losses.part,
     "measures": evaluation.measures_part,
     "ablations": evaluation.ablations_part,
     "model-cards": model_cards.part,

@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from twofold.training.config.environment import environment
 from twofold.training.config.schema import read
 from twofold.training.data.dataset import Pictures
 from twofold.training.trainer.batches import batches
-from twofold.training.trainer.calibration import encode
-from twofold.training.trainer.distributed import SINGLE_PROCESS
+from twofold.training.trainer.forward import Batch
+from twofold.training.trainer.latents import encode
 from twofold.training.trainer.malloc import keep_memory
 from twofold.training.trainer.optim import follow
-from twofold.training.trainer.run_dir import environment
-from twofold.training.trainer.step import Batch, make_optimizers, set_modes, step
+from twofold.training.trainer.step import Health, make_optimizers, set_modes, step
 from twofold.training.trainer.trainer import build
 
 VARIANTS = {  # name: (channels last, bf16, memory kept)
@@ -60,11 +60,12 @@ def measure(variant: str, preset: str, stage_index: int, steps: int, profile: bo
     average = build(config, pictures).requires_grad_(False)
     set_modes(model, stage)
     optimizers = make_optimizers(model, stage)
+    health = Health(stage)
     drawn = batches(pictures, stage, (0, stage_index), 0, encode(model, pictures.pixels, pictures.labels))
     nchw = (Batch(b.x if last else b.x.contiguous(), b.label, b.z_s, b.q) for b in drawn)
 
     def take(number: int) -> None:
-        step(model, stage, nchw, optimizers, torch.Generator().manual_seed(number), bf16)
+        step(model, stage, nchw, optimizers, (0, stage_index, number), health, bf16)
         follow(average, model, stage.ema, number)
 
     for number in range(WARM):
@@ -109,7 +110,7 @@ def main() -> None:
     if args.one:
         print(json.dumps(measure(args.one, args.config, args.stage, args.steps, args.profile)))
         return
-    machine = environment(SINGLE_PROCESS)
+    machine = environment(torch.device("cpu"), 1)
     print(f"{machine['processor']}, {machine['cores']} cores, {args.threads} thread(s), torch {machine['packages']['torch']}, ", end="")
     print(f"load {os.getloadavg()[0]:.1f}; {args.config}, stage {args.stage}, median of {args.rounds} rounds of {args.steps} steps\n")
     found: dict[str, list[dict[str, Any]]] = {variant: [] for variant in VARIANTS}

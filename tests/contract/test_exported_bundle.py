@@ -15,7 +15,7 @@ from twofold.model.prior import FittedDensity
 from twofold.service.client import Local
 from twofold.service.runtime.engine import Engine
 from twofold.training.export.verify import PARITY_ATOL
-from twofold.training.trainer.calibration import to_tensor
+from twofold.training.trainer.latents import to_tensor
 
 PICTURES = sorted((Path(__file__).parents[1] / "data" / "pictures").glob("*.png"))
 DTYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.UINT8: "uint8"}

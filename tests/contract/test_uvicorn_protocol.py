@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
@@ -12,13 +13,14 @@ from unittest import mock
 import pytest
 import uvicorn
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from tests.unit.test_floors import declared
 from twofold.service.http import server
 
+ROOT = Path(__file__).parents[2]
 METHODS = {  # of uvicorn that our subclasses override or call, with their parameters
     "GuardedProtocol": {
         "connection_made": ["transport"],
@@ -55,6 +57,13 @@ def instance(name: str, loop: asyncio.AbstractEventLoop) -> object:
     protocol = HttpToolsProtocol(config(), ServerState(), {}, loop)
     protocol.on_message_begin()  # sets `url`
     return protocol
+
+
+def declared() -> SpecifierSet:
+    """The versions of uvicorn that pyproject.toml admits."""
+    lines = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    (found,) = (one.specifier for one in map(Requirement, lines) if one.name == "uvicorn")
+    return found
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -109,6 +118,6 @@ async def test_the_parser_calls_the_methods_in_this_order():
 
 def test_uvicorn_is_pinned_below_its_next_minor_version():
     installed = Version(version("uvicorn"))
-    specifier = Requirement(str(declared()["uvicorn"])).specifier
+    specifier = declared()
     assert installed in specifier
     assert f"{installed.major}.{installed.minor + 1}.0" not in specifier

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from tests.trainee import learned
-from twofold.training.trainer.run_dir import FILM, VALIDATIONS
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("KILLS", "4"))
@@ -58,7 +57,7 @@ def logged(folder: Path) -> list[dict]:
 
 def shown(folder: Path) -> dict[str, bytes]:
     """The sheets and the film of a run."""
-    return {file.name: file.read_bytes() for file in (*(folder / VALIDATIONS).iterdir(), folder / FILM)}
+    return {file.name: file.read_bytes() for file in (*(folder / "validation").iterdir(), folder / "film.webp")}
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from torch import Tensor
 from twofold.files import atomic_folder
 from twofold.model import contract
 from twofold.training.data.dataset import DataError, Pictures, load, split_validation
+from twofold.training.data.provenance import digest
 from twofold.training.evaluation.evaluate import open_model
 from twofold.training.export.extras import NUDGE_OF_PIXELS, write_extras
-from twofold.training.trainer.run_dir import digest
 
 EXTRAS = (contract.CALIBRATION, contract.DIRECTIONS, contract.MAP, contract.EXAMPLES)
 

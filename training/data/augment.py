@@ -1,6 +1,6 @@
 """What can be done to a batch of pictures, each row by its own amount: differentiable, and without any chance of its own.
 
-Pictures x [B, C, H, W] in [0, 1]. Who draws the amounts decides how they are drawn (batches.py for training pictures, step.py for
+Pictures x [B, C, H, W] in [0, 1]. Who draws the amounts decides how they are drawn (batches.py for training pictures, forward.py for
 what D sees). Knows no stages and no seeds.
 """
 

@@ -18,10 +18,12 @@ from tqdm import tqdm
 from twofold.model.vae_gan import PARTS, VaeGan
 from twofold.training.config.schema import Config
 from twofold.training.data.dataset import Pictures
+from twofold.training.trainer import preflight
 from twofold.training.trainer.batches import batches
-from twofold.training.trainer.calibration import Codes, act, check_actions, encode
+from twofold.training.trainer.calibration import act
 from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
-from twofold.training.trainer.step import check_terms, make_optimizers, set_modes, step
+from twofold.training.trainer.latents import Codes, encode
+from twofold.training.trainer.step import Health, make_optimizers, set_modes, step
 from twofold.training.trainer.trainer import VALIDATIONS, build
 from twofold.training.trainer.validation import picture, validate
 
@@ -60,8 +62,7 @@ def profile(
     config: Config, train: Pictures, validation: Pictures, steps: int = STEPS, distributed: Distributed = SINGLE_PROCESS
 ) -> Profile:
     """Take `steps` steps of every stage on the device of `distributed`. Raises what training would: ConfigError, Diverged."""
-    check_terms(config)
-    check_actions(config)
+    preflight.check(config, distributed)
     sample, device = _sample(train), distributed.device
     model = build(config, train).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub forgets it
@@ -101,12 +102,13 @@ def _seconds_per_step(
     set_modes(model, stage)
     optimizers = make_optimizers(model, stage)
     drawn = batches(sample, stage, (config.seed, number), 0, codes if stage.reuses_codes else None, distributed)
-    generator = torch.Generator(distributed.device).manual_seed(config.seed)
+    health = Health(stage)
     since = 0.0
     for done in range(WARM_UP + steps):
         if done == WARM_UP:
             since = _now(distributed.device)
-        step(model, stage, drawn, optimizers, generator, config.precision == "bf16", distributed)
+        step(model, stage, drawn, optimizers, (config.seed, number, done), health, config.precision == "bf16", distributed)
+    health.check()
     return (_now(distributed.device) - since) / steps
 
 

@@ -18,16 +18,19 @@ from twofold.files import atomic_folder
 from twofold.model import contract
 from twofold.model.contract import Card, ContractError, Dims, Pixels, Preprocessing, Prior
 from twofold.model.vae_gan import VaeGan
+from twofold.training.config.environment import revision
 from twofold.training.config.schema import Config, from_dict
 from twofold.training.data.dataset import DataError, Pictures, load_for, preprocessing_of
+from twofold.training.data.provenance import manifest
 from twofold.training.export.extras import write_extras
 from twofold.training.export.graphs import inference_copy, trace
 from twofold.training.export.model_card import model_card
 from twofold.training.export.quantize import quantise
 from twofold.training.export.verify import INT8, Encoded, Int8Bounds, Sessions, comparable_first, golden, verify_fp32, verify_int8
 from twofold.training.trainer import checkpoint
-from twofold.training.trainer.calibration import act, encode
-from twofold.training.trainer.run_dir import DATA, LAST, manifest, revision
+from twofold.training.trainer.calibration import act
+from twofold.training.trainer.latents import encode
+from twofold.training.trainer.run_dir import DATA, LAST
 from twofold.training.trainer.trainer import build
 
 CALIBRATION_ROWS = 512  # training pictures that decide the ranges of int8

@@ -18,7 +18,7 @@ from twofold.model.contract import Golden, Prior
 from twofold.model.vae_gan import VaeGan
 from twofold.training.data.dataset import Pictures
 from twofold.training.export.graphs import DecoderGraph, EncoderGraph
-from twofold.training.trainer.calibration import PIECE, to_tensor
+from twofold.training.trainer.latents import PIECE, to_tensor
 
 GOLDEN_ROWS = 16
 PARITY_ROWS = 256

@@ -25,6 +25,7 @@ from twofold.training.evaluation.metric_table import Line
 from twofold.training.reporting import charts, sections
 from twofold.training.reporting.facts import ModelFacts
 from twofold.training.reporting.sections import Grid
+from twofold.training.trainer.objectives import OBJECTIVES
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -100,32 +101,6 @@ PARTS = {
     "flow": "flow, which makes the style independent of the class",
     "discriminator": "discriminator of real and decoded pictures",
     "classifier": "classifier of the class from the style code",
-}
-
-TERMS = {
-    "class": "cross-entropy of the class read in the picture",
-    "likelihood": "distance of class codes from the mean of their class",
-    "log_var_regularizer": "keeps the deviations of the classes from shrinking or growing without end",
-    "recon_sse": "difference between a picture and its reconstruction",
-    "recon_mse": "difference between a picture and its reconstruction",
-    "kl_sum": "information in the style code, in nats",
-    "kl_mean": "information in the style code, in nats per dimension",
-    "cka_penalty": "dependence of the style code on the class",
-    "latent_adversary": "what the latent classifier still predicts from the style code",
-    "latent_classifier": "error of the classifier that predicts the class from the style code",
-    "flow_nll": "distance of the style code from a standard normal distribution",
-    "flow_transport": "distance that the flow moves a style code",
-    "cycle_class": "the class is read again from the decoded picture",
-    "latent_regression_s": "the class code is read again from the decoded picture",
-    "latent_regression_u": "the style code is read again from the decoded picture",
-    "cycle_consistency": "difference between a picture and the swap of its swap",
-    "discriminator_real": "the discriminator takes real pictures for decoded ones",
-    "discriminator_rec": "the discriminator takes reconstructions for real",
-    "discriminator_swap": "the discriminator takes swaps for real",
-    "discriminator_smp": "the discriminator takes generated pictures for real",
-    "gen_rec": "reconstructions that the discriminator recognises",
-    "gen_swap": "swaps that the discriminator recognises",
-    "gen_smp": "generated pictures that the discriminator recognises",
 }
 
 
@@ -239,6 +214,6 @@ def _losses(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str,
         for key in sorted({key for f in mine for key in f if key.startswith("loss_")}):
             name = key.removeprefix("loss_")
             points = [(f["step"], f[key]) for f in mine if key in f]
-            curves.append((name, TERMS.get(name, ""), charts.lines({name: ("ink", points)})))
+            curves.append((name, OBJECTIVES[name].words if name in OBJECTIVES else "", charts.lines({name: ("ink", points)})))
         found.append((stage, curves))
     return found

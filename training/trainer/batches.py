@@ -6,40 +6,51 @@ Knows pictures in memory and the codes of frozen encoders; knows nothing of loss
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from twofold.model.posterior import DiagonalGaussian
 from twofold.training.config.schema import Stage
 from twofold.training.data.augment import corners, cut_out, mirrored, moved
 from twofold.training.data.dataset import Pictures
-from twofold.training.trainer.calibration import Codes, to_tensor
 from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
-from twofold.training.trainer.step import Batch
+from twofold.training.trainer.draws import seed_of
+from twofold.training.trainer.forward import Batch
+from twofold.training.trainer.latents import Codes, on_device, to_tensor
 
-AUGMENTATION, NOISE, DROPOUT = 2, 3, 4  # purposes of a draw
-
-
-def seed_of(*entropy: int) -> int:
-    """A seed that is a function of (seed, stage, step, purpose, ...)."""
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+Item = TypeVar("Item")
+AUGMENTATION = 2  # the purpose of a draw, beside that of an epoch's order
 
 
 def batches(
     train: Pictures, stage: Stage, place: tuple[int, int], step: int, codes: Codes | None, distributed: Distributed = SINGLE_PROCESS
 ) -> Iterator[Batch]:
-    """This process's share of every batch from a step on, endlessly. `place` is (seed, number of the stage)."""
+    """This process's shard of every batch from a step on, endlessly. `place` is (seed, number of the stage)."""
     draw, epoch, order = step * stage.batches_per_step, -1, np.empty((0, stage.batch), np.int64)
     while True:
         if not len(order) or draw // len(order) != epoch:
             epoch = draw // max(1, len(train) // stage.batch)
             order = epoch_rows(train, stage, (*place, epoch))
         rows = distributed.shard(order[draw % len(order)])
-        rng = np.random.default_rng(seed_of(*place, draw // stage.batches_per_step, AUGMENTATION))
+        rng = np.random.default_rng(seed_of(*place, draw, AUGMENTATION))
         draw += 1
         yield _batch(train, stage, rows, rng, codes, distributed)
+
+
+def prefetched(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, each made in a thread of its own while the one before is in use: for a device that need not wait for the host.
+
+    `items` must not end.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items)
+        while True:
+            item = coming.result()
+            coming = pool.submit(next, items)
+            yield item
 
 
 def epoch_rows(train: Pictures, stage: Stage, seed: tuple[int, ...]) -> np.ndarray:
@@ -60,10 +71,10 @@ def _batch(
     x = to_tensor(train.pixels[rows], distributed.device)
     if stage.augments:
         x = augment(x, stage, rng, distributed)
-    label = torch.from_numpy(train.labels[rows]).to(distributed.device)
+    label = on_device(train.labels[rows], distributed.device)
     if codes is None:
         return Batch(x, label)
-    index = torch.from_numpy(rows).to(distributed.device)
+    index = on_device(rows, distributed.device)
     z_s = None if "encoder_s" in stage.trained else codes.z_s[index]
     q = None if "encoder_u" in stage.trained else DiagonalGaussian(codes.q.mean[index], codes.q.log_var[index])
     return Batch(x, label, z_s, q)
@@ -74,7 +85,7 @@ def augment(x: Tensor, stage: Stage, rng: np.random.Generator, distributed: Dist
     whole, sides = len(x) * distributed.size, (x.shape[2], x.shape[3])
 
     def mine(drawn: np.ndarray) -> Tensor:
-        return torch.from_numpy(distributed.shard(drawn)).to(x.device)
+        return on_device(distributed.shard(drawn), x.device)
 
     if stage.flip:
         x = mirrored(x, mine(rng.random(whole) < 0.5))

@@ -1,6 +1,6 @@
 """Atomic save and bit-exact resume. A checkpoint is wholly old or wholly new, and holds tensors and plain types only.
 
-No random state is saved: every draw of a run is a function of (seed, stage, step), see loop.py.
+No random state is saved: every draw of a run is a function of (seed, stage, step, purpose), see draws.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a look at a training model warns of, and which line of the configuration to try. Pure; knows no model and no files."""
+"""What validation of a model in training warns of, and which line of the configuration to try. Pure; knows no model and no files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twofold.training.config.schema import Config, Stage
 MIN_VARIETY = 0.3  # pixel variance of samples within their class, ratio to real
 MIN_STYLE_VARIANCE = 0.05  # of a dimension of E_u's mean; below it the style code carries nothing there
 
-# Which of its figures a stage is judged by, for best.pt: by what it moves; the first that fits. (parts, figure, more is better)
+# Which validation figure chooses best.pt of a stage: by what the stage trains; the first that fits. (parts, figure, more is better)
 CRITERIA = (
     (frozenset({"decoder"}), "psnr_db", True),
     (frozenset({"flow", "encoder_u"}), "leak", False),
@@ -26,16 +26,16 @@ def criterion(stage: Stage) -> tuple[str, bool] | None:
 def warnings(config: Config, stage_index: int, variety: float, style_variance: NDArray[np.float32]) -> dict[str, str]:
     """Sentences by what they warn of, for what the configuration has trained up to this stage (from 0)."""
     found: dict[str, str] = {}
-    moved = frozenset().union(*(stage.trained for stage in config.stage[: stage_index + 1]))
+    trained = frozenset[str]().union(*(stage.trained for stage in config.stage[: stage_index + 1]))
     dead = np.flatnonzero(style_variance < MIN_STYLE_VARIANCE)
-    if "decoder" in moved and variety < MIN_VARIETY:
+    if "decoder" in trained and variety < MIN_VARIETY:
         key = _key(config, stage_index, "decoder", ("gen_smp", "gen_swap", "gen_rec"))
         found["variety"] = (
             f"samples of a class hardly differ (pixel variance {variety:.2f} of real, below {MIN_VARIETY}): "
             f"the decoder may have collapsed; try a smaller {key}"
         )
-    if "encoder_u" in moved and len(dead):
-        key = _key(config, stage_index, "encoder_u", ("kl_sum", "kl_mean", "cka_penalty", "leak"))
+    if "encoder_u" in trained and len(dead):
+        key = _key(config, stage_index, "encoder_u", ("kl_sum", "kl_mean", "cka_penalty", "latent_adversary"))
         found["style"] = (
             f"style dimensions {', '.join(map(str, dead))} are dead (variance of the mean below {MIN_STYLE_VARIANCE}): "
             f"try a smaller {key}, or a smaller model.dim_u (now {config.model.dim_u})"
@@ -43,12 +43,12 @@ def warnings(config: Config, stage_index: int, variety: float, style_variance: N
     return found
 
 
-def _key(config: Config, stage_index: int, part: str, terms: tuple[str, ...]) -> str:
-    """The dotted key, as `--set` takes it, of the first of the terms that the latest stage moves the part on; else its rate."""
+def _key(config: Config, stage_index: int, part: str, losses: tuple[str, ...]) -> str:
+    """The dotted key, as `--set` takes it, of the first of the losses that the latest stage trains the part on; else its rate."""
     latest = max(i for i, stage in enumerate(config.stage[: stage_index + 1]) if part in stage.trained)
     stage = config.stage[latest]
-    for term in terms:
+    for loss in losses:
         for number, update in enumerate(stage.update):
-            if term in update.train.get(part, {}):
-                return f"stage.{latest}.update.{number}.train.{part}.{term} (now {update.train[part][term]:g})"
+            if loss in update.train.get(part, {}):
+                return f"stage.{latest}.update.{number}.train.{part}.{loss} (now {update.train[part][loss]:g})"
     return f"stage.{latest}.lr.{part} (now {stage.lr[part]:g})"

@@ -3,10 +3,11 @@
     config.json       the configuration, every default written out
     environment.json  versions, machine, device, threads, git revision
     data.json         the pictures: where from, how many of each class, SHA-256 over their pixels and labels
-    log.jsonl         a line per log interval: time (UTC), stage, step, images/s, losses, the last look; warnings
+    log.jsonl         a line per log interval: time (UTC), stage, step, images/s, losses, the last validation; warnings
     scalars/          the same for TensorBoard
-    looks/            a sheet of samples, swaps and reconstructions per look (fixed codes); film.webp of them when the run ends
-    last.pt           where the run goes on; best.pt: the best look of the stage by watch.criterion;
+    validation/       a sheet of samples, swaps and reconstructions per validation (fixed codes)
+    film.webp         of these sheets, when the run ends
+    last.pt           where the run goes on; best.pt: the best validation of the stage by diagnostics.criterion;
                       stage-N.pt: the end of each stage; step-NNNNNNNN.pt: every Nth step
 
 Knows files; knows nothing of models and of when anything is written.
@@ -14,48 +15,38 @@ Knows files; knows nothing of models and of when anything is written.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
-import os
-import platform
-import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from PIL import Image
 
 from twofold.model.contract import Pixels
-from twofold.training.config.schema import Config
-from twofold.training.data.dataset import Pictures
 from twofold.training.trainer.checkpoint import CheckpointError
-from twofold.training.trainer.distributed import Distributed
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 CONFIG, ENVIRONMENT, DATA, LOG = "config.json", "environment.json", "data.json", "log.jsonl"
-LAST, BEST, SCALARS, VALIDATIONS, FILM = "last.pt", "best.pt", "scalars", "looks", "film.webp"
+LAST, BEST, SCALARS, VALIDATION, FILM = "last.pt", "best.pt", "scalars", "validation", "film.webp"
 FRAME_MS, LAST_FRAME_MS = 250, 2000
-PACKAGES = ("twofold", "torch", "numpy", "pillow", "datasets")
 
 
-class RunFolder:
+class RunDir:
     """The folder of one run. Its methods raise CheckpointError where a file cannot be written: the checkpoints stay whole."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with _writing(LOG):
-            (path / VALIDATIONS).mkdir(parents=True, exist_ok=True)
-        self.scalars: Any = None
+            (path / VALIDATION).mkdir(parents=True, exist_ok=True)
+        self.scalars: SummaryWriter | None = None
 
-    def describe(self, config: Config, data: dict[str, Any], distributed: Distributed) -> None:
+    def describe(self, config: Mapping[str, Any], environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """Write who, from what and where: config.json, environment.json, data.json."""
-        for name, facts in ((CONFIG, config.to_dict()), (ENVIRONMENT, environment(distributed)), (DATA, data)):
+        for name, facts in ((CONFIG, config), (ENVIRONMENT, environment), (DATA, data)):
             with _writing(name):
                 (self.path / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
@@ -76,7 +67,8 @@ class RunFolder:
             self.scalars = SummaryWriter(str(self.path / SCALARS), purge_step=global_step + 1)
 
     def log(self, facts: Mapping[str, Any], global_step: int) -> None:
-        """Append a line; numbers of losses, looks and speed go to TensorBoard too."""
+        """Append a line; numbers of losses, validation and speed go to TensorBoard too. Only between `open` and `close`."""
+        assert self.scalars is not None
         with _writing(LOG), (self.path / LOG).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(facts) + "\n")
         with _writing(SCALARS):
@@ -84,16 +76,16 @@ class RunFolder:
                 if isinstance(value, float):
                     self.scalars.add_scalar(name.replace("loss_", "loss/", 1), value, global_step)
 
-    def validate(self, sheet: Pixels, stage_number: int, step: int) -> None:
-        """Write a sheet uint8 [H, W, C] as looks/<stage>-<step>.png."""
-        with _writing(VALIDATIONS):
+    def save_sheet(self, sheet: Pixels, stage_number: int, step: int) -> None:
+        """Write a sheet uint8 [H, W, C] as validation/<stage>-<step>.png."""
+        with _writing(VALIDATION):
             Image.fromarray(sheet[..., 0] if sheet.shape[2] == 1 else sheet).save(
-                self.path / VALIDATIONS / f"{stage_number:02d}-{step:07d}.png"
+                self.path / VALIDATION / f"{stage_number:02d}-{step:07d}.png"
             )
 
     def film(self) -> None:
         """Join the sheets into film.webp, in their order; the last one stays longer."""
-        files = sorted((self.path / VALIDATIONS).glob("*.png"))
+        files = sorted((self.path / VALIDATION).glob("*.png"))
         if files:
             first, *rest = (Image.open(file).convert("RGB") for file in files)
             with _writing(FILM):
@@ -101,84 +93,16 @@ class RunFolder:
                 first.save(self.path / FILM, save_all=True, append_images=rest, duration=durations if rest else LAST_FRAME_MS, loop=0)
 
     def close(self) -> None:
+        """End the log; what was written stays."""
         if self.scalars is not None:
             with _writing(SCALARS):
                 self.scalars.close()
             self.scalars = None
 
 
-def manifest(train: Pictures, validation: Pictures) -> dict[str, Any]:
-    """What the pictures of a run are: their source, counts, and SHA-256 over pixels, labels and class names."""
-    return {
-        **train.source,
-        "classes": len(train.class_names),
-        "train_rows": len(train),
-        "validation_rows": len(validation),
-        "shape": list(train.pixels.shape[1:]),
-        "rows_per_class": dict(zip(train.class_names, np.bincount(train.labels, minlength=len(train.class_names)).tolist(), strict=True)),
-        "sha256": {"train": digest(train), "validation": digest(validation)},
-    }
-
-
-def digest(pictures: Pictures) -> str:
-    """SHA-256 over the shape, the pixels, the labels and the class names, in their order."""
-    found = hashlib.sha256(json.dumps([pictures.pixels.shape, pictures.class_names]).encode())
-    found.update(np.ascontiguousarray(pictures.pixels).data)
-    found.update(np.ascontiguousarray(pictures.labels, dtype="<i8").data)
-    return found.hexdigest()
-
-
-def environment(distributed: Distributed) -> dict[str, Any]:
-    """Versions and machine, without anything that names a person, a host or a path."""
-    gpu = distributed.device.type == "cuda"
-    return {
-        "python": platform.python_version(),
-        "packages": dict(_versions()),
-        "revision": revision(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "processes": distributed.size,
-        "device": torch.cuda.get_device_name(distributed.device) if gpu else "cpu",
-        "cuda": torch.version.cuda if gpu else None,
-    }
-
-
-def revision() -> str:
-    """Short git revision of the working folder, with a plus sign when it has changes; "unknown" outside a repository."""
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],  # noqa: S607 - whichever git the user has
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return found.stdout.strip()
-
-
 def now() -> str:
     """The time in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for name in PACKAGES:
-        try:
-            yield name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-
-
-def _processor() -> str:
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or sys.platform
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
-"""A quick look at a model in training, on validation pictures: figures for the progress line and warnings, and one picture.
+"""Validation of a model in training, on held-out pictures: figures for the progress line and warnings, and one sheet of pictures.
 
-The figures that are published come from evaluate.py, on the exported bundle.
+The figures that are published come from training/evaluation, on the exported bundle.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from twofold.model.contract import Pixels
 from twofold.model.vae_gan import VaeGan
 from twofold.training.data.dataset import Pictures
 from twofold.training.metrics.image_metrics import brightness, class_table, pearson, psnr, standardise, within_class_variance
-from twofold.training.trainer.calibration import PIECE, encode, to_tensor
+from twofold.training.trainer.latents import PIECE, encode, to_tensor
 
 ROWS = 2000
-CLASSES, STYLES, SHOWN = 16, 8, 8  # of the picture, at most
+CLASSES, STYLES, SHOWN = 16, 8, 8  # of the sheet, at most
 GAP = 2  # pixels between cells
 SEED = 0
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a look found. `style_variance` [D_u] is the variance of E_u's mean over the pictures, before the flow."""
+class ValidationResult:
+    """What validation found. `style_variance` [D_u] is the variance of E_u's mean over the pictures, before the flow."""
 
     figures: dict[str, float]
     style_variance: NDArray[np.float32]
 
 
 @torch.no_grad()
-def validate(model: VaeGan, validation: Pictures) -> Seen:
+def validate(model: VaeGan, validation: Pictures) -> ValidationResult:
     """Figures of the model, in evaluation mode:
 
     class accuracy, leak (a ridge probe on random features of z_u, half against half), style moved (brightness r of swaps),
@@ -42,11 +42,11 @@ def validate(model: VaeGan, validation: Pictures) -> Seen:
     """
     rows = np.random.default_rng(0).permutation(len(validation))[:ROWS]
     pictures = validation.take(rows)
-    x, label = to_tensor(pictures.pixels, _device(model)), pictures.labels
+    x, label = to_tensor(pictures.pixels, model.device), pictures.labels
     model.eval()
     codes = encode(model, pictures.pixels, label)
     z_s, q, read = codes.z_s, codes.q, codes.read
-    z_u = model.style_from_code(q, read, z_s).mean
+    z_u = model.style_from_code(q, read).mean
     swapped = _pixels(_in_pieces(model.decode, z_s, z_u.roll(1, 0)))
     error = (_in_pieces(model.draw, z_s, q.mean) - x).square().mean((1, 2, 3))
     drawn = _pixels(_in_pieces(model.decode, *_samples(model, codes.label)))
@@ -58,7 +58,7 @@ def validate(model: VaeGan, validation: Pictures) -> Seen:
         "psnr_db": float(psnr(error.cpu().numpy()).mean()),
         "variety": within_class_variance(drawn, label) / max(real, 1e-12),
     }
-    return Seen({name: round(value, 4) for name, value in figures.items()}, q.mean.var(0).cpu().numpy())
+    return ValidationResult({name: round(value, 4) for name, value in figures.items()}, q.mean.var(0).cpu().numpy())
 
 
 @torch.no_grad()
@@ -70,14 +70,14 @@ def picture(model: VaeGan, validation: Pictures) -> Pixels:
     """
     model.eval()
     classes = np.linspace(0, len(validation.class_names) - 1, min(CLASSES, len(validation.class_names))).round().astype(int)
-    label = torch.from_numpy(np.repeat(classes, STYLES)).to(_device(model))
+    label = torch.from_numpy(np.repeat(classes, STYLES)).to(model.device)
     z_s, z_u = _samples(model, label)
     one_style = z_u[:STYLES].repeat(len(classes), 1)
     samples = _pixels(model.decode(z_s, one_style)).reshape(len(classes), STYLES, *validation.pixels.shape[1:])
     shown = _spread(validation, SHOWN)
-    x = to_tensor(shown, _device(model))
+    x = to_tensor(shown, model.device)
     z_s, q, read = model.codes(x)
-    styles = model.style_from_code(q, read, z_s).mean
+    styles = model.style_from_code(q, read).mean
     n = len(shown)
     swaps = _pixels(model.decode(z_s.repeat_interleave(n, 0), styles.repeat(n, 1))).reshape(n, n, *shown.shape[1:])
     corner = np.full_like(shown[:1], 255)
@@ -91,12 +91,8 @@ def _in_pieces(network: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     return torch.cat([network(*piece) for piece in zip(*(rows.split(PIECE) for rows in inputs), strict=True)])
 
 
-def _device(model: VaeGan) -> torch.device:
-    return model.fitted.means.device
-
-
 def _samples(model: VaeGan, label: Tensor) -> tuple[Tensor, Tensor]:
-    """z_s, z_u for labels [B]: z_s from the refitted class Gaussians once they have been fitted, z_u ~ N(0, I)."""
+    """z_s, z_u for labels [B]: z_s from the fitted class Gaussians once there are any, z_u ~ N(0, I)."""
     generator = torch.Generator(label.device).manual_seed(SEED)
     z_u = torch.randn(len(label), len(model.fitted.z_u_mean), generator=generator, device=label.device)
     if model.fitted.means.any():

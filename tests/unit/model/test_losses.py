@@ -12,7 +12,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from twofold.model import losses
 from twofold.model.posterior import DiagonalGaussian
-from twofold.model.prior import ClassPrior
+from twofold.model.prior import RADIUS, ClassPrior
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -20,7 +20,8 @@ seeds = st.integers(0, 2**31 - 1)
 def gaussians(seed: int, classes: int, dim_s: int) -> ClassPrior:
     """A class prior with unbalanced classes and random parameters, in float64."""
     torch.manual_seed(seed)
-    prior = ClassPrior(torch.rand(classes).add(0.1).softmax(0), dim_s, radius=2.0).double()
+    prior = ClassPrior(torch.rand(classes).add(0.1).softmax(0), dim_s).double()
+    prior.means.data *= 2.0 / RADIUS
     prior.raw_log_vars.data = torch.randn(classes, dim_s, dtype=torch.float64)
     return prior
 
@@ -36,14 +37,15 @@ def mixture(prior: ClassPrior) -> MixtureSameFamily:
 
 @settings(max_examples=30, deadline=None)
 @given(seed=seeds, classes=st.integers(2, 7), dim_s=st.integers(1, 9), weight=st.floats(0, 2))
-def test_the_mixture_loss_is_the_joint_kl_plus_a_push_away_from_the_other_classes(seed, classes, dim_s, weight):
+def test_the_weighted_class_and_likelihood_losses_are_the_joint_kl_and_a_repulsion(seed, classes, dim_s, weight):
     """L_GM = (1 + lambda) L_lkd + log p(z_s) - log pi_y, means over the batch."""
     prior = gaussians(seed, classes, dim_s)
     z_s, label = 2 * torch.randn(6, dim_s, dtype=torch.float64), torch.randint(classes, (6,))
     log_prob = prior.log_prob(z_s, label)
     constant = -prior.log_weights[label].mean()
     wanted = (1 + weight) * losses.likelihood_loss(log_prob) + mixture(prior).log_prob(z_s).mean() + constant
-    assert losses.mixture_loss(prior.logits(z_s), log_prob, label, weight).item() == pytest.approx(wanted.item(), rel=1e-6, abs=1e-6)
+    found = losses.class_loss(prior.logits(z_s), label) + weight * losses.likelihood_loss(log_prob)
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-6, abs=1e-6)
 
 
 def information(joint: torch.Tensor) -> tuple[float, float]:
@@ -124,7 +126,7 @@ def test_the_leak_is_the_divergence_from_the_class_frequencies_and_never_negativ
 
 @settings(max_examples=20, deadline=None)
 @given(seed=seeds, classes=st.integers(2, 8), offset=st.floats(-5, 5))
-def test_the_leak_is_zero_with_zero_gradient_where_the_classifier_says_the_class_frequencies(seed, classes, offset):
+def test_the_latent_adversary_and_its_slope_are_zero_at_the_class_frequencies(seed, classes, offset):
     generator = torch.Generator().manual_seed(seed)
     weights = (2 * torch.randn(classes, dtype=torch.float64, generator=generator)).softmax(0)
     logits = (weights.log() + offset).repeat(3, 1).requires_grad_()
@@ -148,7 +150,7 @@ def test_the_latent_classifier_pays_the_cross_entropy_of_the_true_label():
 # ------------------------------------------------------------------------------------------- pictures, hinges, the others
 
 
-def test_reconstruction_sums_over_pixels_or_averages_on_the_scale_of_minus_one_to_one():
+def test_reconstruction_sums_over_pixels_or_averages_on_the_scale_minus_one_to_one():
     x, x_rec = torch.zeros(2, 1, 2, 3), torch.stack([torch.full((1, 2, 3), 0.5), torch.full((1, 2, 3), 1.0)])
     assert losses.recon_sse(x, x_rec).item() == pytest.approx((6 * 0.25 + 6 * 1) / 2)
     assert losses.recon_mse(x, x_rec).item() == pytest.approx(((2 * x - 1) - (2 * x_rec - 1)).square().mean().item())
@@ -198,7 +200,7 @@ def test_dependence_lies_between_zero_and_one(seed, rows, dim_u, classes, pull):
     assert -1e-9 <= losses.cka_penalty(codes, label).item() <= 1 + 1e-9
 
 
-def test_dependence_is_near_zero_for_independent_codes_and_grows_with_what_the_label_does():
+def test_the_cka_penalty_is_near_zero_for_independent_codes_and_grows_with_dependence():
     generator = torch.Generator().manual_seed(0)
     label = torch.arange(600) % 5
     noise, means = torch.randn(600, 2, generator=generator), torch.randn(5, 2, generator=generator)

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
-from twofold.model.prior import ClassPrior, FittedDensity, FittedPrior
+from twofold.model.prior import LOG_VAR_BOUNDS, RADIUS, ClassPrior, FittedDensity, FittedPrior
 
 
 def learned(seed: int, classes: int, dim_s: int) -> ClassPrior:
     torch.manual_seed(seed)
-    prior = ClassPrior(torch.rand(classes).add(0.1).softmax(0), dim_s, radius=2.0).double()
+    prior = ClassPrior(torch.rand(classes).add(0.1).softmax(0), dim_s).double()
+    prior.means.data *= 2.0 / RADIUS
     prior.raw_log_vars.data = torch.randn(classes, dim_s, dtype=torch.float64)
     return prior
 
@@ -32,8 +33,9 @@ def test_the_class_posterior_is_that_of_a_brute_force_mixture(seed, classes, dim
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), spread=st.floats(0, 1))
-def test_a_settled_code_lies_on_its_way_to_the_mean_of_its_class_and_stays_in_its_class(seed, spread):
-    prior = ClassPrior(torch.rand(5).add(0.1).softmax(0), 6, radius=20.0, shrinks=True).double()
+def test_a_shrunk_code_lies_between_itself_and_its_class_mean_and_stays_in_class(seed, spread):
+    prior = ClassPrior(torch.rand(5).add(0.1).softmax(0), 6, shrinks=True).double()
+    prior.means.data *= 5.0
     label = torch.arange(5)
     z_s = prior.means[label] + torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     assert torch.allclose(prior.shrunk(z_s), z_s)  # a spread of 1 until it is set
@@ -42,7 +44,7 @@ def test_a_settled_code_lies_on_its_way_to_the_mean_of_its_class_and_stays_in_it
     assert torch.equal(prior.logits(prior.shrunk(z_s)).argmax(1), label)
 
 
-def test_a_code_between_two_classes_settles_between_them():
+def test_a_code_between_two_classes_is_shrunk_to_the_point_between_them():
     prior = ClassPrior(torch.tensor([0.5, 0.5]), 2, shrinks=True)
     with torch.no_grad():
         prior.means.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
@@ -53,18 +55,18 @@ def test_a_code_between_two_classes_settles_between_them():
 @pytest.mark.parametrize(("classes", "dim_s"), [(4, 6), (8, 3)])
 def test_the_class_means_start_apart_on_a_sphere(classes, dim_s):
     torch.manual_seed(0)
-    prior = ClassPrior(torch.full((classes,), 1 / classes), dim_s, radius=4.0)
-    assert torch.allclose(prior.means.norm(dim=1), torch.full((classes,), 4.0))
+    prior = ClassPrior(torch.full((classes,), 1 / classes), dim_s)
+    assert torch.allclose(prior.means.norm(dim=1), torch.full((classes,), RADIUS))
     gram = prior.means @ prior.means.T
     if classes <= dim_s:
-        assert torch.allclose(gram, 16 * torch.eye(classes), atol=1e-4)
+        assert torch.allclose(gram, RADIUS**2 * torch.eye(classes), atol=1e-4)
     assert torch.cdist(prior.means, prior.means).add(10 * torch.eye(classes)).min() > 1
 
 
 def test_log_variances_never_leave_their_bounds():
-    prior = ClassPrior(torch.tensor([0.5, 0.5]), 2, log_var_bounds=(-1.0, 3.0))
+    prior = ClassPrior(torch.tensor([0.5, 0.5]), 2)
     prior.raw_log_vars.data = torch.tensor([[-50.0, 0.5], [50.0, 2.0]])
-    assert torch.equal(prior.log_vars, torch.tensor([[-1.0, 0.5], [3.0, 2.0]]))
+    assert torch.equal(prior.log_vars, torch.tensor([[LOG_VAR_BOUNDS[0], 0.5], [LOG_VAR_BOUNDS[1], 2.0]]))
 
 
 def test_samples_of_the_learned_gaussians_have_their_means_and_deviations():
@@ -119,7 +121,7 @@ def test_what_is_sampled_is_what_was_fitted(fitted):
         assert torch.allclose(z_u.T.cov(), fitted.z_u_scale_tril @ fitted.z_u_scale_tril.T, atol=0.08)
 
 
-def test_the_log_density_is_the_mixture_of_the_fitted_gaussians_times_that_of_the_style(fitted):
+def test_the_log_density_is_the_fitted_mixture_times_the_density_of_the_style(fitted):
     weights = torch.tensor([0.3, 0.7])
     z_s, z_u = 3 * torch.randn(6, 3, generator=torch.Generator().manual_seed(2)), torch.randn(6, 2)
     classes = MixtureSameFamily(Categorical(weights), MultivariateNormal(fitted.means, scale_tril=fitted.scale_tril))

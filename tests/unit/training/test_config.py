@@ -14,8 +14,9 @@ from twofold.model.vae_gan import Sizes
 from twofold.training.config import schema
 from twofold.training.config.schema import PRESETS, Config, ConfigError, DataConfig, Stage, Update, changed, from_dict, read
 from twofold.training.data.augment import VIEWS
-from twofold.training.trainer.calibration import ACTIONS, check_actions
-from twofold.training.trainer.step import TERMS, check_terms
+from twofold.training.trainer import preflight
+from twofold.training.trainer.calibration import ACTIONS
+from twofold.training.trainer.objectives import OBJECTIVES
 
 PRESET_NAMES = sorted(path.stem for path in PRESETS.glob("*.toml"))
 
@@ -33,9 +34,8 @@ def test_the_presets_are_those_of_the_recipe_the_paper_and_the_tests():
 @pytest.mark.parametrize("name", PRESET_NAMES)
 def test_every_preset_names_losses_and_actions_that_exist(name):
     config = read(name)
-    check_terms(config)
-    check_actions(config)
-    assert {t for s in config.stage for u in s.update for weights in u.train.values() for t in weights} <= set(TERMS)
+    preflight.check(config)
+    assert {t for s in config.stage for u in s.update for weights in u.train.values() for t in weights} <= set(OBJECTIVES)
     assert {a for s in config.stage for a in (*s.before, *s.after)} <= set(ACTIONS)
 
 
@@ -194,14 +194,14 @@ def test_an_unknown_part_or_one_without_a_rate_is_refused(raw, train, message):
 def test_an_unknown_loss_names_the_nearest_known_one(raw):
     raw["stage"][0]["update"][0]["train"]["prior"] = {"likelyhood": 0.1}
     with pytest.raises(ConfigError, match=r"^stage 'class encoder': unknown loss 'likelyhood' \(did you mean 'likelihood'\?\)$"):
-        check_terms(from_dict(raw))
+        preflight.check(from_dict(raw))
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_an_unknown_action_names_the_nearest_known_one(raw, when):
     raw["stage"][2][when] = ["whitten"]
     with pytest.raises(ConfigError, match=r"^stage 'flow': unknown action 'whitten' \(did you mean 'whiten'\?\)$"):
-        check_actions(from_dict(raw))
+        preflight.check(from_dict(raw))
 
 
 # ------------------------------------------------------------------------------------------------- files and overrides

@@ -12,8 +12,7 @@ from twofold.model.vae_gan import VaeGan
 from twofold.training.config import recipe_template
 from twofold.training.config.recipe_template import STAGES, Cost, DatasetFacts
 from twofold.training.config.schema import Config, from_dict, read
-from twofold.training.trainer.calibration import check_actions
-from twofold.training.trainer.step import check_terms
+from twofold.training.trainer import preflight
 
 FASHION = DatasetFacts("zalando-datasets/fashion_mnist", 28, 28, 1, (0,), 10, 55_000, 5500)
 ONE = dict.fromkeys(STAGES, 1.0)
@@ -36,8 +35,7 @@ def test_for_pictures_like_fashions_it_is_fashions_recipe():
 def test_every_recipe_can_be_built_and_names_what_exists(classes, height, width, channels):
     facts = DatasetFacts("mine", height, width, channels, (255,) * channels, classes, 40 * classes, 40)
     config = config_of(facts)
-    check_terms(config)
-    check_actions(config)
+    preflight.check(config)
     model = VaeGan(config.model, torch.full((classes,), 1 / classes), channels, height, width)
     assert (config.data.height, config.data.width, config.data.channels) == (height, width, channels)
     assert model.eval().decode(torch.zeros(1, config.model.dim_s), torch.zeros(1, config.model.dim_u)).shape == (1, channels, height, width)

@@ -25,7 +25,8 @@ from twofold.training.export.bundle import export, to_int8
 from twofold.training.export.graphs import DecoderGraph, fold_batch_norm, inference_copy, to_onnx
 from twofold.training.export.quantize import quantise
 from twofold.training.export.verify import ExportError, Int8Bounds, verify_fp32, verify_int8
-from twofold.training.trainer.calibration import encode, shrink_to_class_mean, to_tensor
+from twofold.training.trainer.calibration import shrink_to_class_mean
+from twofold.training.trainer.latents import encode, to_tensor
 
 pytestmark = pytest.mark.slow
 

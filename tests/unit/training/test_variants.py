@@ -11,8 +11,7 @@ from tests.trainee import pictures
 from twofold.training.config.schema import Config, ConfigError, read
 from twofold.training.experiments.ablation_plan import Variant, configure, decoder_steps, read_plan
 from twofold.training.experiments.profile import profile
-from twofold.training.trainer.calibration import check_actions
-from twofold.training.trainer.step import check_terms
+from twofold.training.trainer import preflight
 from twofold.training.trainer.trainer import shared_stages
 
 ROWS = {variant.name: variant for variant in read_plan().variant}
@@ -33,8 +32,7 @@ def trained(config: Config) -> set[str]:
 def test_every_row_has_the_networks_pictures_and_steps_of_g_of_the_base(name, base):
     base = read(base)
     row = configure(ROWS[name], base, 1.0)
-    check_terms(row)
-    check_actions(row)
+    preflight.check(row)
     assert decoder_steps(row) == pytest.approx(decoder_steps(base), rel=1e-3)
     assert (row.seed, row.precision, row.data) == (base.seed, base.precision, base.data)
     for key in ("encoder_s_widths", "encoder_u_widths", "decoder_widths", "decoder_hidden", "discriminator_widths"):

@@ -65,5 +65,5 @@ def test_every_key_that_is_named_can_be_set():
         (dataclasses.replace(FASHION.stage[0], update=()), None),
     ],
 )
-def test_a_stage_is_judged_by_what_it_moves(stage, expected):
+def test_the_best_checkpoint_of_a_stage_is_chosen_by_what_it_trains(stage, expected):
     assert criterion(stage) == expected

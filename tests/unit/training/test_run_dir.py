@@ -8,18 +8,20 @@ import platform
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.trainee import config, pictures
+from twofold.training.config.environment import environment
+from twofold.training.data.provenance import digest, manifest
 from twofold.training.trainer.checkpoint import CheckpointError
-from twofold.training.trainer.distributed import SINGLE_PROCESS
-from twofold.training.trainer.run_dir import RunFolder, digest, environment, manifest
+from twofold.training.trainer.run_dir import RunDir
 
 
 @pytest.fixture
 def folder(tmp_path):
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     yield folder
     folder.close()
 
@@ -28,14 +30,14 @@ def line(stage: int, step: int) -> dict:
     return {"time": "2026-01-01T00:00:00+00:00", "stage_number": stage, "step": step, "loss_class": 0.5 * step}
 
 
-def steps(folder: RunFolder) -> list[tuple[int, int]]:
+def steps(folder: RunDir) -> list[tuple[int, int]]:
     lines = (folder.path / "log.jsonl").read_text(encoding="utf-8").splitlines()
     return [(facts["stage_number"], facts["step"]) for facts in map(json.loads, lines)]
 
 
 def test_configuration_environment_and_data_are_written_out(folder):
     data = manifest(pictures(), pictures(10, seed=1))
-    folder.describe(config(), data, SINGLE_PROCESS)
+    folder.describe(config().to_dict(), environment(torch.device("cpu"), 1), data)
     read = {name: json.loads((folder.path / f"{name}.json").read_text(encoding="utf-8")) for name in ("config", "environment", "data")}
     assert read["config"] == json.loads(json.dumps(config().to_dict()))
     assert read["data"]["rows_per_class"] == {"a": 24, "b": 24, "c": 24, "d": 24}
@@ -46,7 +48,7 @@ def test_configuration_environment_and_data_are_written_out(folder):
 
 
 def test_the_environment_names_no_person_no_host_and_no_path():
-    text = json.dumps(environment(SINGLE_PROCESS))
+    text = json.dumps(environment(torch.device("cpu"), 1))
     assert "/" not in text.replace("GNU/Linux", "")
     assert platform.node() not in text
     assert getpass.getuser() not in text
@@ -89,7 +91,7 @@ def test_tensorboard_reads_the_losses_of_the_whole_run_and_none_twice(folder):
 
 def test_sheets_become_a_film_in_their_order(folder):
     for stage, step, level in ((2, 1, 200), (1, 20, 100), (1, 3, 0)):
-        folder.validate(np.full((6, 9, 1), level, np.uint8), stage, step)
+        folder.save_sheet(np.full((6, 9, 1), level, np.uint8), stage, step)
     folder.film()
     with Image.open(folder.path / "film.webp") as film:
         assert (film.n_frames, film.size, film.info["loop"]) == (3, (9, 6), 0)
@@ -100,7 +102,7 @@ def test_sheets_become_a_film_in_their_order(folder):
     assert levels == pytest.approx([0, 100, 200], abs=4)
 
 
-def test_a_run_without_a_look_has_no_film(folder):
+def test_a_run_without_a_validation_has_no_film(folder):
     folder.film()
     assert not (folder.path / "film.webp").exists()
 
@@ -108,4 +110,4 @@ def test_a_run_without_a_look_has_no_film(folder):
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(CheckpointError, match="cannot be written"):
-        RunFolder(tmp_path / "run")
+        RunDir(tmp_path / "run")

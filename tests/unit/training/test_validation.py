@@ -1,4 +1,4 @@
-"""The quick look finds out what it is there to find out."""
+"""Validation finds what it is there to find."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twofold.training.metrics.image_metrics import brightness
 from twofold.training.trainer.validation import _leak, _style_moved, validate
 
 
-def test_a_look_gives_its_figures_in_their_ranges_and_the_same_ones_again(exported):
+def test_validation_gives_its_figures_in_their_ranges_and_the_same_ones_again(exported):
     figures = validate(exported.model, exported.held).figures
     assert {"class_accuracy", "leak", "style_moved"} <= set(figures)
     assert 0 <= figures["class_accuracy"] <= 1
@@ -34,7 +34,7 @@ def test_a_leak_that_is_not_linear_is_seen():
     assert _leak(codes, label, 2) > 0.95  # the class is the product of the two signs
 
 
-def test_swaps_that_take_the_style_move_it_and_swaps_that_copy_the_class_source_do_not(sample):
+def test_swaps_that_take_the_style_move_it_and_copies_of_the_class_source_do_not(sample):
     pixels, label = sample.pixels[:1000], sample.labels[:1000]
     order = np.argsort(label, kind="stable")
     pixels, label = pixels[order], label[order]  # the neighbour is of the same class, so it is a perfect swap but for ten rows

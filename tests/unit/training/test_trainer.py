@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from twofold.training.config.schema import Config, ConfigError, Update, read
 from twofold.training.trainer import checkpoint
-from twofold.training.trainer.batches import augment
-from twofold.training.trainer.calibration import encode
+from twofold.training.trainer.batches import augment, prefetched
 from twofold.training.trainer.checkpoint import CheckpointError
+from twofold.training.trainer.latents import encode
+from twofold.training.trainer.optim import follow
 from twofold.training.trainer.run_dir import LAST
+from twofold.training.trainer.step import Diverged
 from twofold.training.trainer.trainer import Stopped, Trainer, build
 
 STEPS = 5  # of each stage
@@ -144,7 +146,7 @@ def kill_at(stage: str, step: int):
         pytest.param(stop_at("codes", 3), Stopped, id="stopped inside the codes"),
         pytest.param(stop_at("codes", STEPS), Stopped, id="stopped at the last step of the codes"),
         pytest.param(stop_at("flow", 2), Stopped, id="stopped inside the flow"),
-        pytest.param(kill_at("flow", 1), Killed, id="killed just after a stage was settled"),
+        pytest.param(kill_at("flow", 1), Killed, id="killed just after a stage has ended"),
         pytest.param(kill_at("served", 3), Killed, id="killed inside the stage before the last"),
         pytest.param(kill_at("sharpened", 3), Killed, id="killed inside the last stage"),
     ],
@@ -159,6 +161,62 @@ def test_a_run_that_was_cut_goes_on_bit_for_bit_like_the_unbroken_one(unbroken, 
     tail = losses(unbroken.figures)[-len(resumed.figures) :]
     assert losses(resumed.figures) == tail
     assert len(cut.figures) + len(resumed.figures) in (len(unbroken.figures), len(unbroken.figures) + 1)  # a killed step is taken twice
+
+
+# ----------------------------------------------------------------------------------------------------------- divergence
+
+
+@pytest.fixture
+def spoiled(few, validation, config, tmp_path):
+    """Start a run in which a function spoils the model before or after the third step of the codes; nothing else is changed."""
+
+    def run(spoil, after: bool, every_s: float) -> tuple[Trainer, str]:
+        trainer = Trainer(config, few, validation, tmp_path, lambda line: None)
+        taken = trainer._step
+
+        def step(stage, total, drawn):
+            here = (trainer.stage_index, trainer.step_index) == (1, 2)
+            if here and not after:
+                spoil(trainer.model)
+            losses = taken(stage, total, drawn)
+            if here and after:
+                spoil(trainer.model)
+            return losses
+
+        trainer._step = step
+        with pytest.raises(Diverged) as caught:
+            trainer.run(save_every_s=every_s, log_every_s=every_s)
+        return trainer, str(caught.value)
+
+    return run
+
+
+def sound(folder, name: str) -> bool:
+    state = checkpoint.load(folder / name)
+    return all(value.isfinite().all() for model in ("model", "average") for value in state[model].values())
+
+
+@pytest.mark.parametrize("part", ["decoder", "encoder_u", "discriminator"])
+def test_a_weight_that_is_not_finite_is_refused_by_name_before_it_is_saved(spoiled, tmp_path, part):
+    def spoil(model) -> None:
+        next(getattr(model, part).parameters()).data.view(-1)[0] = torch.inf
+
+    trainer, message = spoiled(spoil, after=True, every_s=0)
+    assert message.startswith(f"a weight of {part} is not finite in stage 'codes': try a smaller lr.{part}")
+    state = checkpoint.load(tmp_path / LAST)
+    assert (state["stage"], state["step"]) == (1, 2)  # the step before
+    assert all(sound(tmp_path, name) for name in ("last.pt", "best.pt", "stage-1.pt"))
+
+
+@pytest.mark.parametrize(("every_s", "found_at", "kept"), [(0, 3, 2), (1000, STEPS, 0)], ids=["every step", "once a stage"])
+def test_a_loss_that_is_not_finite_is_named_however_seldom_the_host_looks(spoiled, tmp_path, every_s, found_at, kept):
+    """The first that was not finite is named, not what followed from it, and no file holds anything of it."""
+    trainer, message = spoiled(lambda model: model.discriminator.score.bias.data.fill_(torch.nan), after=False, every_s=every_s)
+    assert message.startswith("discriminator_real is not finite in stage 'codes': try a smaller lr.discriminator")
+    assert trainer.step_index == found_at
+    state = checkpoint.load(tmp_path / LAST)
+    assert (state["stage"], state["step"]) == (1, kept)
+    assert all(sound(tmp_path, name) for name in ("last.pt", "best.pt", "stage-1.pt"))
 
 
 def test_a_finished_run_is_not_trained_again(unbroken, start, config):
@@ -210,6 +268,19 @@ def test_the_average_follows_slowly_and_becomes_the_weights_when_the_stage_ends(
     assert torch.equal(run.trainer.model.encoder_s.head.weight, seen[-1][1])
 
 
+def test_the_average_of_all_tensors_at_once_is_that_of_each_alone(config, few):
+    average, model = build(config, few), build(dataclasses.replace(config, seed=1), few)
+    wanted = {name: value.clone() for name, value in average.state_dict().items()}
+    for step in range(3):
+        follow(average, model, 0.9, step)
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                wanted[name].lerp_(value, 1 - min(0.9, (step + 1) / (step + 10)))
+            else:
+                wanted[name].copy_(value)
+    assert all(torch.equal(value, wanted[name]) for name, value in average.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("schedule", "factors"),
     [
@@ -229,7 +300,7 @@ def test_rates_follow_their_schedule(start, config, schedule, factors):
     assert rates == pytest.approx([stage.lr["prior"] * factor for factor in factors])
 
 
-def test_a_flow_that_moves_with_the_codes_follows_the_schedule_and_is_calibrated_per_class_in_the_end(start, config, few):
+def test_a_flow_trained_with_the_codes_follows_the_schedule_and_is_calibrated(start, config, few):
     rates, codes = [], config.stage[1]
     move = {**codes.update[0].train, "flow": {"flow_nll": 1.0}}
     move["encoder_u"] = {**move["encoder_u"], "flow_nll": 0.2}
@@ -246,7 +317,7 @@ def test_a_flow_that_moves_with_the_codes_follows_the_schedule_and_is_calibrated
     for part in ("encoder_u.head.weight", "decoder.draw.0.0.weight", "flow.couplings.0.last.weight"):
         assert not torch.equal(model.state_dict()[part], untrained.state_dict()[part]), part
     found = encode(model, few.pixels, few.labels)
-    z_u, _ = model.flow(found.q.mean, found.read, found.z_s)
+    z_u, _ = model.flow(found.q.mean, found.read)
     counts = torch.bincount(found.read)
     for k in (counts > model.sizes.dim_u).nonzero()[:, 0]:
         assert z_u[found.read == k].mean(0).abs().max() < 1e-3
@@ -274,6 +345,14 @@ def test_an_epoch_shows_every_picture_at_most_once_in_an_order_of_its_own(traine
     first, second = np.concatenate(rows[:12]).tolist(), np.concatenate(rows[12:]).tolist()
     assert len(set(first)) == len(set(second)) == 12 * 16
     assert first != second
+
+
+def test_batches_that_are_made_ahead_are_the_same_in_the_same_order():
+    made = []
+    numbers = prefetched(made.append(i) or i for i in itertools.count())
+    assert [next(numbers) for _ in range(5)] == [0, 1, 2, 3, 4]
+    numbers.close()
+    assert made == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_batch_of_classes_holds_as_many_pictures_of_each(trainer, config):
@@ -351,7 +430,7 @@ def with_stage(config: Config, number: int, **changes) -> Config:
 
 
 @pytest.mark.slow
-def test_a_run_that_begins_after_the_stages_it_shares_ends_with_the_bits_of_a_run_of_its_own(start, config, unbroken):
+def test_a_run_begun_after_shared_stages_ends_with_the_bits_of_a_run_of_its_own(start, config, unbroken):
     other = with_stage(config, 3, sample_share=0.25)
     own, shared = start(other), start(other, after=unbroken.folder)
     assert {line["stage"] for line in shared.figures} == {"served", "sharpened"}
@@ -374,7 +453,7 @@ def test_a_run_that_shares_every_stage_is_finished_at_once_and_can_be_exported(s
     assert json.loads((shared.folder / "data.json").read_text()) == json.loads((unbroken.folder / "data.json").read_text())
 
 
-def test_the_clocks_of_a_run_count_what_it_took_over_and_every_time_that_it_was_taken_up(unbroken, start, config):
+def test_the_clocks_of_a_run_count_what_it_took_over_and_every_resumption(unbroken, start, config):
     spent = [checkpoint.load(unbroken.folder / f"stage-{done}.pt")["core_seconds"] for done in (1, 2, 3, 4)]
     assert 0 < spent[0] < spent[1] < spent[2] < spent[3]
     shared = start(with_stage(config, 3, sample_share=0.25), after=unbroken.folder)

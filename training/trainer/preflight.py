@@ -1,0 +1,65 @@
+"""Everything that can be wrong with a configuration as a whole, found before any data is read.
+
+config/schema.py checks each value alone; here they are checked together, against the registries of losses and actions and the processes
+of the run. The sizes of pictures are known later: `trainer.build` refuses widths that do not suit them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twofold.training.config.schema import Config, ConfigError, Stage, nearest
+from twofold.training.trainer.calibration import ACTIONS, REQUIRES
+from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
+from twofold.training.trainer.forward import CYCLE, FLOW
+from twofold.training.trainer.objectives import OBJECTIVES
+
+
+def check(config: Config, distributed: Distributed = SINGLE_PROCESS) -> None:
+    """Raises ConfigError, naming the stage and the key, for a configuration that no run could finish."""
+    for stage in config.stage:
+        try:
+            _check_batch(stage, distributed)
+            _check_parts(stage, config)
+            for update in stage.update:
+                if not update.train:
+                    raise ConfigError("an update must train at least one part")
+                for part, weights in update.train.items():
+                    _check_losses(part, weights, stage, config)
+            _check_actions(stage, config)
+        except ConfigError as error:
+            raise ConfigError(f"stage {stage.name!r}: {error}") from error
+
+
+def _check_batch(stage: Stage, distributed: Distributed) -> None:
+    if stage.batch % distributed.size or stage.batch // distributed.size < 2:
+        raise ConfigError(f"batch must be a multiple of the {distributed.size} processes, at least 2 rows for each")
+
+
+def _check_parts(stage: Stage, config: Config) -> None:
+    if not config.model.flow_layers and ("flow" in stage.trained or stage.through_flow):
+        raise ConfigError(f"{'train.flow' if 'flow' in stage.trained else 'through_flow'} needs a flow: set model.flow_layers above 0")
+
+
+def _check_losses(part: str, weights: Mapping[str, float], stage: Stage, config: Config) -> None:
+    if not weights:
+        raise ConfigError(f"train.{part} needs at least one loss")
+    for name in weights:
+        if name not in OBJECTIVES:
+            raise ConfigError(f"unknown loss {name!r}{nearest(name, OBJECTIVES)}")
+        needs = OBJECTIVES[name].needs
+        if FLOW in needs and not config.model.flow_layers:
+            raise ConfigError(f"{name!r} needs a flow: set model.flow_layers above 0")
+        for kind, key in (("swap", "swap_share"), ("smp", "sample_share")):
+            if kind in needs and not getattr(stage, key) > 0:
+                raise ConfigError(f"{name!r} needs a {key} above 0")
+        if CYCLE in needs and not max(stage.swap_share, stage.sample_share) > 0:
+            raise ConfigError(f"{name!r} needs a swap_share or sample_share above 0")
+
+
+def _check_actions(stage: Stage, config: Config) -> None:
+    for action in (*stage.before, *stage.after):
+        if action not in ACTIONS:
+            raise ConfigError(f"unknown action {action!r}{nearest(action, ACTIONS)}")
+        if action in REQUIRES and not getattr(config.model, REQUIRES[action]) > 0:
+            raise ConfigError(f"{action!r} needs model.{REQUIRES[action]} above 0")
