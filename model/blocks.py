@@ -74,8 +74,9 @@ def residual(channels_in: int, channels_out: int, stride: int = 1) -> Residual:
 
 
 def residual_up(channels_in: int, channels_out: int) -> Residual:
-    """Doubles height and width: `up` and a 3x3 convolution, beside a 2x2 transposed convolution of stride 2 (1x1 and repeated pixels
-    are a special case).
+    """Doubles height and width: `up` and a 3x3 convolution beside a 2x2 transposed convolution of stride 2.
+
+    1x1 and repeated pixels are a special case of the latter.
     """
     body = nn.Sequential(*up(channels_in, channels_out), *_normed(nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)))
     return Residual(body, nn.Sequential(*_normed(nn.ConvTranspose2d(channels_in, channels_out, 2, 2, bias=False))), nn.ReLU())

@@ -19,8 +19,9 @@ LOG_VAR_LIMITS = (-12.0, 4.0)  # of q(z_u | x), nats
 
 
 class Trunk(nn.Sequential):
-    """Pictures [B, C, H, W] in [0, 1] -> features [B, F]. One width per resolution, two convolutions (or residual blocks) on each below
-    the first.
+    """Pictures [B, C, H, W] in [0, 1] -> features [B, F].
+
+    One width per resolution, two convolutions (or residual blocks) on each below the first.
     """
 
     def __init__(self, channels: int, height: int, width: int, widths: Sequence[int], dropout: float = 0.0, blocks: str = "plain") -> None:

@@ -28,6 +28,7 @@ class CheckFailed(Exception):
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run every check and print its result; returns OK or CHECK_FAILED."""
     checks: dict[str, Callable[[], str]] = {"python": _python, "libraries": _libraries, "onnxruntime": _onnxruntime, "memory": _memory}
     try:
         settings = settings_of(arguments)

@@ -92,6 +92,7 @@ _PICTURE = "a file, - for stdin, or a code token"
 
 
 def add_serve(commands: Commands) -> None:
+    """Options of `serve`."""
     about = "Every setting is also a TWOFOLD_* variable."
     command = commands.add_parser("serve", help="serve one or several bundles over HTTP", description=about)
     command.add_argument("--host", help="address to listen on (default 127.0.0.1)")
@@ -100,6 +101,7 @@ def add_serve(commands: Commands) -> None:
 
 
 def add_generate(commands: Commands) -> None:
+    """Options of `generate`."""
     about = "Pictures of a class. Picture k has index INDEX + k, and can be had alone."
     command = commands.add_parser("generate", help="pictures of a class", description=about)
     command.add_argument("class_", metavar="CLASS", help="an index, a name, or the beginning of one")
@@ -109,6 +111,7 @@ def add_generate(commands: Commands) -> None:
 
 
 def add_encode(commands: Commands) -> None:
+    """Options of `encode`."""
     about = "A line for each picture: file, class, its probability, typicality (- without calibration), code token; separated by tabs."
     command = commands.add_parser("encode", help="take pictures apart", description=about)
     command.add_argument("pictures", metavar="PICTURE", nargs="+", help="a file, or - for stdin")
@@ -116,6 +119,7 @@ def add_encode(commands: Commands) -> None:
 
 
 def add_decode(commands: Commands) -> None:
+    """Options of `decode`."""
     about = (
         'Codes to pictures. An ITEM is a code token, a JSON object such as {"class": 7, "seed": 1}, or - for one of these a line of stdin.'
     )
@@ -126,6 +130,7 @@ def add_decode(commands: Commands) -> None:
 
 
 def add_swap(commands: Commands) -> None:
+    """Options of `swap`."""
     about = "The class of some pictures with the style of others; several give the whole matrix."
     command = commands.add_parser("swap", help="the class of one, the style of another", description=about)
     for name, what in (("--class-from", "rows"), ("--style-from", "columns")):
@@ -136,6 +141,7 @@ def add_swap(commands: Commands) -> None:
 
 
 def add_interpolate(commands: Commands) -> None:
+    """Options of `interpolate`."""
     about = "Frames on the way from the first KEY to the last, as one row, or as one moving picture."
     command = commands.add_parser("interpolate", help="on the way from one to another", description=about)
     keys = f'{_PICTURE}, class=CLASS, or a JSON object such as {{"class": 7, "seed": 1}}'
@@ -146,6 +152,7 @@ def add_interpolate(commands: Commands) -> None:
 
 
 def add_edit(commands: Commands) -> None:
+    """Options of `edit`."""
     about = "A picture in the same style as another class, moved along directions of style, or n times in other styles."
     command = commands.add_parser("edit", help="the same picture, but", description=about)
     command.add_argument("image", metavar="PICTURE", help=_PICTURE)
@@ -160,6 +167,7 @@ def add_edit(commands: Commands) -> None:
 
 
 def add_inpaint(commands: Commands) -> None:
+    """Options of `inpaint`."""
     about = "Fill a hole in a picture; what is around it stays as it is, to the byte."
     command = commands.add_parser("inpaint", help="fill a hole", description=about)
     command.add_argument("image", metavar="PICTURE", help="a file, or - for stdin")
@@ -172,6 +180,7 @@ def add_inpaint(commands: Commands) -> None:
 
 
 def add_inspect(commands: Commands) -> None:
+    """Options of `inspect`."""
     about = "Print the recipe a picture carries, as JSON. With --verify it is made again, and what does not hold ends with 5."
     command = commands.add_parser("inspect", help="the recipe of a picture", description=about)
     command.add_argument("image", metavar="PICTURE", help="a PNG or WebP made here, or - for stdin")
@@ -180,6 +189,7 @@ def add_inspect(commands: Commands) -> None:
 
 
 def add_replay(commands: Commands) -> None:
+    """Options of `replay`."""
     about = "Make a picture again from the recipe it carries. With --check compare, and end with 5 when they differ."
     command = commands.add_parser("replay", help="make a picture again from its recipe", description=about)
     command.add_argument("picture", metavar="PICTURE", help="a PNG or WebP made here, or - for stdin")
@@ -190,6 +200,7 @@ def add_replay(commands: Commands) -> None:
 
 
 def add_models(commands: Commands) -> None:
+    """Options of `models`."""
     about = "A line for each model, the default first; with NAME, for each of its classes. Separated by tabs."
     command = commands.add_parser("models", help="what is served, and its classes", description=about)
     command.add_argument("model", metavar="NAME", nargs="?", help="a model whose classes to list")
@@ -197,6 +208,7 @@ def add_models(commands: Commands) -> None:
 
 
 def add_doctor(commands: Commands) -> None:
+    """Options of `doctor`."""
     about = "Check what serving needs: versions, settings, bundles with their self-tests, the port, memory. Ends with 0 or 5."
     command = commands.add_parser("doctor", help="check this machine and the bundles", description=about)
     command.add_argument("--host", help="address to listen on (default 127.0.0.1)")

@@ -86,6 +86,7 @@ def answer_of(pictures: Pictures) -> dict[str, Any]:
 
 
 def print_json(value: Any) -> None:
+    """One line of JSON on stdout."""
     print(json.dumps(value, ensure_ascii=False))
 
 

@@ -25,6 +25,7 @@ _NO_FIELDS = ("do", "model", "model_hash", "n", "provider", "service", "twofold"
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Make the picture again from its recipe, or compare with --check; returns the exit code. Raises Invalid without a recipe."""
     sent = read_picture(arguments.picture)
     picture = Picture.of(sent if isinstance(sent, bytes) else Path(sent).read_bytes())
     recipe = picture.recipe

@@ -35,6 +35,7 @@ def is_known(request: HttpRequest, tag: str) -> bool:
 
 
 def not_modified(tag: str) -> Response:
+    """304 with the caching headers of a picture whose tag the client has."""
     return Response(status_code=304, headers=headers(tag))
 
 

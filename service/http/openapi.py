@@ -48,6 +48,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 def reference(model: type[BaseModel]) -> dict[str, str]:
+    """A JSON reference to the schema of a model."""
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 

@@ -327,6 +327,8 @@ class Inpaint(Request):
 
 
 class InputParameters(_Part):
+    """Parameters of one input tensor."""
+
     binary_data_size: Annotated[
         int | None, Field(ge=0, le=2**63 - 1, description="how many bytes of this tensor stand behind the JSON")
     ] = None
@@ -346,15 +348,21 @@ class InputTensor(_Part):
 
 
 class OutputParameters(_Part):
+    """Parameters of one output tensor."""
+
     binary_data: Annotated[bool | None, Field(description="true or false (true: this output comes as bytes behind the JSON)")] = None
 
 
 class WantedOutput(_Part):
+    """One output to give."""
+
     name: Annotated[str, Field(min_length=1, max_length=100, description="a name of the model's metadata")]
     parameters: Annotated[OutputParameters | None, Field(description="an object that may hold binary_data")] = None
 
 
 class InferParameters(_Part):
+    """Parameters of a whole inference request."""
+
     binary_data_output: Annotated[bool | None, Field(description="true or false (true: outputs come as bytes behind the JSON)")] = None
 
 
@@ -380,11 +388,15 @@ class Inspect(Request):
 
 
 class ClassName(BaseModel):
+    """A class of the model."""
+
     index: int = Field(examples=[7])
     name: str = Field(examples=["Sneaker"])
 
 
 class ReadClass(ClassName):
+    """A class with the probability that the encoder gives it."""
+
     prob: float = Field(ge=0, le=1, examples=[0.98])
 
 
@@ -396,6 +408,8 @@ class Verdict(BaseModel):
 
 
 class TimingsMs(BaseModel):
+    """Milliseconds that a request spent in each stage."""
+
     queue: float = Field(examples=[0.1])
     preprocess: float = Field(examples=[0.0])
     model: float = Field(examples=[0.4])
@@ -419,6 +433,8 @@ class Image(BaseModel):
 
 
 class ImagesAnswer(BaseModel):
+    """Pictures, in reading order."""
+
     model: str = Field(examples=["fashion-mnist@3f2c9a10"])
     images: list[Image]
     rows: int | None = Field(None, description="of /swap: how many pictures gave their class")
@@ -428,6 +444,8 @@ class ImagesAnswer(BaseModel):
 
 
 class Encoding(BaseModel):
+    """What the encoder says of one picture."""
+
     z_s: list[float] = Field(description="the class code")
     z_u: list[float] = Field(description="the style code: the mean of its posterior")
     z_u_log_var: list[float]
@@ -440,6 +458,8 @@ class Encoding(BaseModel):
 
 
 class EncodeAnswer(BaseModel):
+    """Encodings in the order of the pictures."""
+
     model: str = Field(examples=["fashion-mnist@3f2c9a10"])
     items: list[Encoding]
     timings_ms: TimingsMs
@@ -470,6 +490,8 @@ class Lengths(BaseModel):
 
 
 class ServedModel(BaseModel):
+    """One model that is served."""
+
     id: str = Field(examples=["fashion-mnist@3f2c9a10"])
     name: str = Field(examples=["fashion-mnist"])
     model_hash: str
@@ -479,33 +501,45 @@ class ServedModel(BaseModel):
 
 
 class ModelsAnswer(BaseModel):
+    """The models that are served, and the caps on a request."""
+
     default: str = Field(examples=["fashion-mnist"])
     models: list[ServedModel]
     limits: Limits
 
 
 class Live(BaseModel):
+    """The process answers."""
+
     live: Literal[True]
 
 
 class Ready(BaseModel):
+    """The models can be asked."""
+
     name: str | None = Field(None, description="of one model")
     ready: Literal[True]
 
 
 class ServerMetadata(BaseModel):
+    """The server, as the Open Inference Protocol describes it."""
+
     name: str = Field(examples=["twofold"])
     version: str = Field(examples=["0.1.0"])
     extensions: list[str] = Field(examples=[["binary_tensor_data"]])
 
 
 class TensorMetadata(BaseModel):
+    """One input or output of a graph."""
+
     name: str = Field(examples=["z_s"])
     datatype: Literal["UINT8", "FP32"]
     shape: list[int] = Field(description="-1 stands for the number of rows", examples=[[-1, 16]])
 
 
 class ModelMetadata(BaseModel):
+    """One graph, as the Open Inference Protocol describes it."""
+
     name: str = Field(examples=["fashion-mnist.decoder"])
     versions: list[str] = Field(examples=[["1"]])
     platform: str = Field(examples=["onnxruntime_onnx"])
@@ -533,6 +567,8 @@ class InferAnswer(BaseModel):
 
 
 class InspectAnswer(BaseModel):
+    """The recipe of a picture, and whether it was verified."""
+
     model: str = Field(examples=["fashion-mnist@3f2c9a10"])
     recipe: dict[str, Any] | None = Field(description="what the picture says of its making; null when it says nothing")
     verified: bool | None = Field(

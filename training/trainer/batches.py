@@ -28,7 +28,7 @@ AUGMENTATION = 2  # the purpose of a draw, beside that of an epoch's order
 def batches(
     train: Pictures, stage: Stage, place: tuple[int, int], step: int, codes: Codes | None, distributed: Distributed = SINGLE_PROCESS
 ) -> Iterator[Batch]:
-    """This process's shard of every batch from a step on, endlessly. `place` is (seed, number of the stage)."""
+    """The shard of this process of every batch from a step on, endlessly. `place` is (seed, number of the stage)."""
     draw, epoch, order = step * stage.batches_per_step, -1, np.empty((0, stage.batch), np.int64)
     while True:
         if not len(order) or draw // len(order) != epoch:

@@ -41,7 +41,7 @@ class Distributed:
         return self.rank == 0
 
     def shard(self, rows: Rows) -> Rows:
-        """This process's rows of a whole batch [B, ...] -> [B / size, ...]."""
+        """The rows of this process of a whole batch [B, ...] -> [B / size, ...]."""
         each = len(rows) // self.size
         return rows[self.rank * each : (self.rank + 1) * each]
 

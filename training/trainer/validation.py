@@ -35,9 +35,9 @@ class ValidationResult:
 
 @torch.no_grad()
 def validate(model: VaeGan, validation: Pictures) -> ValidationResult:
-    """Figures of the model, in evaluation mode:
+    """Figures of the model, in evaluation mode.
 
-    class accuracy, leak (a ridge probe on random features of z_u, half against half), style moved (brightness r of swaps),
+    They are: class accuracy, leak (a ridge probe on random features of z_u, half against half), style moved (brightness r of swaps),
     PSNR of reconstructions in dB, variety (pixel variance of samples within their class, ratio to real).
     """
     rows = np.random.default_rng(0).permutation(len(validation))[:ROWS]
@@ -63,9 +63,9 @@ def validate(model: VaeGan, validation: Pictures) -> ValidationResult:
 
 @torch.no_grad()
 def picture(model: VaeGan, validation: Pictures) -> Pixels:
-    """One sheet [H, W, C], always of the same size and the same codes, so that sheets make a film. From left to right:
+    """One sheet [H, W, C], always of the same size and the same codes, so that sheets make a film.
 
-    samples, a class per row and one style per column; swaps, the row gives the class and the column the style, originals at the
+    From left to right: samples, a class per row and one style per column; swaps, the row gives the class and the column the style, originals at the
     edges; reconstructions, each original beside its own.
     """
     model.eval()
