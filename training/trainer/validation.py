@@ -65,8 +65,8 @@ def validate(model: VaeGan, validation: Pictures) -> ValidationResult:
 def picture(model: VaeGan, validation: Pictures) -> Pixels:
     """One sheet [H, W, C], always of the same size and the same codes, so that sheets make a film.
 
-    From left to right: samples, a class per row and one style per column; swaps, the row gives the class and the column the style, originals at the
-    edges; reconstructions, each original beside its own.
+    From left to right: samples, a class per row and one style per column; swaps, the row gives the class and the column the style,
+    originals at the edges; reconstructions, each original beside its own.
     """
     model.eval()
     classes = np.linspace(0, len(validation.class_names) - 1, min(CLASSES, len(validation.class_names))).round().astype(int)

@@ -201,7 +201,7 @@ def test_a_weight_that_is_not_finite_is_refused_by_name_before_it_is_saved(spoil
     def spoil(model) -> None:
         next(getattr(model, part).parameters()).data.view(-1)[0] = torch.inf
 
-    trainer, message = spoiled(spoil, after=True, every_s=0)
+    _, message = spoiled(spoil, after=True, every_s=0)
     assert message.startswith(f"a weight of {part} is not finite in stage 'codes': try a smaller lr.{part}")
     state = checkpoint.load(tmp_path / LAST)
     assert (state["stage"], state["step"]) == (1, 2)  # the step before
