@@ -89,7 +89,7 @@ def as_svg(figure: Figure) -> str:
     """The figure as an SVG file."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return _system_font(stream.getvalue())
+    return _compact(stream.getvalue())
 
 
 @styled
@@ -105,12 +105,11 @@ def inline_svg(figure: Figure, label: str, *, stretch: bool = False) -> str:
         r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>", "", text[text.index(">", text.index("<svg")) + 1 :], flags=re.DOTALL
     )
     body = re.sub(r"<g id=(\".*?\"|'.*?')/?>", _group, body)
-    body = re.sub(r' d="([^"]*)"', lambda path: f' d="{_shorter(path[1])}"', body)
     for name, placeholder in THEME.items():
         body = body.replace(placeholder, f"var(--{name})")
     width, height = figure.get_size_inches() * DPI
     free = ' preserveAspectRatio="none"' if stretch else ""
-    body = re.sub(r">\s+<", "><", _system_font(body)).strip()
+    body = re.sub(r">\s+<", "><", _compact(body)).strip()
     return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}"{free}>{body}'
 
 
@@ -122,13 +121,10 @@ def _group(tag: re.Match[str]) -> str:
     return f"<g><title>{identifier.removeprefix(TITLE)}</title>" if identifier.startswith(TITLE) else "<g>"
 
 
-def _shorter(path: str) -> str:
-    """A path's coordinates with one decimal, on one line."""
-    return re.sub(r"(\.\d)\d+", r"\1", " ".join(path.split()))
-
-
-def _system_font(text: str) -> str:
-    return text.replace(f"'{FONT}', sans-serif", "system-ui, sans-serif")
+def _compact(svg: str) -> str:
+    """Paths on one line with one decimal, text in the font of the system."""
+    svg = re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d)\d+", r"\1", " ".join(path[0].split())), svg)
+    return svg.replace(f"'{FONT}', sans-serif", "system-ui, sans-serif")
 
 
 def named(artist: Artist, text: str) -> None:
