@@ -17,14 +17,17 @@ def shape_for(count: int) -> tuple[int, int]:
     return rows, -(-count // rows)
 
 
-def sheet(pixels: Pixels, columns: int, background: int | Sequence[int] = 255, gap: int = 0, margin: int = 0) -> Pixels:
+def sheet(
+    pixels: Pixels, columns: int, background: int | Sequence[int] = 255, gap: int = 0, margin: int = 0, rows: int | None = None
+) -> Pixels:
     """Pictures uint8 [n, H, W, C] in reading order -> one picture, `gap` pixels between cells and `margin` around all of them.
 
-    With r = ceil(n / columns) rows it has r H + (r - 1) gap + 2 margin lines, its width likewise. Gaps, margins and cells beyond n show
+    With r rows (None: ceil(n / columns)) it has r H + (r - 1) gap + 2 margin lines, its width likewise. Gaps, margins and cells beyond n
+    show
     the background, a level 0..255 for all channels or one for each.
     """
     n, height, width, channels = pixels.shape
-    rows = -(-n // columns)
+    rows = -(-n // columns) if rows is None else rows
     cells = np.empty((rows * columns, height + gap, width + gap, channels), np.uint8)
     cells[:] = np.asarray(background, np.uint8)
     cells[:n, :height, :width] = pixels

@@ -15,12 +15,12 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from twofold import image_grid
 from twofold.service.client import sources
 from twofold.service.client.errors import Unreachable
 from twofold.service.client.pictures import Matrix, Picture, Pictures
 from twofold.service.client.results import Class, Encoding, Encodings, Inspection, ModelInfo, from_entry
 from twofold.service.client.sources import Codes, Source
-from twofold.service.runtime import image_io
 from twofold.service.runtime.errors import Unavailable
 from twofold.service.runtime.inpainting import STEPS
 from twofold.service.runtime.latents import TOKEN_PREFIX
@@ -287,7 +287,7 @@ def _pictures(answers: Sequence[Mapping[str, Any]], rows: int | None = None) -> 
     """The pictures of all answers; the sheet's empty cells, if it has any, get the background that the model's card tells."""
     found = [Picture(entry) for answer in answers for entry in answer["images"]]
     about = _about(answers)
-    shape = image_io.grid(len(found)) if rows is None else (rows, -(-len(found) // rows))
+    shape = image_grid.shape_for(len(found)) if rows is None else (rows, -(-len(found) // rows))
     if shape[0] * shape[1] == len(found):
         return Pictures(found, *shape, **about)
     preprocessing = (yield from card(about["model"].rpartition("@")[0]))["preprocessing"]

@@ -15,6 +15,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from twofold import image_grid
 from twofold.model.contract import Pixels
 from twofold.service.client.results import Class, Entry, Listed, Verdict, from_entry
 from twofold.service.runtime import image_io, provenance
@@ -128,7 +129,7 @@ class Pictures(Listed[Picture]):
         known = [text for text in texts if text is not None]
         written = provenance.write_sheet(known, self.rows, self.cols) if known else None
         media = "image/" + self[0].suffix[1:]
-        return Picture.of(image_io.encode(image_io.sheet(np.asarray(self), self.rows, self.cols, self._background), media, written))
+        return Picture.of(image_io.encode(image_grid.sheet(np.asarray(self), self.cols, self._background, rows=self.rows), media, written))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Pixels:
         pixels: Pixels = np.stack([picture.__array__(dtype) for picture in self])

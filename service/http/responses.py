@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from starlette.responses import Response
 
+from twofold import image_grid
 from twofold.model.contract import Pixels
 from twofold.service.http.content_negotiation import JSON, NPZ, ZIP
 from twofold.service.http.context import RequestContext
@@ -106,7 +107,7 @@ def _encode_picture(task: _Encoding) -> bytes:
         return image_io.animation(images.pixels, task.media, images.fps, text)
     _, height, width, _ = images.pixels.shape
     task.headers["x-sheet"] = f"rows={images.rows}; cols={images.cols}; cell={width}x{height}"
-    joint = image_io.sheet(images.pixels, images.rows, images.cols, images.model.card.preprocessing.background)
+    joint = image_grid.sheet(images.pixels, images.cols, images.model.card.preprocessing.background, rows=images.rows)
     return image_io.encode(joint, task.media, provenance.write_sheet(recipes, images.rows, images.cols) if recipes else None)
 
 

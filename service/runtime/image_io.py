@@ -7,7 +7,6 @@ recipe says: that is a text to be carried along.
 from __future__ import annotations
 
 import io
-import math
 import re
 import struct
 import zlib
@@ -136,23 +135,6 @@ def _xmp_recipes(data: bytes) -> list[bytes]:
 
 
 # --------------------------------------------------------------------------------------------------------------- encoding
-
-
-def grid(n: int) -> tuple[int, int]:
-    """Rows and columns of a sheet of n pictures: nearly square, wider than high."""
-    rows = max(1, math.isqrt(n))
-    return rows, -(-n // rows)
-
-
-def sheet(pixels: Pixels, rows: int, cols: int, background: tuple[int, ...]) -> Pixels:
-    """uint8 [n,H,W,C] in reading order -> uint8 [rows*H, cols*W, C]; cells beyond n have the colour `background` (C values)."""
-    n, height, width, channels = pixels.shape
-    cells = np.empty((rows * cols, height, width, channels), np.uint8)
-    cells[:n] = pixels
-    cells[n:] = np.asarray(background, np.uint8)
-    return np.ascontiguousarray(
-        cells.reshape(rows, cols, height, width, channels).swapaxes(1, 2).reshape(rows * height, cols * width, channels)
-    )
 
 
 def encode(pixels: Pixels, media: str, recipe: str | None) -> bytes:

@@ -358,27 +358,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 # ----------------------------------------------------------------------------------------------------------- descriptions
 
-MODEL_KEYS = {  # Sizes belongs to the model, which knows no configuration; what its keys mean to one stands here
-    "dim_s": "length of the class code z_s",
-    "dim_u": "length of the style code z_u",
-    "blocks": "of encoders, decoder and discriminator: `plain` convolutions, or `residual` blocks [9], for 32x32 and larger pictures",
-    "encoder_s_widths": "channels of E_s at each resolution, largest picture first",
-    "encoder_u_widths": "channels of E_u at each resolution, largest picture first",
-    "style_step": "E_u's means are rounded to multiples of so many deviations of its posterior, once `quantize_style` has measured them; "
-    "0: never. See [style step and shrinkage](../explanation/method.md#style-step-and-shrinkage)",
-    "shrinkage": "how far `shrink_to_class_mean` moves z_s onto the mean of the class it is read as: 0 leaves it, 1 moves it all the way",
-    "decoder_takes": "what G takes for the class: `z_s`, or the `mean` of the class that z_s is read as; see "
-    "[baselines](../how-to/baselines.md)",
-    "decoder_hidden": "width of G's hidden layer",
-    "decoder_widths": "channels of G at each resolution, smallest grid first",
-    "decoder_modulated": "the codes scale and shift the channels at every resolution of G, not at the smallest alone: FiLM [14]",
-    "discriminator_widths": "channels of D; each but the last halves the picture, so D is as deep as there are widths",
-    "classifier_hidden": "width of C's hidden layer",
-    "flow_layers": "affine couplings [7]; 0: no flow",
-    "flow_hidden": "width of the couplings' networks",
-    "dropout": "share of the features dropped before the last layer of E_s",
-}
-
 
 @functools.cache
 def keys() -> dict[str, dict[str, dict[str, Any]]]:
@@ -386,6 +365,4 @@ def keys() -> dict[str, dict[str, dict[str, Any]]]:
     schema = _adapter(Config).json_schema()
     kinds = {"data": "DataConfig", "model": "Sizes", "stage": "Stage", "stage.update": "Update"}
     tables = {"": schema} | {table: schema["$defs"][kind] for table, kind in kinds.items()}
-    found = {table: dict(node["properties"]) for table, node in tables.items()}
-    found["model"] = {key: {"description": MODEL_KEYS.get(key, ""), **node} for key, node in found["model"].items()}
-    return found
+    return {table: dict(node["properties"]) for table, node in tables.items()}

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
+from twofold import image_grid
 from twofold.model.contract import Pixels
 from twofold.training.config.schema import Config
 from twofold.training.data.dataset import Pictures
@@ -55,11 +55,5 @@ def _write_batch(config: Config, train: Pictures, out: Path) -> None:
 
 def sheet(pixels: Pixels) -> Image.Image:
     """Pictures uint8 [N, H, W, C] -> one picture, rows of 16, grey between them."""
-    count, height, width, channels = pixels.shape
-    columns = min(COLUMNS, count)
-    rows = -(-count // columns)
-    canvas = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels), 128, np.uint8)
-    for i, picture in enumerate(pixels):
-        top, left = GAP + i // columns * (height + GAP), GAP + i % columns * (width + GAP)
-        canvas[top : top + height, left : left + width] = picture
-    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+    canvas = image_grid.sheet(pixels, min(COLUMNS, len(pixels)), background=128, gap=GAP, margin=GAP)
+    return Image.fromarray(canvas[..., 0] if pixels.shape[3] == 1 else canvas)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twofold import image_grid
 from twofold.model.contract import Pixels
 from twofold.model.vae_gan import VaeGan
 from twofold.training.data.dataset import Pictures
@@ -115,9 +116,7 @@ def _spread(pictures: Pictures, count: int) -> Pixels:
 
 def _sheet(cells: Pixels) -> Pixels:
     """Cells [rows, columns, H, W, C] -> one picture, white between them."""
-    padded = np.pad(cells, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
-    rows, columns, height, width, channels = padded.shape
-    return padded.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
+    return image_grid.sheet(cells.reshape(-1, *cells.shape[2:]), cells.shape[1], gap=GAP)
 
 
 def _beside(sheets: list[Pixels]) -> Pixels:

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from twofold import image_grid
 from twofold.service.http import model_calls, responses
 from twofold.service.http.content_negotiation import PICTURES, negotiate
 from twofold.service.http.context import Connected, context_of
@@ -13,7 +14,7 @@ from twofold.service.http.openapi import picture_route
 from twofold.service.http.request_body import read
 from twofold.service.http.responses import Entry, Images
 from twofold.service.http.schemas import Decode
-from twofold.service.runtime import image_io, operations
+from twofold.service.runtime import operations
 from twofold.service.runtime.registry import Model
 
 router = APIRouter(tags=["pictures"])
@@ -34,7 +35,7 @@ async def decode(request: HttpRequest) -> Response:
     seeds = {item.seed for item in items}
     context.seed = seeds.pop() if len(seeds) == 1 else None
     entries = [_entry(item, model) | {"code": code} for item, code in zip(items, model_calls.tokens(model, z_s, z_u), strict=True)]
-    images = Images(model, operation, pixels, entries, *image_io.grid(len(items)))
+    images = Images(model, operation, pixels, entries, *image_grid.shape_for(len(items)))
     response = await responses.respond(context, media, images, asked.format)
     response.headers["cache-control"] = "no-store"  # a code may stand for an uploaded picture
     return response

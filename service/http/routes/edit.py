@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from twofold import image_grid
 from twofold.service.http import model_calls, picture_codes, responses
 from twofold.service.http.content_negotiation import PICTURES, WITH_ENTRIES, negotiate
 from twofold.service.http.context import Connected, context_of
@@ -13,7 +14,7 @@ from twofold.service.http.openapi import picture_route
 from twofold.service.http.request_body import read
 from twofold.service.http.responses import Entry, Images
 from twofold.service.http.schemas import Edit
-from twofold.service.runtime import image_io, latents, operations
+from twofold.service.runtime import latents, operations
 from twofold.service.runtime.operations import Steering
 from twofold.service.runtime.registry import Model
 
@@ -41,7 +42,7 @@ async def edit(request: HttpRequest) -> Response:
         verdicts = await model_calls.verdicts(context, model, z_s, pixels) if asked.verdict and media in WITH_ENTRIES else None
     entries = _entries(model, operation, int(latents.class_log_joint(model.prior, z_s[:1]).argmax()), model_calls.tokens(model, z_s, z_u))
     responses.add_verdicts(entries, verdicts)
-    images = Images(model, operation, pixels, entries, *image_io.grid(asked.n))
+    images = Images(model, operation, pixels, entries, *image_grid.shape_for(asked.n))
     response = await responses.respond(context, media, images, asked.format, {"notes": {"image": notes}})
     response.headers["cache-control"] = "no-store"
     return response

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from twofold import image_grid
 from twofold.service.http import etag, model_calls, responses
 from twofold.service.http.content_negotiation import ONLY_PICTURES, PICTURES, negotiate
 from twofold.service.http.context import Connected, RequestContext, context_of
@@ -13,7 +14,7 @@ from twofold.service.http.openapi import picture_route
 from twofold.service.http.request_body import read
 from twofold.service.http.responses import Images
 from twofold.service.http.schemas import Generate
-from twofold.service.runtime import image_io, latents, operations
+from twofold.service.runtime import latents, operations
 from twofold.service.runtime.registry import Model
 
 router = APIRouter(tags=["pictures"])
@@ -36,7 +37,7 @@ async def generate(request: HttpRequest) -> Response:
     named = responses.class_entry(model, operation.label)
     codes = [] if media in ONLY_PICTURES else model_calls.tokens(model, z_s, z_u)
     entries = [{"class": named, "seed": operation.seed, "index": operation.index + k, "code": code} for k, code in enumerate(codes)]
-    images = Images(model, operation, pixels, entries, *image_io.grid(operation.n))
+    images = Images(model, operation, pixels, entries, *image_grid.shape_for(operation.n))
     response = await responses.respond(context, media, images, asked.format)
     if tag is not None:
         response.headers.update(etag.headers(tag))

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from twofold import __version__
+from twofold import __version__, image_grid
 from twofold.model.contract import Pixels
 from twofold.service.http import model_calls, responses
 from twofold.service.http.content_negotiation import ONLY_JSON, negotiate
@@ -98,7 +98,7 @@ async def _verify(context: RequestContext, model: Model, found: FoundRecipe, dat
     codes = [operation.latents(model) for operation in operations]
     pixels = await model_calls.decode(context, model, np.concatenate([z_s for z_s, _ in codes]), np.concatenate([z_u for _, z_u in codes]))
     started = time.perf_counter()
-    joint = image_io.sheet(pixels, found.rows, found.cols, model.card.preprocessing.background)
+    joint = image_grid.sheet(pixels, found.cols, model.card.preprocessing.background, rows=found.rows)
     compared = _decoded_regions(operations, model, found)
     task = (data, header, joint, compared)
     small = image_headers.is_small(data, header)
@@ -113,7 +113,7 @@ async def _verify(context: RequestContext, model: Model, found: FoundRecipe, dat
 def _decoded_regions(operations: list[Operation], model: Model, found: FoundRecipe) -> Pixels:
     """Where the sheet is compared, uint8 [H,W,1]: 1 where its pixels are codes decoded, and between its cells."""
     cells = np.stack([operation.decoded_region(model.card.dims) for operation in operations])
-    return image_io.sheet(cells[..., None].astype(np.uint8), found.rows, found.cols, (1,))
+    return image_grid.sheet(cells[..., None].astype(np.uint8), found.cols, (1,), rows=found.rows)
 
 
 def _verdict(difference: int, recipe: Mapping[str, object], model: Model) -> Verdict:

@@ -84,12 +84,6 @@ def test_the_same_frames_give_the_same_bytes(media):
     assert image_io.animation(MOVING[1], media, 8, RECIPE) == image_io.animation(MOVING[1].copy(), media, 8, RECIPE)
 
 
-def test_a_sheet_reads_left_to_right_and_its_spare_cells_show_the_background():
-    cells = np.stack([np.full((2, 3, 1), level, np.uint8) for level in (10, 20, 30)])
-    sheet = image_io.sheet(cells, 2, 2, (255,))
-    assert sheet[:, :, 0].tolist() == [[10] * 3 + [20] * 3] * 2 + [[30] * 3 + [255] * 3] * 2
-
-
 @pytest.mark.parametrize(
     ("data", "media"),
     [(drawings.png(20, 24), image_io.PNG), (drawings.jpeg(), image_headers.JPEG), (drawings.jpeg(progressive=True), image_headers.JPEG)]

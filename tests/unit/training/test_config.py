@@ -285,12 +285,9 @@ def test_the_choices_are_those_of_the_modules_that_carry_them_out():
 
 def test_every_key_has_a_description():
     found = {table: {key: node["description"] for key, node in keys.items()} for table, keys in schema.keys().items()}
-    for table, kind in {"": Config, "data": DataConfig, "stage": Stage, "stage.update": Update}.items():
+    for table, kind in {"": Config, "data": DataConfig, "model": Sizes, "stage": Stage, "stage.update": Update}.items():
         assert found[table].keys() == {field.name for field in dataclasses.fields(kind)}
         assert all(found[table].values())
-    assert found["model"].keys() >= schema.MODEL_KEYS.keys()
-    going = {"flow_kind", "flow_bins", "flow_condition", "log_var_bounds", "prior_radius"}  # switches that are being deleted
-    assert {key for key, text in found["model"].items() if not text} <= going
 
 
 def test_the_documentation_has_a_row_for_every_key_with_default_and_bounds():
