@@ -419,6 +419,22 @@ def verify_sums(folder: Path) -> dict[str, str]:
     """
     if not folder.is_dir():
         raise ContractError("no such bundle folder")
+    sums = _read_sums(folder)
+    present = set(_files(folder))
+    for name in sorted(set(sums) | present):
+        if name not in present:
+            raise ContractError(f"{name}: missing")
+        if name not in sums:
+            raise ContractError(f"{name}: not named in {SUMS}")
+        if (folder / name).stat().st_size > MAX_FILE_BYTES:
+            raise ContractError(f"{name}: larger than {MAX_FILE_BYTES} bytes")
+        if file_sha256(folder / name) != sums[name]:
+            raise ContractError(f"{name}: its SHA-256 is not the one in {SUMS}")
+    return sums
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    """SHA256SUMS as name -> hash; every file of REQUIRED is named. Raises ContractError."""
     try:
         text = (folder / SUMS).read_bytes().decode("ascii")
     except (OSError, ValueError) as error:
@@ -434,16 +450,6 @@ def verify_sums(folder: Path) -> dict[str, str]:
     for name in REQUIRED:
         if name not in sums:
             raise ContractError(f"{SUMS}: does not name {name}")
-    present = set(_files(folder))
-    for name in sorted(set(sums) | present):
-        if name not in present:
-            raise ContractError(f"{name}: missing")
-        if name not in sums:
-            raise ContractError(f"{name}: not named in {SUMS}")
-        if (folder / name).stat().st_size > MAX_FILE_BYTES:
-            raise ContractError(f"{name}: larger than {MAX_FILE_BYTES} bytes")
-        if file_sha256(folder / name) != sums[name]:
-            raise ContractError(f"{name}: its SHA-256 is not the one in {SUMS}")
     return sums
 
 
