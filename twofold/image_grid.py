@@ -23,8 +23,7 @@ def sheet(
     """Pictures uint8 [n, H, W, C] in reading order -> one picture, `gap` pixels between cells and `margin` around all of them.
 
     With r rows (None: ceil(n / columns)) it has r H + (r - 1) gap + 2 margin lines, its width likewise. Gaps, margins and cells beyond n
-    show
-    the background, a level 0..255 for all channels or one for each.
+    show the background, a level 0..255 for all channels or one for each.
     """
     n, height, width, channels = pixels.shape
     rows = -(-n // columns) if rows is None else rows
