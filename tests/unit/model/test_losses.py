@@ -200,7 +200,7 @@ def test_dependence_lies_between_zero_and_one(seed, rows, dim_u, classes, pull):
     assert -1e-9 <= losses.cka_penalty(codes, label).item() <= 1 + 1e-9
 
 
-def test_the_cka_penalty_is_near_zero_for_independent_codes_and_grows_with_dependence():
+def test_the_cka_penalty_is_near_zero_if_independent_and_grows_with_dependence():
     generator = torch.Generator().manual_seed(0)
     label = torch.arange(600) % 5
     noise, means = torch.randn(600, 2, generator=generator), torch.randn(5, 2, generator=generator)

@@ -247,7 +247,7 @@ def test_the_gradient_passes_the_rounding_as_if_it_were_not_there(x):
 
 
 @pytest.mark.parametrize("blocks", BLOCKS)
-def test_a_modulation_begins_as_the_identity_and_then_every_grid_depends_on_the_codes(blocks):
+def test_a_modulation_begins_as_the_identity_and_then_all_grids_depend_on_codes(blocks):
     torch.manual_seed(0)
     codes = torch.randn(ROWS, SIZES.dim_s), torch.randn(ROWS, SIZES.dim_u)
     plain, modulated = (Decoder(5, 6, 10, (6, 4), 1, 8, 8, blocks, modulated).eval() for modulated in (False, True))

@@ -15,7 +15,7 @@ from tests.serving import serving
 from twofold.model import contract
 from twofold.service.runtime.hub import HubError, fetch, is_on_hub
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 COMMIT = "0123456789" * 4
 NOBODY = "http://127.0.0.1:9"  # the discard port: a connection is refused
 

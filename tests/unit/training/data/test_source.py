@@ -19,7 +19,7 @@ from twofold.model.blocks import halvings
 from twofold.training.config.schema import DataConfig
 from twofold.training.data.dataset import DataError, load, load_for, nearest_size
 
-SAMPLE = Path(__file__).parents[2] / "data" / "fashion-sample"
+SAMPLE = Path(__file__).parents[3] / "data" / "fashion-sample"
 
 
 def paint(folder: Path, count: int, first: int = 0, size: tuple[int, int] = (28, 28), mode: str = "L") -> Path:
@@ -297,7 +297,7 @@ except DataError as error:
 
 
 def load_from_hub(home: Path, repository: str, split: str = "train", **environ: str) -> str:
-    environment = {**os.environ, "HF_HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[3]), **environ}
+    environment = {**os.environ, "HF_HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[4]), **environ}
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM, repository, split], env=environment, capture_output=True, text=True, timeout=200, check=True
     )

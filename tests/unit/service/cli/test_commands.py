@@ -22,7 +22,7 @@ from twofold.service.cli import main
 from twofold.service.cli.doctor import available_mb
 from twofold.service.client import Local, Picture, calls
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture(scope="module")

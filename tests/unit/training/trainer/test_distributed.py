@@ -20,7 +20,7 @@ from twofold.training.trainer.batches import batches
 from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed, join
 from twofold.training.trainer.trainer import Trainer
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 # A stage without BatchNorm and without pairs: nothing in it depends on which rows a process holds, so two must do what one does.
 FLOW_ALONE = ("--set=stage.0.epochs=0", "--set=stage.1.epochs=0", "--set=stage.3.epochs=0", "--set=stage.4.epochs=0")
 

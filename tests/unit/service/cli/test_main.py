@@ -10,7 +10,7 @@ import pytest
 
 from twofold import __version__
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def twofold(*arguments, **variables):

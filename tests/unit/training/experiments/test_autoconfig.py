@@ -21,7 +21,7 @@ from twofold.training.experiments.dry_run import dry_run, sheet
 from twofold.training.experiments.profile import Profile
 from twofold.training.trainer.trainer import VALIDATIONS
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture(scope="module")
