@@ -55,7 +55,7 @@ async def batcher_of():
 
 
 @pytest.fixture
-async def open_door(toy_bundle):
+async def open_client(toy_bundle):
     """Make HTTP clients of apps in this process on the toy bundle, or on models given; closed after the test."""
     async with AsyncExitStack() as stack:
 
@@ -72,6 +72,6 @@ async def open_door(toy_bundle):
 
 
 @pytest.fixture
-async def client(open_door):
+async def client(open_client):
     """A client of an app with the default settings."""
-    return await open_door()
+    return await open_client()

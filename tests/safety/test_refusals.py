@@ -165,16 +165,16 @@ async def test_controls_at_their_bounds_are_taken(client, route, fields):
     assert answer.status_code == 200, answer.text
 
 
-async def test_weights_of_directions_are_taken_at_their_bounds(open_door, tmp_path):
+async def test_weights_of_directions_are_taken_at_their_bounds(open_client, tmp_path):
     model = load(toy.make_bundle(tmp_path / "toy", directions=toy.DIRECTIONS), Settings())
-    client = await open_door(model)
+    client = await open_client(model)
     assert (await client.post("/edit", json={"image": SENT, "directions": {"0": -4, "1": 4}})).status_code == 200
     problem_of(await client.post("/edit", json={"image": SENT, "directions": {"0": -4, "1": 4.001}}), 422)
 
 
 @pytest.mark.parametrize("name", ["frames", "n"])
-async def test_the_cap_on_pictures_counts_frames_and_edits(open_door, name):
-    client = await open_door(max_items=5)
+async def test_the_cap_on_pictures_counts_frames_and_edits(open_client, name):
+    client = await open_client(max_items=5)
     route = "interpolate" if name == "frames" else "edit"
     assert (await client.post(f"/{route}", json=BASES[route] | {name: 5})).status_code == 200
     problem = problem_of(await client.post(f"/{route}", json=BASES[route] | {name: 6}), 422)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from twofold.model.contract import Pixels
 from twofold.training.config.schema import DataConfig
 from twofold.training.data.dataset import DataError, Pictures, load, shape_for, shuffled_rows, split_validation
 from twofold.training.evaluation.formats import STRICT, read, write
+from twofold.training.trainer import checkpoint
 
 WEIGHTS, CARD = "eval_classifier.pt", "eval_classifier.json"
 EVAL_ROWS = 500
@@ -253,8 +253,8 @@ def load_eval_classifier(folder: Path) -> EvalClassifier:
     card = read(EvalClassifierCard, folder / CARD, "the card of an evaluation classifier")
     network = Network(card.config, card.shape[2], len(card.class_names))
     try:
-        network.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        network.load_state_dict(checkpoint.load(folder / WEIGHTS))
+    except (checkpoint.CheckpointError, RuntimeError) as error:
         raise DataError(f"{WEIGHTS} cannot be read, or is not what {CARD} describes") from error
     if _hash(network, card.config, card.class_names, card.shape) != card.hash:
         raise DataError(f"{WEIGHTS} does not hold the weights that {CARD} describes")

@@ -275,9 +275,9 @@ def test_the_caps_are_asked_for_once_and_only_where_something_may_be_divided():
     assert [asked.get("n") for asked in desk.asked] == [1, None, 4, 2, 4, 2]
 
 
-async def test_the_asynchronous_client_divides_by_the_servers_caps_too(local, open_door):
-    door = await open_door(max_items=5)
-    async with AsyncClient("http://door", transport=httpx.ASGITransport(door.app)) as client:
+async def test_the_asynchronous_client_divides_by_the_servers_caps_too(local, open_client):
+    service = await open_client(max_items=5)
+    async with AsyncClient("http://service", transport=httpx.ASGITransport(service.app)) as client:
         many = await client.generate("beta", n=12, seed=1)
     assert [picture.data for picture in many] == [picture.data for picture in local.generate("beta", n=12, seed=1)]
 
@@ -389,9 +389,9 @@ def test_all_three_have_every_plan_with_the_same_signature():
             assert getattr(kind, name).__doc__
 
 
-async def test_the_asynchronous_client_gives_the_same_pictures(local, open_door):
-    door = await open_door()
-    async with AsyncClient("http://door", transport=httpx.ASGITransport(door.app)) as client:
+async def test_the_asynchronous_client_gives_the_same_pictures(local, open_client):
+    service = await open_client()
+    async with AsyncClient("http://service", transport=httpx.ASGITransport(service.app)) as client:
         assert [p.data for p in await client.generate("beta", n=3, seed=1)] == [p.data for p in local.generate("beta", n=3, seed=1)]
         assert (await client.models())[0].default
         assert [one.name for one in await client.classes()] == ["Alpha", "Beta", "Gamma", "Gamut"]

@@ -328,13 +328,13 @@ def test_a_damaged_bundle_is_refused(run, toy_bundle, tmp_path, capsys):
 
 
 def test_without_pyarrow_a_folder_can_be_made_and_a_table_says_what_to_install(toy_bundle, tmp_path):
-    wall = (
+    program = (
         "import sys; sys.modules['pyarrow'] = None\n"
         "from twofold.service.cli.main import main\n"
         f"sys.exit(main(['synthesize', '--per-class', '1', '--bundle', {str(toy_bundle)!r}, '--out', sys.argv[1]]))"
     )
     for out, code, message in (("set", 0, "4 pictures in"), ("set.parquet", 2, "pip install 'twofold[parquet]'")):
-        script = [sys.executable, "-c", wall, str(tmp_path / out)]
+        script = [sys.executable, "-c", program, str(tmp_path / out)]
         done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == code
         assert message in done.stderr

@@ -103,9 +103,9 @@ async def test_an_archive_of_an_upload_or_a_random_seed_is_not_stored(client):
             assert (await sent(client, path, body, headers)).headers["cache-control"] == "no-store"
 
 
-async def test_a_zip_at_the_cap_is_whole_and_has_recipes_unless_switched_off(open_door):
+async def test_a_zip_at_the_cap_is_whole_and_has_recipes_unless_switched_off(open_client):
     for recipe in (True, False):
-        client = await open_door(recipe=recipe)
+        client = await open_client(recipe=recipe)
         archive = opened(await sent(client, "/generate", {"class": 1, "n": 64, "seed": 5}, ZIP))
         assert len(archive.namelist()) == 65
         assert all((b"iTXt" in archive.read(f"{k:04}.png")) is recipe for k in range(64))

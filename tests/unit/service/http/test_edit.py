@@ -45,9 +45,9 @@ def token(local, source):
 
 
 @pytest.fixture
-async def steered(open_door, tmp_path):
+async def steered(open_client, tmp_path):
     """A client of a model with directions of style; but for them it is the toy bundle."""
-    return await open_door(load(toy.make_bundle(tmp_path / "toy", directions=toy.DIRECTIONS), Settings()))
+    return await open_client(load(toy.make_bundle(tmp_path / "toy", directions=toy.DIRECTIONS), Settings()))
 
 
 async def edited(client, local, **fields):

@@ -17,9 +17,9 @@ async def tag_of(client, url=URL, **headers):
     return answer.headers["etag"]
 
 
-async def test_a_picture_that_is_known_is_not_made_again(open_door, toy_bundle):
+async def test_a_picture_that_is_known_is_not_made_again(open_client, toy_bundle):
     batches = []
-    client = await open_door(load(toy_bundle, Settings(), batches.append))
+    client = await open_client(load(toy_bundle, Settings(), batches.append))
     tag = await tag_of(client)
     assert re.fullmatch(r'"[0-9a-f]{32}"', tag)
     assert batches == [1]
@@ -52,18 +52,18 @@ async def test_the_same_request_in_other_words_has_the_same_tag(client):
     assert await tag_of(client, URL + "&model=toy") == tag
 
 
-async def test_whatever_changes_the_bytes_changes_the_tag(client, open_door, tmp_path):
+async def test_whatever_changes_the_bytes_changes_the_tag(client, open_client, tmp_path):
     others = ["class=2&seed=5", "class=1&seed=6", "class=1&seed=5&n=2", "class=1&seed=5&index=1", "class=1&seed=5&temperature=0.5"]
     others += ["class=1&seed=5&class_temperature=0.5", "class=1&seed=5&sampler=paper"]
     tags = [await tag_of(client)] + [await tag_of(client, f"/generate?{url}") for url in others]
     tags.append(await tag_of(client, accept="image/webp"))
-    tags.append(await tag_of(await open_door(recipe=False)))
-    tags.append(await tag_of(await open_door(load(make_bundle(tmp_path / "other", seed=1), Settings()))))
+    tags.append(await tag_of(await open_client(recipe=False)))
+    tags.append(await tag_of(await open_client(load(make_bundle(tmp_path / "other", seed=1), Settings()))))
     assert len(set(tags)) == len(tags)
 
 
-async def test_the_tag_is_the_same_after_a_restart(client, open_door):
-    assert await tag_of(client) == await tag_of(await open_door())
+async def test_the_tag_is_the_same_after_a_restart(client, open_client):
+    assert await tag_of(client) == await tag_of(await open_client())
 
 
 @pytest.mark.parametrize("query", ["class=1", "class=1&n=2"])

@@ -86,13 +86,13 @@ async def test_health_reads_neither_query_nor_body(client):
         assert (await client.get(f"{path}?verbose=1")).status_code == 200
 
 
-async def test_a_large_answer_is_the_same_off_the_event_loop(open_door, tmp_path):
+async def test_a_large_answer_is_the_same_off_the_event_loop(open_client, tmp_path):
     from tests.toy import DIMS, make_bundle
     from twofold.service.runtime.registry import load
     from twofold.service.settings import Settings
 
     dims = type(DIMS)(dim_s=3, dim_u=2, classes=4, height=96, width=96, channels=1)
-    client = await open_door(load(make_bundle(tmp_path / "large", dims, name="large"), Settings()))
+    client = await open_client(load(make_bundle(tmp_path / "large", dims, name="large"), Settings()))
     inputs = [{**one, "shape": [n, size], "data": one["data"] * n} for one, n, size in zip(CODES, (8, 8), (3, 2), strict=True)]
     eight = (await client.post("/v2/models/large.decoder/infer", json={"inputs": inputs})).json()["outputs"][0]["data"]
     one = (await client.post("/v2/models/large.decoder/infer", json={"inputs": CODES})).json()["outputs"][0]["data"]

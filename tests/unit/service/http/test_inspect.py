@@ -113,9 +113,9 @@ async def test_pictures_out_of_json_and_out_of_a_zip_are_verified(client):
     assert reported["recipe"]["index"] == 3
 
 
-async def test_a_picture_is_verified_after_a_restart_and_by_another_replica(client, open_door):
+async def test_a_picture_is_verified_after_a_restart_and_by_another_replica(client, open_client):
     sheet = await made(client, "/generate", MADE | {"n": 5})
-    assert verdict(await inspected(await open_door(), sheet)) == (True, 0, [])
+    assert verdict(await inspected(await open_client(), sheet)) == (True, 0, [])
 
 
 async def test_one_changed_pixel_is_found(client):
@@ -136,22 +136,22 @@ async def test_another_recipe_in_the_same_picture_is_found(client):
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("Other", "CPUExecutionProvider"), ("CPUExecutionProvider", "Other"), ("Other", "Other")])
-async def test_off_the_cpu_provider_one_grey_level_is_allowed_and_two_are_not(open_door, toy_bundle, ours, theirs):
+async def test_off_the_cpu_provider_one_grey_level_is_allowed_and_two_are_not(open_client, toy_bundle, ours, theirs):
     model = load(toy_bundle, Settings())
     model.provider = theirs
     text = provenance.write(model, "decode", {"class": 1, "index": 0, "n": 1, "seed": 5})
     z_s, z_u = latents.sample_z_s(model.prior, 1, 5, 0), latents.sample_z_u(model.prior, 5, 0)
     (pixels,) = model.engine.decode(z_s[None], z_u[None])
     model.provider = ours
-    client = await open_door(model)
+    client = await open_client(model)
     for off, verified in ((0, True), (1, True), (2, False)):
         shown = (pixels + np.where(pixels < 128, off, -off)).astype(np.uint8)
         reported = await inspected(client, image_io.encode(shown, image_io.PNG, text))
         assert verdict(reported) == (verified, off, ["not on the CPU both times: one grey level is allowed"])
 
 
-async def test_another_models_picture_is_not_verified_and_both_hashes_are_named(client, open_door, tmp_path):
-    other = await open_door(load(make_bundle(tmp_path / "other", seed=1), Settings()))
+async def test_another_models_picture_is_not_verified_and_both_hashes_are_named(client, open_client, tmp_path):
+    other = await open_client(load(make_bundle(tmp_path / "other", seed=1), Settings()))
     picture = await made(other, "/generate", MADE)
     theirs, ours = (model_of(one).card.model_hash[:8] for one in (other, client))
     for verify in (True, False):
@@ -181,20 +181,20 @@ async def test_a_row_of_frames_is_verified(client):
         assert verdict(await inspected(client, row)) == (True, 0, [])
 
 
-async def test_an_edit_is_verified_where_its_directions_are_those_of_the_bundle(client, open_door, tmp_path):
-    steered = await open_door(load(make_bundle(tmp_path / "steered", directions=DIRECTIONS), Settings()))
+async def test_an_edit_is_verified_where_its_directions_are_those_of_the_bundle(client, open_client, tmp_path):
+    steered = await open_client(load(make_bundle(tmp_path / "steered", directions=DIRECTIONS), Settings()))
     others = contract.Directions(DIRECTIONS.directions[::-1], DIRECTIONS.effects)
-    other = await open_door(load(make_bundle(tmp_path / "other", directions=others), Settings()))
+    other = await open_client(load(make_bundle(tmp_path / "other", directions=others), Settings()))
     sent = {"image": base64.b64encode(drawings.png(level=200)).decode(), "seed": 3, "n": 3, "style_spread": 0.5}
     for request_body in ({}, {"class": 1, "strength": 0.25, "temperature": 2}, {"style_spread": 0, "n": 1}):
         sheet = await made(steered, "/edit", sent | request_body)
-        for door in (steered, other, client):  # one model hash: directions are no part of it
-            assert verdict(await inspected(door, sheet)) == (True, 0, [])
+        for service in (steered, other, client):  # one model hash: directions are no part of it
+            assert verdict(await inspected(service, sheet)) == (True, 0, [])
         moved = await made(steered, "/edit", sent | request_body | {"directions": {"0": 1.5, "1": -0.5}})
         assert verdict(await inspected(steered, moved)) == (True, 0, [])
-        for door in (other, client):
+        for service in (other, client):
             note = "the picture was moved along directions of style that this bundle does not have"
-            assert verdict(await inspected(door, moved)) == (None, None, [note])
+            assert verdict(await inspected(service, moved)) == (None, None, [note])
 
 
 async def test_a_filled_picture_is_verified_in_its_hole(client):
@@ -221,8 +221,8 @@ async def test_a_picture_without_a_recipe_is_no_mistake(client, picture):
     assert verdict(reported) == (None, None, ["the picture carries no recipe"])
 
 
-async def test_a_picture_of_a_service_that_writes_no_recipes_carries_none(open_door):
-    client = await open_door(recipe=False)
+async def test_a_picture_of_a_service_that_writes_no_recipes_carries_none(open_client):
+    client = await open_client(recipe=False)
     assert (await inspected(client, await made(client, "/generate", MADE)))["recipe"] is None
 
 

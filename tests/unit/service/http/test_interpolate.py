@@ -182,13 +182,13 @@ async def test_every_recipe_makes_its_frame_again(client, local, tokens):
             assert recipe.keys() - {"model", "model_hash", "provider", "service", "twofold"} == {"do", "from", "n", "path", "t", "to"}
 
 
-async def test_the_recipe_of_an_animation_holds_those_of_its_frames(client, tokens, open_door):
+async def test_the_recipe_of_an_animation_holds_those_of_its_frames(client, tokens, open_client):
     body = {"keys": tokens, "frames": 3, "fps": 24}
     frame = base64.b64decode((await frames_of(client, **body))[1]["image"])
     moving = Image.open(io.BytesIO((await ok(client.post("/interpolate", json=body, headers={"accept": "image/gif"}))).content))
     reported = json.loads(moving.info["comment"])
     assert (reported["fps"], reported["pictures"][1]) == (24, json.loads(Image.open(io.BytesIO(frame)).text["twofold"]))
-    silent = await open_door(recipe=False)
+    silent = await open_client(recipe=False)
     moving = Image.open(io.BytesIO((await ok(silent.post("/interpolate", json=body, headers={"accept": "image/gif"}))).content))
     assert "comment" not in moving.info
 

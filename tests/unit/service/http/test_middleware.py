@@ -24,9 +24,9 @@ class Wrapped:
 
 
 @pytest.fixture
-def client_with(open_door, toy_bundle):
+def client_with(open_client, toy_bundle):
     async def make(decode, **settings):
-        return await open_door(Wrapped(load(toy_bundle, Settings()), decode), **settings)
+        return await open_client(Wrapped(load(toy_bundle, Settings()), decode), **settings)
 
     return make
 
@@ -123,8 +123,8 @@ async def test_the_deadline_counts_from_arrival(client_with):
     assert seen[0] < 7 - 0.29
 
 
-async def test_a_passed_deadline_is_a_504(open_door):
-    client = await open_door(deadline_s=0.05)
+async def test_a_passed_deadline_is_a_504(open_client):
+    client = await open_client(deadline_s=0.05)
 
     async def slow_body():
         yield b'{"class":'
@@ -135,8 +135,8 @@ async def test_a_passed_deadline_is_a_504(open_door):
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_passed")
 
 
-async def test_a_slow_body_is_a_408(open_door):
-    client = await open_door(body_timeout_s=0.05)
+async def test_a_slow_body_is_a_408(open_client):
+    client = await open_client(body_timeout_s=0.05)
 
     async def endless():
         yield b"{"

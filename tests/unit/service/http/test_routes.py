@@ -157,13 +157,13 @@ async def test_notes_say_what_was_done_to_a_picture(client):
     assert noted == [["rotated by EXIF", "converted to grey", "24x20 cropped to 8x8"], []]
 
 
-async def test_a_bundle_without_calibration_has_no_typicality(open_door, toy_bundle):
+async def test_a_bundle_without_calibration_has_no_typicality(open_client, toy_bundle):
     from twofold.service.runtime.registry import load
     from twofold.service.settings import Settings
 
     model = load(toy_bundle, Settings())
     model.calibration = None
-    client = await open_door(model)
+    client = await open_client(model)
     answer = await ok(client.post("/encode", files={"image": ("a", drawings.png())}))
     assert answer.json()["items"][0]["typicality"] is None
 
@@ -218,12 +218,12 @@ async def test_a_code_with_a_style_beside_it_is_refused(client):
     assert (answer.status_code, answer.json()["field"]) == (422, "items.0")
 
 
-async def test_another_models_token_is_refused_naming_both(client, open_door, tmp_path):
+async def test_another_models_token_is_refused_naming_both(client, open_client, tmp_path):
     from tests.toy import make_bundle
     from twofold.service.runtime.registry import load
     from twofold.service.settings import Settings
 
-    other = await open_door(load(make_bundle(tmp_path / "other", seed=1), Settings()))
+    other = await open_client(load(make_bundle(tmp_path / "other", seed=1), Settings()))
     made = (await ok(other.post("/generate?class=1&seed=1", headers=JSON))).json()
     answer = await client.post("/swap", json={"class_from": [made["images"][0]["code"]], "style_from": ["c1.x"]})
     assert answer.status_code == 422
@@ -324,8 +324,8 @@ async def test_a_wrong_method_names_all_that_the_path_takes(client):
     assert (answer.status_code, answer.headers["allow"], answer.json()["code"]) == (405, "GET, POST", "method_not_allowed")
 
 
-async def test_the_recipe_can_be_switched_off(open_door):
-    client = await open_door(recipe=False)
+async def test_the_recipe_can_be_switched_off(open_client):
+    client = await open_client(recipe=False)
     assert b"iTXt" not in (await ok(client.get("/generate?class=1&seed=5"))).content
     assert b"iTXt" not in (await ok(client.get("/generate?class=1&seed=5&n=2"))).content
 

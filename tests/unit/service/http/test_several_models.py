@@ -28,8 +28,8 @@ def bundles(tmp_path_factory):
 
 
 @pytest.fixture
-async def both(open_door, bundles):
-    return await open_door(*(load(bundle, Settings()) for bundle in bundles))
+async def both(open_client, bundles):
+    return await open_client(*(load(bundle, Settings()) for bundle in bundles))
 
 
 def requests(client, name):

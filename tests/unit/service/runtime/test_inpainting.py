@@ -1,4 +1,4 @@
-"""The room that fills holes: what may change, in which rounds, and what a hole is."""
+"""Filling holes: what may change, in which rounds, and what a hole is."""
 
 import base64
 

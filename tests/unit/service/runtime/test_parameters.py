@@ -77,9 +77,9 @@ def test_the_setting_may_be_as_high_as_the_validator_takes():
         Settings(max_items=parameters.HARD_MAX_ITEMS + 1, queue_rows=10_000)
 
 
-async def test_refusals_and_document_name_the_cap_in_force(open_door):
+async def test_refusals_and_document_name_the_cap_in_force(open_client):
     for max_items, frames in ((64, 64), (20, 20), (100, 64)):
-        client = await open_door(max_items=max_items, queue_rows=1024)
+        client = await open_client(max_items=max_items, queue_rows=1024)
         answer = await client.get("/generate?class=1&n=0")
         assert answer.json()["allowed"] == f"an integer from 1 to {max_items} (how many pictures)"
         answer = await client.post("/interpolate", json={"keys": ["c1.x", "c1.y"], "frames": 1})

@@ -1,4 +1,4 @@
-"""The recipe is canonical: the same making gives the same text, whatever the order it was told in. What is read is believed in nothing."""
+"""The recipe is canonical: the same making gives the same text, whatever the order of its parts. Nothing that is read is trusted."""
 
 import json
 
