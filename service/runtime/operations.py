@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -115,31 +115,16 @@ class Generate(Operation):
         return np.stack(z_s), np.stack(z_u)
 
     def recipe(self, k: int) -> Recipe:
-        return self._recipe(self.index + k, 1)
+        return {**self.whole_recipe(), "index": self.index + k, "n": 1}
 
     def whole_recipe(self) -> Recipe:
         """What it takes to make all pictures: the normal form of the request."""
-        return self._recipe(self.index, self.n)
-
-    def _recipe(self, index: int, n: int) -> Recipe:
-        return {
-            "class": self.label,
-            "class_temperature": self.class_temperature,
-            "index": index,
-            "n": n,
-            "sampler": self.sampler,
-            "seed": self.seed,
-            "temperature": self.temperature,
-        }
+        return {"class" if name == "label" else name: value for name, value in vars(self).items()}
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, object], model: LatentModel) -> Self:
-        fields, known = Fields(recipe), parameters.GENERATE
-        label, seed, index = _draw(fields, model.card)
-        sampler: Sampler = fields.choice("sampler", known["sampler"])
-        class_temperature = fields.number("class_temperature", known["class_temperature"])
-        temperature = fields.number("temperature", known["temperature"])
-        return cls(label, seed, index, 1, temperature, class_temperature, sampler)
+        fields = Fields(recipe)
+        return cls(*_draw(fields, model.card), **fields.values(parameters.GENERATE, "sampler", "class_temperature", "temperature"))
 
 
 @dataclass(frozen=True)
@@ -296,9 +281,9 @@ class Interpolate(Operation):
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, object], model: LatentModel) -> Self:
-        fields, known = Fields(recipe), parameters.FRAME
+        fields = Fields(recipe)
         keys = _code(fields, "from", model.card), _code(fields, "to", model.card)
-        t, path = fields.number("t", known["t"]), fields.choice("path", known["path"])
+        t, path = fields.values(parameters.FRAME, "t", "path").values()
         return cls(keys, ((0, 1, t),), path)
 
 
@@ -357,29 +342,32 @@ class Edit(Operation):
         return z_u
 
     def recipe(self, k: int) -> Recipe:
-        recipe: Recipe = {"code": self.code.token, "n": 1}
+        recipe: dict[str, object] = {"code": self.code.token, "n": 1}
         if self.label is not None:
             recipe |= {"class": self.label, "strength": self.strength}
         if self.steering is not None:
             recipe |= {"directions": self.steering.weights, "directions_hash": self.steering.directions_hash}
         if self.seed is not None:
-            recipe |= {"style_spread": self.style_spread, "temperature": self.temperature}
-            recipe |= {"index": self.index + k, "seed": self.seed}
+            recipe |= {"style_spread": self.style_spread, "temperature": self.temperature, **self.draw(k)}
         return recipe
+
+    def draw(self, k: int) -> dict[str, int]:
+        """Index and seed of the style of picture k; nothing where the style is not mixed."""
+        return {} if self.seed is None else {"index": self.index + k, "seed": self.seed}
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, object], model: LatentModel) -> Self:
-        fields, known = Fields(recipe), parameters.EDIT
+        fields = Fields(recipe)
         code = _code(fields, "code", model.card)
-        label, strength = None, 1.0
+        options: dict[str, Any] = {}
         if "class" in fields:
-            label, strength = _label(fields, model.card), fields.number("strength", known["strength"])
-        spread, temperature, seed, index = 0.0, 1.0, None, 0
+            options |= {"label": _label(fields, model.card), **fields.values(parameters.EDIT, "strength")}
         if "style_spread" in fields:
-            spread, temperature = fields.number("style_spread", known["style_spread"]), fields.number("temperature", known["temperature"])
-            seed, index = fields.integer("seed", MAX_SEED), fields.integer("index", MAX_INDEX)
-        steering = Steering.of(fields.weights("directions", parameters.WEIGHT), model) if "directions" in fields else None
-        return cls(code, label, strength, steering, 1, seed, index, spread, temperature)
+            options |= fields.values(parameters.EDIT, "style_spread", "temperature")
+            options |= {"seed": fields.integer("seed", MAX_SEED), "index": fields.integer("index", MAX_INDEX)}
+        if "directions" in fields:
+            options["steering"] = Steering.of(fields.weights("directions", parameters.WEIGHT), model)
+        return cls(code, **options)
 
 
 @dataclass(frozen=True, eq=False)
