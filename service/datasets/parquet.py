@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -63,7 +63,7 @@ def _rows(plan: Plan, numbers: range, made: list[bytes | None], schema: pa.Schem
     return pa.Table.from_pydict({"image": images, "label": [picture.label for picture, _ in kept]}, schema=schema)
 
 
-def _writer(file: Any, schema: pa.Schema) -> pq.ParquetWriter:
+def _writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
     """PNG bytes are compressed and unlike one another: no second compression, no dictionary, no smallest and largest picture."""
     return pq.ParquetWriter(file, schema, compression="none", use_dictionary=False, write_statistics=["label"])
 

@@ -18,13 +18,6 @@ from twofold.service.runtime import image_io, provenance
 from twofold.service.runtime.array_api import Arrays
 from twofold.service.runtime.errors import TooLarge, UndecodablePicture, UnsupportedMedia
 from twofold.service.runtime.operations import Code, Edit, Generate, Operation
-from twofold.service.runtime.registry import Registry
-from twofold.service.settings import Settings
-
-
-def open_model(settings: Settings) -> Arrays:
-    """The first bundle of the settings, or the embedded one. Raises ContractError that begins with its name."""
-    return Arrays(Registry.open(settings).get(), settings)
 
 
 class Renderer(ABC):
