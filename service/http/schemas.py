@@ -44,13 +44,7 @@ def _of(parameter: Parameter) -> Any:
 
 def _several(what: str) -> Any:
     """The field of a list that has 1 to max_items of something."""
-    return Field(
-        min_length=1,
-        max_length=HARD_MAX_ITEMS,
-        fail_fast=True,
-        description=what,
-        json_schema_extra={CAPPED: HARD_MAX_ITEMS},
-    )
+    return Field(min_length=1, max_length=HARD_MAX_ITEMS, fail_fast=True, description=what, json_schema_extra={CAPPED: HARD_MAX_ITEMS})
 
 
 ClassKey = Annotated[
@@ -62,49 +56,48 @@ Code = Annotated[list[Coordinate], Field(min_length=1, max_length=65536, fail_fa
 Token = Annotated[str | None, Field(min_length=1, max_length=2**20, description="a code token (c1.…)")]
 ModelName = Annotated[str | None, Field(min_length=1, max_length=100, description="a name from /models (without it the default)")]
 PictureFormat = Literal["png", "webp"]
-Picture = Annotated[
-    str | bytes,
-    WithJsonSchema({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}),
-]
-Source = Annotated[
-    str | bytes,
-    WithJsonSchema({"type": "string", "description": "a picture in base64, or a code token (c1.…)"}),
-]
+Picture = Annotated[str | bytes, WithJsonSchema({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"})]
+Source = Annotated[str | bytes, WithJsonSchema({"type": "string", "description": "a picture in base64, or a code token (c1.…)"})]
 
 
-class Strict(BaseModel):
-    """Base of all requests: strict, nothing unknown, and the one way from loose fields to a validated request.
+class Part(BaseModel):
+    """Base of all requests and of what stands inside them: strict, and nothing unknown."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Strict(Part):
+    """Base of all requests: the one way from loose fields to a validated request.
 
     Where refusals name a bound that follows from the setting, `max_items` is that setting.
     """
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
 
     in_query: ClassVar[Mapping[str, type]] = {}
     lists: ClassVar[frozenset[str]] = frozenset()  # fields that hold several
     names: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        cls.names = frozenset(info.alias or name for name, info in cls.model_fields.items())
-        cls.lists = frozenset(info.alias or name for name, info in cls.model_fields.items() if typing.get_origin(info.annotation) is list)
-        cls.in_query = {info.alias or name: kind for name, info in cls.model_fields.items() if (kind := _kind(info.annotation)) is not None}
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
+        kinds = {info.alias or name: info.annotation for name, info in cls.model_fields.items()}
+        cls.names = frozenset(kinds)
+        cls.lists = frozenset(name for name, annotation in kinds.items() if typing.get_origin(annotation) is list)
+        cls.in_query = {name: kind for name, annotation in kinds.items() if (kind := _kind(annotation)) is not None}
 
     @classmethod
     def value(cls, name: str, text: str, max_items: int = HARD_MAX_ITEMS) -> Any:
         """The value of one textual field (query or multipart). Raises Invalid when it is unknown or not written as its type."""
         kind = cls.in_query.get(name)
         if kind is None:
-            raise Invalid(*_unknown(cls)) if name not in cls.names else Invalid(f"{name} goes into the body.", field=name)
+            raise Invalid(_unknown(cls)) if name not in cls.names else Invalid(f"{name} goes into the body.", field=name)
         if (value := _parse(kind, text)) is None:
             raise _refusal(cls, (name,), max_items)
         return value
 
     @classmethod
-    def check(cls, fields: Mapping[str, Any], max_items: int = HARD_MAX_ITEMS) -> Self:
+    def check(cls, fields: Mapping[str, object], max_items: int = HARD_MAX_ITEMS) -> Self:
         """Validate. Raises Invalid naming the field and what is allowed, in our own words."""
         if not fields.keys() <= cls.names:
-            raise Invalid(*_unknown(cls), allowed=", ".join(sorted(cls.names)))
+            raise Invalid(_unknown(cls), allowed=", ".join(sorted(cls.names)))
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
@@ -112,7 +105,7 @@ class Strict(BaseModel):
             raise _refusal(cls, first["loc"], max_items, first["type"]) from None
 
 
-def _kind(annotation: Any) -> Any:
+def _kind(annotation: object) -> Any:
     """What can be written in a query: int, float, bool, str, list[int] or dict[str, float]; None for a field that cannot.
 
     `int | str` is text; what may be the bytes of a picture cannot be written.
@@ -149,8 +142,8 @@ def _parse(kind: Any, text: str) -> Any:
     return dict(zip(names, values, strict=True)) if names else values
 
 
-def _unknown(cls: type[Strict]) -> tuple[str]:
-    return (f"There is an unknown field; this route takes {', '.join(sorted(cls.names))}.",)
+def _unknown(cls: type[Strict]) -> str:
+    return f"There is an unknown field; this route takes {', '.join(sorted(cls.names))}."
 
 
 def _refusal(cls: type[BaseModel], loc: tuple[int | str, ...], max_items: int, kind: str = "") -> Invalid:
@@ -189,7 +182,7 @@ def with_cap(description: str, high: int, max_items: int) -> str:
     return description.replace(_MOST, str(min(high, max_items)))
 
 
-def _items_of(annotation: Any) -> type[BaseModel] | None:
+def _items_of(annotation: object) -> type[BaseModel] | None:
     """The model inside an annotation, through lists and `| None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
@@ -224,16 +217,10 @@ class Encode(Request):
     images: list[Picture] = _several("a list of 1 to {most} pictures in base64")
 
 
-class _Part(BaseModel):
-    """Base of what stands inside a request."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
 _CLASS = Field(None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)")
 
 
-class Item(_Part):
+class Item(Part):
     """One picture to decode. The class comes from exactly one of code, z_s, class, class_weights; the style from z_u or seed."""
 
     code: Token = None
@@ -264,7 +251,7 @@ class Swap(Request):
     format: PictureFormat = _of(parameters.SWAP["format"])
 
 
-class Key(_Part):
+class Key(Part):
     """A point of an interpolation that is no picture: a code token, or a class. A class without a seed is its mean, with one a draw."""
 
     code: Token = None
@@ -326,7 +313,7 @@ class Inpaint(Request):
     format: PictureFormat = _of(parameters.INPAINT["format"])
 
 
-class InputParameters(_Part):
+class InputParameters(Part):
     """Parameters of one input tensor."""
 
     binary_data_size: Annotated[
@@ -334,7 +321,7 @@ class InputParameters(_Part):
     ] = None
 
 
-class InputTensor(_Part):
+class InputTensor(Part):
     """One input of a graph, row-major. Its values stand in `data`, flat or nested, or as little-endian bytes behind the JSON."""
 
     name: Annotated[str, Field(min_length=1, max_length=100, description="a name of the model's metadata")]
@@ -347,20 +334,20 @@ class InputTensor(_Part):
     parameters: Annotated[InputParameters | None, Field(description="an object that may hold binary_data_size")] = None
 
 
-class OutputParameters(_Part):
+class OutputParameters(Part):
     """Parameters of one output tensor."""
 
     binary_data: Annotated[bool | None, Field(description="true or false (true: this output comes as bytes behind the JSON)")] = None
 
 
-class WantedOutput(_Part):
+class WantedOutput(Part):
     """One output to give."""
 
     name: Annotated[str, Field(min_length=1, max_length=100, description="a name of the model's metadata")]
     parameters: Annotated[OutputParameters | None, Field(description="an object that may hold binary_data")] = None
 
 
-class InferParameters(_Part):
+class InferParameters(Part):
     """Parameters of a whole inference request."""
 
     binary_data_output: Annotated[bool | None, Field(description="true or false (true: outputs come as bytes behind the JSON)")] = None

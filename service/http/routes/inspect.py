@@ -14,9 +14,10 @@ from starlette.responses import Response
 
 from twofold import __version__, image_grid
 from twofold.model.contract import Pixels
-from twofold.service.http import model_calls, responses
+from twofold.service.http import responses
 from twofold.service.http.content_negotiation import ONLY_JSON, negotiate
 from twofold.service.http.context import Connected, RequestContext, context_of
+from twofold.service.http.model_calls import ModelCall
 from twofold.service.http.openapi import json_route
 from twofold.service.http.request_body import picture_bytes, read
 from twofold.service.http.responses import Entry
@@ -51,20 +52,18 @@ async def inspect(request: HttpRequest) -> Response:
     asked = await read(request, Inspect, pictures=PARTS)
     data = picture_bytes(asked.image, "image", context.state.settings)
     header, found = _found_recipe(context, data)
-    model = _model_of(context, asked.model, found)
+    call = _call_of(context, asked.model, found)
     verdict = Verdict()
     if found is None:
         verdict.notes.append("the picture carries no recipe")
-    elif reason := next(filter(None, (replay.obstacle(recipe, model) for recipe in found.pictures)), None):
+    elif reason := next(filter(None, (replay.obstacle(recipe, call.model) for recipe in found.pictures)), None):
         verdict.notes.append(reason)
     elif asked.verify:
         with Connected(request):
-            verdict = await _verify(context, model, found, data, header)
+            verdict = await _verify(call, found, data, header)
     answer: Entry = {"recipe": None if found is None else found.document, "verified": verdict.verified}
     answer |= {"max_difference": verdict.max_difference, "notes": verdict.notes}
-    response = responses.answer_json(context, model, answer)
-    response.headers["cache-control"] = "no-store"
-    return response
+    return responses.answer_json(context, call.model, answer)
 
 
 def _found_recipe(context: RequestContext, data: bytes) -> tuple[Header, FoundRecipe | None]:
@@ -77,17 +76,18 @@ def _found_recipe(context: RequestContext, data: bytes) -> tuple[Header, FoundRe
     return header, found
 
 
-def _model_of(context: RequestContext, name: str | None, found: FoundRecipe | None) -> Model:
-    """The model that was named, else the one that made the picture if it is served, else the default."""
+def _call_of(context: RequestContext, name: str | None, found: FoundRecipe | None) -> ModelCall:
+    """A call of the model that was named, else the one that made the picture if it is served, else the default."""
     if name is None and found is not None:
         maker = context.state.registry.made_with(found.pictures[0].get("model_hash"))
         name = None if maker is None else maker.card.name
-    return model_calls.chosen_model(context, name)
+    return ModelCall.of(context, name)
 
 
-async def _verify(context: RequestContext, model: Model, found: FoundRecipe, data: bytes, header: Header) -> Verdict:
+async def _verify(call: ModelCall, found: FoundRecipe, data: bytes, header: Header) -> Verdict:
     """Make every cell of a recipe without an obstacle again, and compare. Raises Invalid above the cap on pictures, else as `decode`."""
-    model_calls.check_count(len(found.pictures), context, "image")
+    call.check_count(len(found.pictures), "image")
+    model = call.model
     try:
         operations = [replay.operation(recipe, model) for recipe in found.pictures]
     except Invalid as error:
@@ -96,14 +96,14 @@ async def _verify(context: RequestContext, model: Model, found: FoundRecipe, dat
     if (header.width, header.height) != (found.cols * dims.width, found.rows * dims.height):
         return Verdict(False, None, ["the picture is not of the size that its recipe makes"])
     codes = [operation.latents(model) for operation in operations]
-    pixels = await model_calls.decode(context, model, np.concatenate([z_s for z_s, _ in codes]), np.concatenate([z_u for _, z_u in codes]))
+    pixels = await call.decode(np.concatenate([z_s for z_s, _ in codes]), np.concatenate([z_u for _, z_u in codes]))
     started = time.perf_counter()
     joint = image_grid.sheet(pixels, found.cols, model.card.preprocessing.background, rows=found.rows)
     compared = _decoded_regions(operations, model, found)
     task = (data, header, joint, compared)
     small = image_headers.is_small(data, header)
     difference = image_io.max_difference(*task) if small else await asyncio.to_thread(image_io.max_difference, *task)
-    context.spent("preprocess", time.perf_counter() - started)
+    call.context.spent("preprocess", time.perf_counter() - started)
     verdict = _verdict(difference, found.pictures[0], model)
     if not compared.all():
         verdict.notes.append("of a filled picture the hole is compared; what is around it was sent")
