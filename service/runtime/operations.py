@@ -66,16 +66,13 @@ def _stacked(pairs: Sequence[Pair]) -> Latents:
 
 
 class Operation(ABC):
-    """What makes `len(operation)` pictures; `do` is its name in recipes and the path of its route."""
+    """What makes n pictures; `do` is its name in recipes and the path of its route."""
 
     do: ClassVar[str]
 
     @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
     def latents(self, model: LatentModel) -> Latents:
-        """z_s [n, D_s] and z_u [n, D_u] of its n pictures, in order."""
+        """z_s [n, D_s] and z_u [n, D_u] of its pictures, in order."""
 
     @abstractmethod
     def recipe(self, k: int) -> Recipe:
@@ -104,9 +101,6 @@ class Generate(Operation):
     temperature: float = 1.0
     class_temperature: float = 1.0
     sampler: Sampler = "fitted"
-
-    def __len__(self) -> int:
-        return self.n
 
     def latents(self, model: LatentModel) -> Latents:
         prior, seed, indices = model.prior, self.seed, range(self.index, self.index + self.n)
@@ -209,9 +203,6 @@ class Decode(Operation):
         """Raises Invalid, which names the item as `items.K`."""
         return cls(tuple(item.resolve(model, f"items.{k}") for k, item in enumerate(items)))
 
-    def __len__(self) -> int:
-        return len(self.sources)
-
     def latents(self, model: LatentModel) -> Latents:
         return _stacked([one.pair if isinstance(one, Code) else one.pair(model) for one in self.sources])
 
@@ -235,9 +226,6 @@ class Swap(Operation):
 
     class_from: tuple[Code, ...]
     style_from: tuple[Code, ...]
-
-    def __len__(self) -> int:
-        return len(self.class_from) * len(self.style_from)
 
     def latents(self, model: LatentModel) -> Latents:
         z_s, z_u = np.stack([one.z_s for one in self.class_from]), np.stack([one.z_u for one in self.style_from])
@@ -268,9 +256,6 @@ class Interpolate(Operation):
         """`frames` >= 2 pictures, evenly from the first key to the last; what does not vary is that of the first key."""
         held = latents.hold([key.pair for key in keys], vary)
         return cls(tuple(Code(*pair, keys[0].card) for pair in held), tuple(latents.frame_places(len(keys), frames)), path)
-
-    def __len__(self) -> int:
-        return len(self.places)
 
     def latents(self, model: LatentModel) -> Latents:
         return _stacked([latents.between(self.keys[low].pair, self.keys[high].pair, t, self.path) for low, high, t in self.places])
@@ -322,9 +307,6 @@ class Edit(Operation):
     index: int = 0
     style_spread: float = 0.0
     temperature: float = 1.0
-
-    def __len__(self) -> int:
-        return self.n
 
     def latents(self, model: LatentModel) -> Latents:
         z_s = self.code.z_s
@@ -382,9 +364,6 @@ class Inpaint(Operation):
     code: Code
     hole: Hole
 
-    def __len__(self) -> int:
-        return 1
-
     def latents(self, model: LatentModel) -> Latents:
         return self.code.z_s[None], self.code.z_u[None]
 
@@ -399,6 +378,12 @@ class Inpaint(Operation):
         fields, dims = Fields(recipe), model.card.dims
         code = _code(fields, "code", model.card)
         return cls(code, inpainting.unpack_hole(fields.text("hole", "a text"), dims.height, dims.width))
+
+
+def all_latents(operations: Sequence[Operation], model: LatentModel) -> Latents:
+    """z_s [n, D_s] and z_u [n, D_u] of the pictures of all operations, in order."""
+    rows = [operation.latents(model) for operation in operations]
+    return np.concatenate([z_s for z_s, _ in rows]), np.concatenate([z_u for _, z_u in rows])
 
 
 # A new operation takes a line here, and its pictures can be made again.

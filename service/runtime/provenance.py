@@ -38,16 +38,8 @@ class Maker(Protocol):
 
 def write(model: Maker, do: str, recipe: Recipe) -> str:
     """Sorted keys, no spaces, UTF-8; floats as Python writes them, so that equal parameters give equal bytes."""
-    whole = {
-        "twofold": RECIPE_VERSION,
-        "do": do,
-        "model": model.card.name,
-        "model_hash": model.card.model_hash,
-        "provider": model.provider,
-        "service": __version__,
-        **recipe,
-    }
-    return _canonical(whole)
+    made_by = {"model": model.card.name, "model_hash": model.card.model_hash, "provider": model.provider, "service": __version__}
+    return _canonical({"twofold": RECIPE_VERSION, "do": do, **made_by, **recipe})
 
 
 def write_sheet(recipes: Sequence[str], rows: int, cols: int) -> str:
