@@ -6,12 +6,13 @@ It does not know status codes: it lists the codes of refusals, and `app` writes 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from twofold.service.http import schemas
+from twofold.service.http.content_negotiation import PICTURES
 from twofold.service.http.schemas import CAPPED, Request, Strict, with_cap
 from twofold.service.runtime.image_headers import JPEG, PNG, WEBP
 
@@ -67,31 +68,36 @@ _CONTENT: Mapping[str, Spec] = {  # of answers with pictures; what is not here i
 }
 
 
-def picture_route(
-    name: str,
-    kind: type[Request],
-    *,
-    in_query: bool = False,
-    in_body: bool = False,
-    parts: Mapping[str, str] | None = None,
-    raw: bool = False,
-    accepts: Sequence[str] = (PNG, WEBP, "application/json", "application/zip", "application/x-npz"),
-) -> Spec:
+class Taken(TypedDict, total=False):
+    """Where a route takes its fields from: query, JSON, named `parts` of multipart bodies, a `raw` picture."""
+
+    in_query: bool
+    in_body: bool
+    parts: Mapping[str, str]
+    raw: bool
+
+
+def picture_route(name: str, kind: type[Request], *, accepts: Sequence[str] = PICTURES, **taken: Unpack[Taken]) -> Spec:
     """Keyword arguments of a route decorator for a route that answers with pictures."""
     content: Spec = {media: _CONTENT.get(media, {"schema": _BINARY}) for media in accepts}
     headers = {"X-Sheet": "rows, columns and cell size, when several pictures are one image"}
-    if in_body:
-        return _route(name, kind, content, headers, in_query=in_query, in_body=True, parts=parts, raw=raw)
+    if taken.get("in_body"):
+        return _route(name, kind, content, headers, **taken)
     kept = {"ETag": "of a picture with a seed: it changes when the picture would"}
-    described = _route(name, kind, content, headers | kept, in_query=in_query)
+    described = _route(name, kind, content, headers | kept, **taken)
     described["openapi_extra"]["parameters"].append(_IF_NONE_MATCH)
     described["responses"][304] = {"description": "If-None-Match names the picture; the model was not run.", "headers": _header_specs(kept)}
     return described
 
 
-def json_route(name: str, kind: type[Request], answer: type[BaseModel], *, parts: Mapping[str, str], raw: bool = False) -> Spec:
+def json_route(name: str, kind: type[Request], answer: type[BaseModel], **taken: Unpack[Taken]) -> Spec:
     """Keyword arguments of a route decorator for a route that takes pictures and answers with JSON."""
-    return _route(name, kind, {"application/json": {"schema": reference(answer)}}, {}, in_body=True, parts=parts, raw=raw)
+    return _route(name, kind, {"application/json": {"schema": reference(answer)}}, {}, **taken)
+
+
+def in_path(name: str, description: str, **example: str) -> Spec:
+    """A parameter that is a part of the path."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": description, **example}
 
 
 def plain_route(
@@ -126,21 +132,12 @@ def infer_route(name: str, parameters: Sequence[Spec]) -> Spec:
     return described
 
 
-def _route(
-    name: str,
-    kind: type[Strict],
-    content: Spec,
-    headers: dict[str, str],
-    *,
-    in_query: bool = False,
-    in_body: bool = False,
-    parts: Mapping[str, str] | None = None,
-    raw: bool = False,
-) -> Spec:
+def _route(name: str, kind: type[Strict], content: Spec, headers: dict[str, str], **taken: Unpack[Taken]) -> Spec:
+    in_query, in_body, parts = taken.get("in_query", False), taken.get("in_body", False), taken.get("parts", {})
     extra: Spec = {"x-refusals": list(PICTURED if parts else SENT if in_body else QUERIED)}
     extra["parameters"] = _parameters(kind, required=in_query and not in_body)
     if in_body:
-        extra["requestBody"] = {"required": not in_query, "content": _bodies(kind, parts or {}, raw)}
+        extra["requestBody"] = {"required": not in_query, "content": _bodies(kind, parts, taken.get("raw", False))}
     headers = {
         "X-Request-Id": "the client's, if it is 1 to 64 of A-Z a-z 0-9 . _ -, else made here",
         "X-Model": "name and hash of the model that answered",

@@ -9,8 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from types import ModuleType
-from typing import TypeVar
 
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
@@ -21,10 +19,9 @@ from twofold.service.http import schemas
 from twofold.service.http.openapi import Spec, write_caps
 from twofold.service.http.problems import PHRASE, PROBLEM, STATUS
 from twofold.service.http.routes import ROUTERS
-from twofold.service.runtime import errors
+from twofold.service.runtime.errors import BY_CODE
 from twofold.service.settings import Settings
 
-Kind = TypeVar("Kind")
 _BASES = (BaseModel, schemas.Strict, schemas.Request, schemas.Part)
 
 
@@ -36,7 +33,7 @@ def openapi_json(settings: Settings | None = None) -> bytes:
         summary="Take a picture apart into what it is (class) and how it looks (style), and put the codes together again.",
         routes=[route for router in ROUTERS for route in router.routes],
     )
-    models = [one for one in _classes(schemas, BaseModel) if one not in _BASES]
+    models = [one for one in vars(schemas).values() if isinstance(one, type) and issubclass(one, BaseModel) and one not in _BASES]
     _, definitions = models_json_schema([(one, "validation") for one in models], ref_template="#/components/schemas/{model}")
     document["components"] = {"schemas": dict(sorted(definitions["$defs"].items()))}
     for path in document["paths"].values():
@@ -51,8 +48,7 @@ def openapi_json(settings: Settings | None = None) -> bytes:
 
 
 def _refusal_response(status: int, codes: list[str]) -> Spec:
-    refusals = [one for one in _classes(errors, errors.TwofoldError) if "code" in vars(one) and one is not errors.BadOutput]
-    described = {one.code: (one.__doc__ or "").strip() for one in refusals}
+    described = {code: (kind.__doc__ or "").strip() for code, kind in BY_CODE.items()}
     example = {"type": "about:blank", "title": PHRASE[status], "status": status, "code": codes[0], "detail": "…", "request_id": "…"}
     headers = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}} if status == 503 else {}
     return {
@@ -60,11 +56,6 @@ def _refusal_response(status: int, codes: list[str]) -> Spec:
         "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
         **({"headers": headers} if headers else {}),
     }
-
-
-def _classes(module: ModuleType, base: type[Kind]) -> list[type[Kind]]:
-    """The classes of this base that a module has, in its order."""
-    return [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, base)]
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from twofold.model.contract import Dims, Pixels, Preprocessing
-from twofold.service.http.context import RequestContext
+from twofold.service.http.context import RequestContext, computed
 from twofold.service.http.model_calls import ModelCall
 from twofold.service.http.request_body import picture_bytes
 from twofold.service.runtime import image_headers, image_io, latents
@@ -20,13 +18,11 @@ async def decode_picture(
     context: RequestContext, field: str, picture: str | bytes, dims: Dims, preprocessing: Preprocessing
 ) -> tuple[Pixels, list[str]]:
     """One picture as it was sent -> pixels uint8 [H,W,C] and notes. Raises TooLarge, UnsupportedMedia, UndecodablePicture, Invalid."""
-    started = time.perf_counter()
-    data = picture_bytes(picture, field, context.state.settings)
-    header = image_headers.check_picture(data, context.state.settings)
-    task = (data, header, dims, preprocessing)
-    decoded = image_io.decode(*task) if image_headers.is_small(data, header) else await asyncio.to_thread(image_io.decode, *task)
-    context.spent("preprocess", time.perf_counter() - started)
-    return decoded
+    with context.timed("preprocess"):
+        data = picture_bytes(picture, field, context.state.settings)
+        header = image_headers.check_picture(data, context.state.settings)
+        large = not image_headers.is_small(data, header)
+        return await computed(large, image_io.decode, data, header, dims, preprocessing)
 
 
 async def to_pixels(call: ModelCall, sent: Sequence[tuple[str, str | bytes]]) -> tuple[Pixels, list[list[str]]]:

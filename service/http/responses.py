@@ -5,11 +5,9 @@ It does not know how the pixels came about: routes hand over pixels, the operati
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import json
-import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +21,7 @@ from starlette.responses import Response
 from twofold import image_grid
 from twofold.model.contract import Pixels
 from twofold.service.http.content_negotiation import JSON, NPZ, ZIP
-from twofold.service.http.context import RequestContext
+from twofold.service.http.context import RequestContext, computed
 from twofold.service.runtime import image_io, latents, provenance
 from twofold.service.runtime.operations import Operation
 from twofold.service.runtime.registry import Model
@@ -66,12 +64,10 @@ async def respond(
 
     Encoding leaves the event loop when it takes longer than a change of threads.
     """
-    started = time.perf_counter()
     task = _Encoding(images, media, picture_format, extra or {}, context.state.settings.recipe)
     encode = _ENCODERS.get(media, _encode_picture)
-    large = images.pixels.size > SMALL_ANSWER_PIXELS
-    content = await asyncio.to_thread(encode, task) if large else encode(task)
-    context.spent("encode", time.perf_counter() - started)
+    with context.timed("encode"):
+        content = await computed(images.pixels.size > SMALL_ANSWER_PIXELS, encode, task)
     if isinstance(content, list):
         return answer_json(context, images.model, {"images": content, **task.extra}, caching)
     return Response(content, media_type=media, headers={**task.headers, "vary": "Accept", **caching})

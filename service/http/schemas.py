@@ -47,9 +47,10 @@ def _several(what: str) -> Any:
     return Field(min_length=1, max_length=HARD_MAX_ITEMS, fail_fast=True, description=what, json_schema_extra={CAPPED: HARD_MAX_ITEMS})
 
 
+_A_CLASS = "a class (an index, `name:` and a name, an exact name, or a unique prefix of one)"
 ClassKey = Annotated[
     Annotated[int, Field(ge=0, le=65535)] | Annotated[str, Field(min_length=1, max_length=200)],
-    Field(description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)", examples=[7, "sneaker"]),
+    Field(description=_A_CLASS, examples=[7, "sneaker"]),
 ]
 Coordinate = Annotated[float, Field(ge=-MAX_CODE, le=MAX_CODE, allow_inf_nan=False)]
 Code = Annotated[list[Coordinate], Field(min_length=1, max_length=65536, fail_fast=True)]
@@ -165,9 +166,8 @@ def _refusal(cls: type[BaseModel], loc: tuple[int | str, ...], max_items: int, k
     if kind == "missing":
         return Invalid(f"{path} is required{f': {allowed}' if allowed else ''}.", field=path, allowed=allowed)
     if kind == "extra_forbidden":
-        return Invalid(
-            f"{path} holds an unknown field; it takes {', '.join(f.alias or n for n, f in owner.model_fields.items())}.", field=path
-        )
+        taken = ", ".join(info.alias or name for name, info in owner.model_fields.items())
+        return Invalid(f"{path} holds an unknown field; it takes {taken}.", field=path)
     return Invalid(f"{path} is not acceptable{f'; it must be {allowed}' if allowed else ''}.", field=path, allowed=allowed)
 
 
@@ -217,7 +217,8 @@ class Encode(Request):
     images: list[Picture] = _several("a list of 1 to {most} pictures in base64")
 
 
-_CLASS = Field(None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)")
+_CLASS = Field(None, alias="class", description=_A_CLASS)
+_DIRECTIONS = "directions of style by index, with weights from -4 to 4 (as text 0:1.5,2:-1)"
 
 
 class Item(Part):
@@ -285,11 +286,7 @@ class Edit(Request):
     strength: float = _of(parameters.EDIT["strength"])
     directions: Annotated[
         dict[str, Annotated[float, Field(ge=-MAX_DIRECTION_WEIGHT, le=MAX_DIRECTION_WEIGHT, allow_inf_nan=False)]] | None,
-        Field(
-            min_length=1,
-            max_length=MAX_DIRECTIONS,
-            description="directions of style by index, with weights from -4 to 4 (as text 0:1.5,2:-1)",
-        ),
+        Field(min_length=1, max_length=MAX_DIRECTIONS, description=_DIRECTIONS),
     ] = None
     n: int = _of(parameters.EDIT["n"])
     seed: int | None = _of(parameters.EDIT["seed"])

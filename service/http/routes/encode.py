@@ -24,7 +24,7 @@ router = APIRouter(tags=["pictures"])
 PARTS = {"image": "images"}
 
 
-@router.post("/encode", **json_route("encode", Encode, EncodeAnswer, parts=PARTS, raw=True))
+@router.post("/encode", **json_route("encode", Encode, EncodeAnswer, in_body=True, parts=PARTS, raw=True))
 async def encode(request: HttpRequest) -> Response:
     """Take pictures apart."""
     asked, _, call = await begin(request, Encode, ONLY_JSON, PARTS)

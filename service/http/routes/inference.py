@@ -6,9 +6,7 @@ A bundle is two models here, `<bundle>.encoder` and `<bundle>.decoder`, each of 
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,9 +21,9 @@ from twofold.model import contract
 from twofold.model.contract import TensorSpec
 from twofold.service.http import oip_tensors, responses
 from twofold.service.http.content_negotiation import JSON, negotiate
-from twofold.service.http.context import REQUEST_ID, Connected, RequestContext, context_of
+from twofold.service.http.context import REQUEST_ID, Connected, RequestContext, computed, context_of
 from twofold.service.http.model_calls import ModelCall
-from twofold.service.http.openapi import EVERYWHERE, OCTETS, infer_route, plain_route
+from twofold.service.http.openapi import EVERYWHERE, OCTETS, in_path, infer_route, plain_route
 from twofold.service.http.request_body import declared_media, parse_json, read_body
 from twofold.service.http.routes import encode, probes
 from twofold.service.http.routes.models import take_nothing
@@ -41,15 +39,8 @@ MEDIA = (b"", b"application/json", b"application/octet-stream")  # Triton's own 
 MODEL = "/models/{model}"
 VERSIONED = f"{MODEL}/versions/{{version}}"
 
-_MODEL = {
-    "name": "model",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string"},
-    "description": "a name from /models, with .encoder or .decoder behind it",
-    "example": "fashion-mnist.decoder",
-}
-_VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}, "description": "1", "example": VERSION}
+_MODEL = in_path("model", "a name from /models, with .encoder or .decoder behind it", example="fashion-mnist.decoder")
+_VERSION = in_path("version", "1", example=VERSION)
 _NOTHING = ("malformed", "not_acceptable", *EVERYWHERE)
 _READY = ("draining", "not_ready", *EVERYWHERE)
 
@@ -128,9 +119,8 @@ async def infer(request: HttpRequest) -> Response:
     chosen = oip_tensors.chosen_outputs(asked, graph.outputs)
     media = OCTETS if any(binary for _, binary in chosen) else JSON
     negotiate(request, (media,))
-    started = time.perf_counter()
-    arrays = oip_tensors.arrays(asked, tail, graph.inputs, context.state.settings.max_items)
-    context.spent("preprocess", time.perf_counter() - started)
+    with context.timed("preprocess"):
+        arrays = oip_tensors.arrays(asked, tail, graph.inputs, context.state.settings.max_items)
     with Connected(request):
         outputs = await graph.run(arrays)
     head = {"model_name": graph.name, "model_version": VERSION}
@@ -170,10 +160,9 @@ async def _read(request: HttpRequest, graph: Graph) -> tuple[Infer, bytes]:
 
 
 async def _respond(context: RequestContext, media: str, head: dict[str, str], outputs: list[oip_tensors.Output]) -> Response:
-    started = time.perf_counter()
-    large = sum(one.values.size for one in outputs) > responses.SMALL_ANSWER_PIXELS
-    body, length = await asyncio.to_thread(oip_tensors.write, head, outputs) if large else oip_tensors.write(head, outputs)
-    context.spent("encode", time.perf_counter() - started)
+    with context.timed("encode"):
+        large = sum(one.values.size for one in outputs) > responses.SMALL_ANSWER_PIXELS
+        body, length = await computed(large, oip_tensors.write, head, outputs)
     headers = {"cache-control": "no-store", "vary": "Accept"}
     if length is not None:
         headers[oip_tensors.HEADER_LENGTH.lower()] = str(length)

@@ -13,7 +13,7 @@ from twofold.service.http import responses
 from twofold.service.http.content_negotiation import ONLY_JSON, negotiate
 from twofold.service.http.context import context_of
 from twofold.service.http.model_calls import ModelCall
-from twofold.service.http.openapi import EVERYWHERE, plain_route
+from twofold.service.http.openapi import EVERYWHERE, in_path, plain_route
 from twofold.service.http.request_body import read_body
 from twofold.service.http.responses import Entry
 from twofold.service.http.schemas import Limits, ModelsAnswer
@@ -24,7 +24,7 @@ router = APIRouter(tags=["models"])
 
 _REFUSALS = ("malformed", "not_acceptable", *EVERYWHERE)
 _NAMED = ("not_found", *_REFUSALS)
-_NAME = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "a name from /models"}]
+_NAME = [in_path("name", "a name from /models")]
 
 
 @router.get("/models", **plain_route("models", refusals=_REFUSALS, answer=ModelsAnswer))
