@@ -313,9 +313,7 @@ class Inpaint(Request):
 class InputParameters(Part):
     """Parameters of one input tensor."""
 
-    binary_data_size: Annotated[
-        int | None, Field(ge=0, le=2**63 - 1, description="how many bytes of this tensor stand behind the JSON")
-    ] = None
+    binary_data_size: int | None = Field(None, ge=0, le=2**63 - 1, description="how many bytes of this tensor stand behind the JSON")
 
 
 class InputTensor(Part):
