@@ -20,10 +20,10 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +31,8 @@ from numpy.typing import NDArray
 CONTRACT_VERSION = 1
 OPSET = 20  # what the export writes; the service accepts a range (service/runtime/onnx_header.py)
 
-CARD, ENCODER, DECODER, PRIOR, GOLDEN, SUMS = (
-    "card.json",
-    "encoder.onnx",
-    "decoder.onnx",
-    "prior.npz",
-    "golden.npz",
-    "SHA256SUMS",
-)
+CARD, PRIOR, GOLDEN, SUMS = "card.json", "prior.npz", "golden.npz", "SHA256SUMS"
+ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 REQUIRED = (CARD, ENCODER, DECODER, PRIOR, GOLDEN)
 HASHED = (DECODER, ENCODER, PRIOR)  # the files that decide what the model answers
 CALIBRATION, DIRECTIONS, MAP, EXAMPLES, MODEL_CARD = "calibration.json", "directions.npz", "map.npz", "examples", "README.md"
@@ -53,6 +47,7 @@ FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 CROPS = ("center", "none")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
+Record = TypeVar("Record", "Prior", "Golden", "Directions", "CodeMap")  # of arrays, one .npz file each
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
@@ -271,23 +266,12 @@ class CodeMap:
     kept: Floats  # []  how much of the class structure of z_s the places keep, 0..1 (1: the neighbours are as often of one class)
 
 
-def _prior_shapes(dims: Dims) -> dict[str, tuple[int, ...]]:
-    k, s, u = dims.classes, dims.dim_s, dims.dim_u
-    return {
-        "class_means": (k, s),
-        "class_log_vars": (k, s),
-        "class_weights": (k,),
-        "fit_means": (k, s),
-        "fit_scale_tril": (k, s, s),
-        "fit_z_u_mean": (u,),
-        "fit_z_u_scale_tril": (u, u),
-    }
-
-
 def check_prior(prior: Prior, dims: Dims) -> None:
     """Raises ContractError unless every array has its shape, type and range."""
-    for name, shape in _prior_shapes(dims).items():
-        _check_finite(PRIOR, name, getattr(prior, name), shape)
+    k, s, u = dims.classes, dims.dim_s, dims.dim_u
+    shapes = {"class_means": (k, s), "class_log_vars": (k, s), "class_weights": (k,)}
+    shapes |= {"fit_means": (k, s), "fit_scale_tril": (k, s, s), "fit_z_u_mean": (u,), "fit_z_u_scale_tril": (u, u)}
+    _check_finite(PRIOR, prior, shapes)
     if (prior.class_weights < 0).any() or not math.isclose(float(prior.class_weights.sum()), 1.0, abs_tol=1e-4):
         raise ContractError(f"{PRIOR}: class_weights must be frequencies that sum to 1")
 
@@ -307,8 +291,7 @@ def check_golden(golden: Golden, dims: Dims) -> None:
 def check_directions(found: Directions, dims: Dims) -> None:
     """Raises ContractError unless both arrays have their shape, type and range, and the effects descend."""
     count = len(found.effects) if found.effects.ndim else 0
-    for name, shape in {"directions": (count, dims.dim_u), "effects": (count,)}.items():
-        _check_finite(DIRECTIONS, name, getattr(found, name), shape)
+    _check_finite(DIRECTIONS, found, {"directions": (count, dims.dim_u), "effects": (count,)})
     if not 1 <= count <= MAX_DIRECTIONS:
         raise ContractError(f"{DIRECTIONS}: must hold 1 to {MAX_DIRECTIONS} directions")
     if (found.effects < 0).any() or (np.diff(found.effects) > 0).any():
@@ -318,8 +301,7 @@ def check_directions(found: Directions, dims: Dims) -> None:
 def check_map(found: CodeMap, dims: Dims) -> None:
     """Raises ContractError unless every array has its shape, type and range."""
     count = len(found.label) if found.label.ndim else 0
-    for name, shape in {"xy": (count, 2), "z_s": (count, dims.dim_s), "z_u": (count, dims.dim_u), "kept": ()}.items():
-        _check_finite(MAP, name, getattr(found, name), shape)
+    _check_finite(MAP, found, {"xy": (count, 2), "z_s": (count, dims.dim_s), "z_u": (count, dims.dim_u), "kept": ()})
     if found.label.dtype != np.int64 or found.label.ndim != 1 or not 1 <= count <= MAX_MAP_POINTS:
         raise ContractError(f"{MAP}: label must be int64 of shape [M], M from 1 to {MAX_MAP_POINTS}")
     if (found.label < 0).any() or (found.label >= dims.classes).any():
@@ -328,53 +310,49 @@ def check_map(found: CodeMap, dims: Dims) -> None:
         raise ContractError(f"{MAP}: xy must lie in -1..1, kept in 0..1")
 
 
-def _check_finite(file: str, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
-        raise ContractError(f"{file}: {name} must be finite float32 of shape {list(shape)}")
+def _check_finite(file: str, record: object, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        array = getattr(record, name)
+        if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
+            raise ContractError(f"{file}: {name} must be finite float32 of shape {list(shape)}")
 
 
-def _read_npz(path: Path, names: Sequence[str]) -> dict[str, Any]:
+def _read_record(path: Path, kind: type[Record], check: Callable[[Record, Dims], None], dims: Dims) -> Record:
+    """One of the records of arrays from its .npz file."""
+    names = [one.name for one in fields(kind)]
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             if sorted(arrays.files) != sorted(names):
                 raise ContractError(f"{path.name}: must hold exactly {', '.join(names)}")
-            return {name: arrays[name] for name in names}
+            record = kind(**{name: arrays[name] for name in names})
     except ContractError:
         raise
     except Exception as error:  # numpy and zipfile raise many kinds on a damaged file
         raise ContractError(f"{path.name}: cannot be read") from error
+    check(record, dims)
+    return record
 
 
 def read_prior(folder: Path, dims: Dims) -> Prior:
     """Read and check prior.npz. Raises ContractError."""
-    prior = Prior(**_read_npz(folder / PRIOR, tuple(Prior.__dataclass_fields__)))
-    check_prior(prior, dims)
-    return prior
+    return _read_record(folder / PRIOR, Prior, check_prior, dims)
 
 
 def read_golden(folder: Path, dims: Dims) -> Golden:
     """Read and check golden.npz. Raises ContractError."""
-    golden = Golden(**_read_npz(folder / GOLDEN, tuple(Golden.__dataclass_fields__)))
-    check_golden(golden, dims)
-    return golden
+    return _read_record(folder / GOLDEN, Golden, check_golden, dims)
 
 
 def read_directions(folder: Path, dims: Dims) -> Directions | None:
     """Read and check directions.npz; None where the bundle has none. Raises ContractError."""
-    if not (folder / DIRECTIONS).exists():
-        return None
-    found = Directions(**_read_npz(folder / DIRECTIONS, tuple(Directions.__dataclass_fields__)))
-    check_directions(found, dims)
-    return found
+    path = folder / DIRECTIONS
+    return _read_record(path, Directions, check_directions, dims) if path.exists() else None
 
 
 def read_map(folder: Path, dims: Dims) -> CodeMap | None:
     """Read and check map.npz; None where the bundle has none. Raises ContractError."""
-    if not (folder / MAP).exists():
-        return None
-    found = CodeMap(**_read_npz(folder / MAP, tuple(CodeMap.__dataclass_fields__)))
-    check_map(found, dims)
-    return found
+    path = folder / MAP
+    return _read_record(path, CodeMap, check_map, dims) if path.exists() else None
 
 
 def write_arrays(path: Path, record: Prior | Golden | Directions | CodeMap) -> None:

@@ -5,8 +5,6 @@ Labels are route templates, reasons and model names, never anything a client cho
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -36,14 +34,6 @@ class Metrics:
             "twofold_class_entropy_nats", "Entropy of the class posterior of encoded pictures.", buckets=entropy, registry=r
         )
         self.swaps = Counter("twofold_swap_verdicts", "Swaps judged by the encoder: whether the class was kept.", ["kept"], registry=r)
-
-    def watch_queue(self, rows: Callable[[], float]) -> None:
-        """Call `rows` for the queue length when the metrics are collected."""
-        self.queue_rows.set_function(rows)
-
-    def observe_batch(self, rows: int) -> None:
-        """Count one run of a graph on `rows` pictures."""
-        self.batch_rows.observe(rows)
 
     def render(self) -> bytes:
         """The exposition text, of CONTENT_TYPE."""

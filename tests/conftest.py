@@ -61,7 +61,7 @@ async def open_client(toy_bundle):
 
         async def make(*models, **settings):
             chosen, metrics = Settings(**settings), Metrics()
-            app = create_app(chosen, Registry(models or [load(toy_bundle, chosen, metrics.observe_batch)]), metrics)
+            app = create_app(chosen, Registry(models or [load(toy_bundle, chosen, metrics.batch_rows.observe)]), metrics)
             await stack.enter_async_context(app.router.lifespan_context(app))
             transport = httpx.ASGITransport(app, raise_app_exceptions=True)
             client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://test"))

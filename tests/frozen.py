@@ -133,7 +133,7 @@ async def answers() -> dict[str, dict[str, str]]:
     digests: dict[str, dict[str, str]] = {}
     for folder in sorted(path for path in DEFAULT_BUNDLE.parent.iterdir() if path.is_dir()):
         settings, metrics = Settings(), Metrics()
-        model = load(folder, settings, metrics.observe_batch)
+        model = load(folder, settings, metrics.batch_rows.observe)
         app = create_app(settings, Registry([model]), metrics)
         transport = httpx.ASGITransport(app)
         async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:

@@ -105,13 +105,9 @@ def models(client: Client, a: argparse.Namespace) -> None:
 
 def parse_key(text: str) -> Any:
     """class=CLASS and JSON objects as mappings, anything else as a picture. Raises Invalid."""
-    return (
-        {"class": text.removeprefix("class=")}
-        if text.startswith("class=")
-        else parse_item(text)
-        if text.startswith("{")
-        else read_picture(text)
-    )
+    if text.startswith("class="):
+        return {"class": text.removeprefix("class=")}
+    return parse_item(text) if text.startswith("{") else read_picture(text)
 
 
 def parse_item(text: str) -> Any:

@@ -1,7 +1,4 @@
-"""`twofold synthesize`, `augment`, `counterfactual`: whole data sets. Arguments to a plan, and what is reported while it runs.
-
-Imported whenever the command line is, so everything heavy is imported when a command runs.
-"""
+"""`twofold synthesize`, `augment`, `counterfactual`: whole data sets. Arguments to a plan, and what is reported while it runs."""
 
 from __future__ import annotations
 
@@ -12,13 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
+from twofold.service.cli.arguments import settings_of
 from twofold.service.cli.exit_codes import INTERRUPTED, OK, OURS
-from twofold.service.cli.options import add_parameters
+from twofold.service.datasets import image_folder
+from twofold.service.datasets.image_folder import Render, Report
 from twofold.service.datasets.plan import (
-    AUGMENT,
-    COUNTERFACTUAL,
     MAX_PICTURES,
     SYNTHESIZE,
     Augmentation,
@@ -26,75 +23,23 @@ from twofold.service.datasets.plan import (
     EditOptions,
     Plan,
     Synthesis,
+    Tally,
     describe,
 )
-
-if TYPE_CHECKING:
-    from twofold.service.datasets.image_folder import Render, Report
-    from twofold.service.datasets.plan import Tally
-    from twofold.service.datasets.render import Renderer
-    from twofold.service.runtime.array_api import Arrays
-
-    Write = Callable[[Plan, str, Render, Path, Report], Tally]
+from twofold.service.datasets.render import Editor, Generator, Renderer
+from twofold.service.datasets.sources import find
+from twofold.service.runtime import latents
+from twofold.service.runtime.array_api import Arrays, load_bundle
+from twofold.service.runtime.errors import Invalid
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SHOWN = 5  # of the files that were passed over
-
-
-def add_synthesize(commands: Any) -> None:
-    """`twofold synthesize`, with the `prepare` that `run` begins with."""
-    command = commands.add_parser(
-        "synthesize",
-        help="make a whole data set of generated pictures",
-        description="Generated pictures, as many of every class. Picture k of a class is that of GET /generate?class=...&seed=S&index=k.",
-    )
-    add_parameters(command, SYNTHESIZE, *SYNTHESIZE, check=True, required="per_class")
-    _add_shared(command)
-    command.set_defaults(prepare=_synthesis)
-
-
-def add_augment(commands: Any) -> None:
-    """`twofold augment`, with its `prepare`."""
-    command = commands.add_parser(
-        "augment",
-        help="make other pictures of the same classes from a folder of pictures",
-        description="Same class, other styles. DIR has one sub-folder of pictures for each class.",
-    )
-    command.add_argument("folder", type=Path, metavar="DIR")
-    add_parameters(command, AUGMENT, *AUGMENT, check=True)
-    _add_shared(command)
-    command.set_defaults(prepare=_augmentation)
-
-
-def add_counterfactual(commands: Any) -> None:
-    """`twofold counterfactual`, with its `prepare`."""
-    command = commands.add_parser(
-        "counterfactual",
-        help="show every picture of a folder as another class, in its own style",
-        description="Same style, another class, which labels the result. DIR has one sub-folder of pictures for each class.",
-    )
-    command.add_argument("folder", type=Path, metavar="DIR")
-    command.add_argument("--to", required=True, metavar="CLASS", help="an index, a name, or the beginning of one")
-    add_parameters(command, COUNTERFACTUAL, *COUNTERFACTUAL, check=True)
-    _add_shared(command)
-    command.set_defaults(prepare=_counterfactual)
-
-
-def _add_shared(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--out", type=Path, required=True, metavar="OUT", help="a folder, or a file named .parquet; the same command again continues in it"
-    )
-    about = "a bundle folder, or hf:USER/NAME[@REVISION] on a hub (what TWOFOLD_BUNDLE says, else the embedded one)"
-    command.add_argument("--bundle", type=Path, action="append", metavar="BUNDLE", help=about)
-    command.add_argument("--json", action="store_true", help="a summary on stdout")
 
 
 # ------------------------------------------------------------------------------------------------------ arguments to a plan
 
 
 def _synthesis(arguments: argparse.Namespace, model: Arrays) -> Renderer:
-    from twofold.service.datasets.render import Generator
-
     return Generator(model, Synthesis(model.card.class_names, **{name: getattr(arguments, name) for name in SYNTHESIZE}))
 
 
@@ -104,8 +49,6 @@ def _augmentation(arguments: argparse.Namespace, model: Arrays) -> Renderer:
 
 
 def _counterfactual(arguments: argparse.Namespace, model: Arrays) -> Renderer:
-    from twofold.service.runtime import latents
-
     edit = EditOptions(to=latents.parse_class(arguments.to, model.card.class_names), strength=arguments.strength)
     return _editor(Counterfactual, edit, arguments, model, 1)
 
@@ -113,10 +56,6 @@ def _counterfactual(arguments: argparse.Namespace, model: Arrays) -> Renderer:
 def _editor(
     kind: type[Augmentation | Counterfactual], edit: EditOptions, arguments: argparse.Namespace, model: Arrays, per_source: int
 ) -> Renderer:
-    from twofold.service.datasets.render import Editor
-    from twofold.service.datasets.sources import find
-    from twofold.service.runtime.errors import Invalid
-
     root, out = arguments.folder.resolve(), arguments.out.resolve()
     if out.is_relative_to(root) or root.is_relative_to(out):
         raise Invalid("--out must lie outside of the folder that is read", field="out")
@@ -127,6 +66,12 @@ def _editor(
     editor.skipped |= sources.skipped
     return editor
 
+
+_PREPARE: dict[str, Callable[[argparse.Namespace, Arrays], Renderer]] = {
+    "synthesize": _synthesis,
+    "augment": _augmentation,
+    "counterfactual": _counterfactual,
+}
 
 # ----------------------------------------------------------------------------------------------------------- running a plan
 
@@ -147,22 +92,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _carry_out(arguments: argparse.Namespace) -> tuple[Renderer, Tally]:
     write = _writer(arguments.out)
-    from twofold.service.cli.arguments import settings_of
-    from twofold.service.datasets.render import open_model
-
-    renderer = arguments.prepare(arguments, open_model(settings_of(arguments)))
+    renderer = _PREPARE[arguments.command](arguments, load_bundle(settings=settings_of(arguments)))
     plan = renderer.plan
     with _ProgressLine(len(plan)) as line:
         tally = write(plan, describe(plan, renderer.made_by), renderer.render, arguments.out, line.report)
     return renderer, tally
 
 
-def _writer(out: Path) -> Write:
-    from twofold.service.runtime.errors import Invalid
-
+def _writer(out: Path) -> Callable[[Plan, str, Render, Path, Report], Tally]:
     if out.suffix != ".parquet":
-        from twofold.service.datasets import image_folder
-
         return image_folder.write
     try:
         from twofold.service.datasets import parquet

@@ -7,6 +7,8 @@ import os
 import platform
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,39 +32,28 @@ class CheckFailed(Exception):
 def run(arguments: argparse.Namespace) -> int:
     """Run every check and print its result; returns OK or CHECK_FAILED."""
     checks: dict[str, Callable[[], str]] = {"python": _python, "libraries": _libraries, "onnxruntime": _onnxruntime, "memory": _memory}
-    try:
+    checks["settings"] = partial(_settings, arguments)
+    with suppress(SettingsError):  # which the check of the settings reports
         settings = settings_of(arguments)
-    except SettingsError as error:
-        checks["settings"] = _failing(str(error))
-    else:
-        checks |= {"settings": lambda: "TWOFOLD_* variables are good", "port": lambda: _port(settings)}
+        checks["port"] = partial(_port, settings)
         for bundle in settings.bundle or (DEFAULT_BUNDLE,):
-            checks[f"bundle {bundle.name}"] = _bundle(settings, bundle)
+            checks[f"bundle {bundle.name}"] = partial(_bundle, settings, bundle)
     found = [_examined(name, check) for name, check in checks.items()]
+    healthy = all(ok for _, ok, _ in found)
     if arguments.json:
-        output.print_json({"service": __version__, "healthy": all(ok for _, ok, _ in found), "checks": [_entry(*one) for one in found]})
+        entries = [{"name": name, "ok": ok, "said": message} for name, ok, message in found]
+        output.print_json({"service": __version__, "healthy": healthy, "checks": entries})
     else:
         for name, ok, message in found:
             output.print_line("ok" if ok else "ILL", name, message)
-    return OK if all(ok for _, ok, _ in found) else CHECK_FAILED
+    return OK if healthy else CHECK_FAILED
 
 
 def _examined(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:
     try:
         return name, True, check()
-    except (CheckFailed, ContractError, OSError, ImportError) as error:
+    except (CheckFailed, SettingsError, ContractError, OSError, ImportError) as error:
         return name, False, str(error)
-
-
-def _entry(name: str, ok: bool, message: str) -> dict[str, object]:
-    return {"name": name, "ok": ok, "said": message}
-
-
-def _failing(why: str) -> Callable[[], str]:
-    def check() -> str:
-        raise CheckFailed(why)
-
-    return check
 
 
 def _python() -> str:
@@ -105,6 +96,11 @@ def available_mb(root: Path) -> int | None:
     return max(0, min(free)) // 2**20 if free else None
 
 
+def _settings(arguments: argparse.Namespace) -> str:
+    settings_of(arguments)
+    return "TWOFOLD_* variables are good"
+
+
 def _port(settings: Settings) -> str:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -118,9 +114,6 @@ def _port(settings: Settings) -> str:
     return f"{settings.host}:{settings.port} is free"
 
 
-def _bundle(settings: Settings, bundle: Path) -> Callable[[], str]:
-    def check() -> str:
-        model = Registry.open(settings.model_copy(update={"bundle": (bundle,)})).get()
-        return f"{model.card.id} is whole, and gives its golden outputs on {model.provider}"
-
-    return check
+def _bundle(settings: Settings, bundle: Path) -> str:
+    model = Registry.open(settings.model_copy(update={"bundle": (bundle,)})).get()
+    return f"{model.card.id} is whole, and gives its golden outputs on {model.provider}"

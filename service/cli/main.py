@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 from twofold import __version__
-from twofold.service.cli import datasets
 from twofold.service.cli.exit_codes import BAD_INPUT, BUSY, INTERRUPTED, NOT_FOUND, OK, OURS
 from twofold.service.cli.options import add_parameters
+from twofold.service.datasets.plan import AUGMENT, COUNTERFACTUAL, SYNTHESIZE
 from twofold.service.runtime.parameters import EDIT, GENERATE, INPAINT, INSPECT, INTERPOLATE, SWAP
 
 
@@ -74,189 +73,40 @@ def _complain(error: Exception) -> int:
     return code
 
 
-# -------------------------------------------------------------------------------------------------------------- commands
-
-
-def parser() -> argparse.ArgumentParser:
-    """Every command with its options; the names and defaults are those of the HTTP interface."""
-    top = argparse.ArgumentParser(prog="twofold", description="Take pictures apart into class and style, and put the codes together again.")
-    top.add_argument("--version", action="version", version=f"twofold {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in COMMANDS:
-        add(commands)
-    return top
-
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # the only name it has
-_PICTURE = "a file, - for stdin, or a code token"
-
-
-def add_serve(commands: Commands) -> None:
-    """Options of `serve`."""
-    about = "Every setting is also a TWOFOLD_* variable."
-    command = commands.add_parser("serve", help="serve one or several bundles over HTTP", description=about)
-    command.add_argument("--host", help="address to listen on (default 127.0.0.1)")
-    command.add_argument("--port", type=int, help="TCP port to listen on (default 8000; 0 takes a free one)")
-    _add_bundle(command, "the first is the default")
-
-
-def add_generate(commands: Commands) -> None:
-    """Options of `generate`."""
-    about = "Pictures of a class. Picture k has index INDEX + k, and can be had alone."
-    command = commands.add_parser("generate", help="pictures of a class", description=about)
-    command.add_argument("class_", metavar="CLASS", help="an index, a name, or the beginning of one")
-    add_parameters(command, GENERATE, "n", "seed", "index", "temperature", "class_temperature", "sampler")
-    _add_output(command)
-    _add_connection(command)
-
-
-def add_encode(commands: Commands) -> None:
-    """Options of `encode`."""
-    about = "A line for each picture: file, class, its probability, typicality (- without calibration), code token; separated by tabs."
-    command = commands.add_parser("encode", help="take pictures apart", description=about)
-    command.add_argument("pictures", metavar="PICTURE", nargs="+", help="a file, or - for stdin")
-    _add_connection(command)
-
-
-def add_decode(commands: Commands) -> None:
-    """Options of `decode`."""
-    about = (
-        'Codes to pictures. An ITEM is a code token, a JSON object such as {"class": 7, "seed": 1}, or - for one of these a line of stdin.'
-    )
-    command = commands.add_parser("decode", help="put codes together", description=about)
-    command.add_argument("items", metavar="ITEM", nargs="+", help="a code token, a JSON object, or - for stdin")
-    _add_output(command)
-    _add_connection(command)
-
-
-def add_swap(commands: Commands) -> None:
-    """Options of `swap`."""
-    about = "The class of some pictures with the style of others; several give the whole matrix."
-    command = commands.add_parser("swap", help="the class of one, the style of another", description=about)
-    for name, what in (("--class-from", "rows"), ("--style-from", "columns")):
-        command.add_argument(name, nargs="+", action="extend", required=True, metavar="PICTURE", help=f"the {what}: {_PICTURE}; repeatable")
-    add_parameters(command, SWAP, "verdict")
-    _add_output(command)
-    _add_connection(command)
-
-
-def add_interpolate(commands: Commands) -> None:
-    """Options of `interpolate`."""
-    about = "Frames on the way from the first KEY to the last, as one row, or as one moving picture."
-    command = commands.add_parser("interpolate", help="on the way from one to another", description=about)
-    keys = f'{_PICTURE}, class=CLASS, or a JSON object such as {{"class": 7, "seed": 1}}'
-    command.add_argument("keys", metavar="KEY", nargs="+", help=keys)
-    add_parameters(command, INTERPOLATE, "frames", "vary", "path", "seed", "verdict", "animate", "fps")
-    _add_output(command)
-    _add_connection(command)
-
-
-def add_edit(commands: Commands) -> None:
-    """Options of `edit`."""
-    about = "A picture in the same style as another class, moved along directions of style, or n times in other styles."
-    command = commands.add_parser("edit", help="the same picture, but", description=about)
-    command.add_argument("image", metavar="PICTURE", help=_PICTURE)
-    command.add_argument("--class", dest="class_", metavar="CLASS", help="an index, a name, or the beginning of one")
-    add_parameters(command, EDIT, "strength")
-    command.add_argument(
-        "--directions", metavar="I:W,...", type=_directions, help="weights from -4 to 4 of directions of style: 0:1.5,2:-1"
-    )
-    add_parameters(command, EDIT, "n", "seed", "index", "style_spread", "temperature", "verdict")
-    _add_output(command)
-    _add_connection(command)
-
-
-def add_inpaint(commands: Commands) -> None:
-    """Options of `inpaint`."""
-    about = "Fill a hole in a picture; what is around it stays as it is, to the byte."
-    command = commands.add_parser("inpaint", help="fill a hole", description=about)
-    command.add_argument("image", metavar="PICTURE", help="a file, or - for stdin")
-    hole = command.add_mutually_exclusive_group(required=True)
-    hole.add_argument("--mask", metavar="PICTURE", help="a picture, white where to fill")
-    hole.add_argument("--box", metavar="X,Y,W,H", type=_box, help="the hole in the model's pixels")
-    add_parameters(command, INPAINT, "steps")
-    _add_output(command)
-    _add_connection(command)
-
-
-def add_inspect(commands: Commands) -> None:
-    """Options of `inspect`."""
-    about = "Print the recipe a picture carries, as JSON. With --verify it is made again, and what does not hold ends with 5."
-    command = commands.add_parser("inspect", help="the recipe of a picture", description=about)
-    command.add_argument("image", metavar="PICTURE", help="a PNG or WebP made here, or - for stdin")
-    add_parameters(command, INSPECT, "verify")
-    _add_connection(command)
-
-
-def add_replay(commands: Commands) -> None:
-    """Options of `replay`."""
-    about = "Make a picture again from the recipe it carries. With --check compare, and end with 5 when they differ."
-    command = commands.add_parser("replay", help="make a picture again from its recipe", description=about)
-    command.add_argument("picture", metavar="PICTURE", help="a PNG or WebP made here, or - for stdin")
-    does = command.add_mutually_exclusive_group()
-    does.add_argument("--check", action="store_true", help="compare with the picture, and write nothing")
-    does.add_argument("--out", metavar="PATH", help="where to write it: .png, .webp, or - for stdout (default replay.png)")
-    _add_connection(command, model=False)
-
-
-def add_models(commands: Commands) -> None:
-    """Options of `models`."""
-    about = "A line for each model, the default first; with NAME, for each of its classes. Separated by tabs."
-    command = commands.add_parser("models", help="what is served, and its classes", description=about)
-    command.add_argument("model", metavar="NAME", nargs="?", help="a model whose classes to list")
-    _add_connection(command, model=False)
-
-
-def add_doctor(commands: Commands) -> None:
-    """Options of `doctor`."""
-    about = "Check what serving needs: versions, settings, bundles with their self-tests, the port, memory. Ends with 0 or 5."
-    command = commands.add_parser("doctor", help="check this machine and the bundles", description=about)
-    command.add_argument("--host", help="address to listen on (default 127.0.0.1)")
-    command.add_argument("--port", type=int, help="TCP port that should be free (default 8000)")
-    _add_bundle(command, "repeatable")
-    command.add_argument("--json", action="store_true", help="print JSON")
-
-
-COMMANDS = (
-    add_serve,
-    add_generate,
-    add_encode,
-    add_decode,
-    add_swap,
-    add_interpolate,
-    add_edit,
-    add_inpaint,
-    add_inspect,
-    add_replay,
-    add_models,
-    add_doctor,
-    datasets.add_synthesize,
-    datasets.add_augment,
-    datasets.add_counterfactual,
-)
-
 # --------------------------------------------------------------------------------------------------------------- options
 
+_PICTURE = "a file, - for stdin, or a code token"
+_CLASS = "an index, a name, or the beginning of one"
 
-def _add_bundle(command: argparse._ActionsContainer, how: str) -> None:
-    about = f"a bundle folder, or hf:USER/NAME[@REVISION] on a hub; {'repeatable, ' if how != 'repeatable' else ''}{how}"
+
+def _bundle(command: argparse._ActionsContainer, note: str = "; repeatable, the first is the default") -> None:
+    about = f"a bundle folder, or hf:USER/NAME[@REVISION] on a hub{note}"
     command.add_argument("--bundle", type=Path, action="append", metavar="BUNDLE", help=about)
 
 
-def _add_output(command: argparse.ArgumentParser) -> None:
+def _output(command: argparse.ArgumentParser) -> None:
     name = command.prog.split()[-1]
     command.add_argument("--format", choices=("png", "webp"), help="of the file (default png, or what the suffix of --out says)")
     about = f"a .png or .webp (several are one sheet), a folder with / at its end for a file each, or - for stdout (default {name}.png)"
     command.add_argument("--out", metavar="PATH", help=about)
 
 
-def _add_connection(command: argparse.ArgumentParser, model: bool = True) -> None:
-    if model:
-        command.add_argument("--model", metavar="NAME", help="a name from `twofold models` (default: the first)")
+def _model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", metavar="NAME", help="a name from `twofold models` (default: the first)")
+
+
+def _connection(command: argparse.ArgumentParser) -> None:
     where = command.add_mutually_exclusive_group()
     where.add_argument("--server", metavar="URL", type=_url, help="ask a server instead of running the model here")
-    _add_bundle(where, "the first is the default")
+    _bundle(where)
     command.add_argument("--json", action="store_true", help="print the answer as JSON, pictures in base64")
+
+
+def _set(command: argparse.ArgumentParser) -> None:
+    about = "a folder, or a file named .parquet; the same command again continues in it"
+    command.add_argument("--out", type=Path, required=True, metavar="OUT", help=about)
+    _bundle(command, " (what TWOFOLD_BUNDLE says, else the embedded one)")
+    command.add_argument("--json", action="store_true", help="a summary on stdout")
 
 
 def _directions(text: str) -> dict[str, float]:
@@ -278,6 +128,152 @@ def _url(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise argparse.ArgumentTypeError("must begin with http:// or https://")
     return text
+
+
+# -------------------------------------------------------------------------------------------------------------- commands
+
+Options = Callable[[argparse.ArgumentParser], None]
+_COMMANDS: list[tuple[Options, str, tuple[Options, ...]]] = []  # in the order of the help
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options; the names and defaults are those of the HTTP interface."""
+    top = argparse.ArgumentParser(prog="twofold", description="Take pictures apart into class and style, and put the codes together again.")
+    top.add_argument("--version", action="version", version=f"twofold {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for own, summary, shared in _COMMANDS:
+        command = commands.add_parser(own.__name__, help=summary, description=own.__doc__)
+        for add in (own, *shared):
+            add(command)
+    return top
+
+
+def _command(summary: str, *shared: Options) -> Callable[[Options], Options]:
+    """Makes a command of a function that adds its own options, before `shared` ones; its docstring is the description in the help."""
+
+    def register(own: Options) -> Options:
+        _COMMANDS.append((own, summary, shared))
+        return own
+
+    return register
+
+
+@_command("serve one or several bundles over HTTP", _bundle)
+def serve(command: argparse.ArgumentParser) -> None:
+    """Every setting is also a TWOFOLD_* variable."""
+    command.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    command.add_argument("--port", type=int, help="TCP port to listen on (default 8000; 0 takes a free one)")
+
+
+@_command("pictures of a class", _output, _model, _connection)
+def generate(command: argparse.ArgumentParser) -> None:
+    """Pictures of a class. Picture k has index INDEX + k, and can be had alone."""
+    command.add_argument("class_", metavar="CLASS", help=_CLASS)
+    add_parameters(command, GENERATE, "n", "seed", "index", "temperature", "class_temperature", "sampler")
+
+
+@_command("take pictures apart", _model, _connection)
+def encode(command: argparse.ArgumentParser) -> None:
+    """A line for each picture: file, class, its probability, typicality (- without calibration), code token; separated by tabs."""
+    command.add_argument("pictures", metavar="PICTURE", nargs="+", help="a file, or - for stdin")
+
+
+@_command("put codes together", _output, _model, _connection)
+def decode(command: argparse.ArgumentParser) -> None:
+    """Codes to pictures.
+
+    An ITEM is a code token, a JSON object such as {"class": 7, "seed": 1}, or - for one of these a line of stdin.
+    """
+    command.add_argument("items", metavar="ITEM", nargs="+", help="a code token, a JSON object, or - for stdin")
+
+
+@_command("the class of one, the style of another", _output, _model, _connection)
+def swap(command: argparse.ArgumentParser) -> None:
+    """The class of some pictures with the style of others; several give the whole matrix."""
+    for name, what in (("--class-from", "rows"), ("--style-from", "columns")):
+        command.add_argument(name, nargs="+", action="extend", required=True, metavar="PICTURE", help=f"the {what}: {_PICTURE}; repeatable")
+    add_parameters(command, SWAP, "verdict")
+
+
+@_command("on the way from one to another", _output, _model, _connection)
+def interpolate(command: argparse.ArgumentParser) -> None:
+    """Frames on the way from the first KEY to the last, as one row, or as one moving picture."""
+    keys = f'{_PICTURE}, class=CLASS, or a JSON object such as {{"class": 7, "seed": 1}}'
+    command.add_argument("keys", metavar="KEY", nargs="+", help=keys)
+    add_parameters(command, INTERPOLATE, "frames", "vary", "path", "seed", "verdict", "animate", "fps")
+
+
+@_command("the same picture, but", _output, _model, _connection)
+def edit(command: argparse.ArgumentParser) -> None:
+    """A picture in the same style as another class, moved along directions of style, or n times in other styles."""
+    command.add_argument("image", metavar="PICTURE", help=_PICTURE)
+    command.add_argument("--class", dest="class_", metavar="CLASS", help=_CLASS)
+    add_parameters(command, EDIT, "strength")
+    about = "weights from -4 to 4 of directions of style: 0:1.5,2:-1"
+    command.add_argument("--directions", metavar="I:W,...", type=_directions, help=about)
+    add_parameters(command, EDIT, "n", "seed", "index", "style_spread", "temperature", "verdict")
+
+
+@_command("fill a hole", _output, _model, _connection)
+def inpaint(command: argparse.ArgumentParser) -> None:
+    """Fill a hole in a picture; what is around it stays as it is, to the byte."""
+    command.add_argument("image", metavar="PICTURE", help="a file, or - for stdin")
+    hole = command.add_mutually_exclusive_group(required=True)
+    hole.add_argument("--mask", metavar="PICTURE", help="a picture, white where to fill")
+    hole.add_argument("--box", metavar="X,Y,W,H", type=_box, help="the hole in the model's pixels")
+    add_parameters(command, INPAINT, "steps")
+
+
+@_command("the recipe of a picture", _model, _connection)
+def inspect(command: argparse.ArgumentParser) -> None:
+    """Print the recipe a picture carries, as JSON. With --verify it is made again, and what does not hold ends with 5."""
+    command.add_argument("image", metavar="PICTURE", help="a PNG or WebP made here, or - for stdin")
+    add_parameters(command, INSPECT, "verify")
+
+
+@_command("make a picture again from its recipe", _connection)
+def replay(command: argparse.ArgumentParser) -> None:
+    """Make a picture again from the recipe it carries. With --check compare, and end with 5 when they differ."""
+    command.add_argument("picture", metavar="PICTURE", help="a PNG or WebP made here, or - for stdin")
+    does = command.add_mutually_exclusive_group()
+    does.add_argument("--check", action="store_true", help="compare with the picture, and write nothing")
+    does.add_argument("--out", metavar="PATH", help="where to write it: .png, .webp, or - for stdout (default replay.png)")
+
+
+@_command("what is served, and its classes", _connection)
+def models(command: argparse.ArgumentParser) -> None:
+    """A line for each model, the default first; with NAME, for each of its classes. Separated by tabs."""
+    command.add_argument("model", metavar="NAME", nargs="?", help="a model whose classes to list")
+
+
+@_command("check this machine and the bundles")
+def doctor(command: argparse.ArgumentParser) -> None:
+    """Check what serving needs: versions, settings, bundles with their self-tests, the port, memory. Ends with 0 or 5."""
+    command.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    command.add_argument("--port", type=int, help="TCP port that should be free (default 8000)")
+    _bundle(command, "; repeatable")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+@_command("make a whole data set of generated pictures", _set)
+def synthesize(command: argparse.ArgumentParser) -> None:
+    """Generated pictures, as many of every class. Picture k of a class is that of GET /generate?class=...&seed=S&index=k."""
+    add_parameters(command, SYNTHESIZE, *SYNTHESIZE, check=True, required="per_class")
+
+
+@_command("make other pictures of the same classes from a folder of pictures", _set)
+def augment(command: argparse.ArgumentParser) -> None:
+    """Same class, other styles. DIR has one sub-folder of pictures for each class."""
+    command.add_argument("folder", type=Path, metavar="DIR")
+    add_parameters(command, AUGMENT, *AUGMENT, check=True)
+
+
+@_command("show every picture of a folder as another class, in its own style", _set)
+def counterfactual(command: argparse.ArgumentParser) -> None:
+    """Same style, another class, which labels the result. DIR has one sub-folder of pictures for each class."""
+    command.add_argument("folder", type=Path, metavar="DIR")
+    command.add_argument("--to", required=True, metavar="CLASS", help=_CLASS)
+    add_parameters(command, COUNTERFACTUAL, *COUNTERFACTUAL, check=True)
 
 
 if __name__ == "__main__":

@@ -42,8 +42,7 @@ def deliver(pictures: Pictures, arguments: argparse.Namespace) -> None:
 def write(pictures: Pictures, out: str) -> None:
     """A file each into a folder, else one picture or sheet to a file or stdout."""
     if out == STDOUT:
-        sys.stdout.buffer.write(pictures.sheet().data)
-        sys.stdout.buffer.flush()
+        _to_stdout(pictures.sheet())
     elif _is_folder(out):
         Path(out).mkdir(parents=True, exist_ok=True)
         for k, picture in enumerate(pictures):
@@ -58,13 +57,17 @@ def write_animation(picture: Picture, arguments: argparse.Namespace) -> None:
     """To stdout, or to a file that has the animation's suffix. Raises Invalid where it has another."""
     out = arguments.out or f"{arguments.command}{picture.suffix}"
     if out == STDOUT:
-        sys.stdout.buffer.write(picture.data)
-        sys.stdout.buffer.flush()
+        _to_stdout(picture)
         return
     if Path(out).suffix.lower() != picture.suffix:
         raise Invalid("--out of an animation must end with .gif or .webp.")
     picture.save(out)
     print(f"{out}: {arguments.frames} frames", file=sys.stderr)
+
+
+def _to_stdout(picture: Picture) -> None:
+    sys.stdout.buffer.write(picture.data)
+    sys.stdout.buffer.flush()
 
 
 def _is_folder(out: str) -> bool:
@@ -76,16 +79,16 @@ def _say(pictures: Pictures, out: str) -> None:
     print(f"{out}: {len(pictures)} picture{'s' * (len(pictures) > 1)} of {pictures.model}{seed}", file=sys.stderr)
 
 
-def answer_of(pictures: Pictures) -> dict[str, Any]:
+def answer_of(pictures: Pictures) -> dict[str, object]:
     """What the HTTP interface answers as JSON, of all requests that it took."""
     images = [picture.entry for picture in pictures]
-    answer: dict[str, Any] = {"model": pictures.model, "images": images, "rows": pictures.rows, "cols": pictures.cols}
+    answer: dict[str, object] = {"model": pictures.model, "images": images, "rows": pictures.rows, "cols": pictures.cols}
     if pictures.notes is not None:
         answer["notes"] = pictures.notes
     return answer | {"timings_ms": pictures.timings_ms}
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """One line of JSON on stdout."""
     print(json.dumps(value, ensure_ascii=False))
 

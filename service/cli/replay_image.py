@@ -99,9 +99,9 @@ def _check(picture: Picture, again: Picture, arguments: argparse.Namespace) -> i
     return OK if difference == 0 else CHECK_FAILED
 
 
-def _changes(picture: Picture, again: Picture) -> list[tuple[str, Any, Any]]:
-    old, new = ((one.recipe or {}) for one in (picture, again))
-    old, new = ((one["pictures"][0] if "pictures" in one else one) for one in (old, new))
+def _changes(picture: Picture, again: Picture) -> list[tuple[str, object, object]]:
+    found = [one.recipe or {} for one in (picture, again)]
+    old, new = (one["pictures"][0] if "pictures" in one else one for one in found)
     return [
         (key, old.get(key), new.get(key))
         for key in ("model_hash", "directions_hash", "provider", "service")
@@ -109,5 +109,5 @@ def _changes(picture: Picture, again: Picture) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return str(value)[:40]

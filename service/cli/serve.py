@@ -16,5 +16,5 @@ def run(arguments: argparse.Namespace) -> int:
     """Raises SettingsError and ContractError before anything listens."""
     settings = settings_of(arguments)
     metrics = Metrics()
-    serve(create_app(settings, Registry.open(settings, metrics.observe_batch), metrics), settings)
+    serve(create_app(settings, Registry.open(settings, metrics.batch_rows.observe), metrics), settings)
     return OK

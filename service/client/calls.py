@@ -40,13 +40,13 @@ class Ask:
 
     method: str
     path: str
-    fields: Mapping[str, Any] | None = None
+    fields: Mapping[str, object] | None = None
     accept: str = "application/json"
     patient: bool = True  # whether to try again while busy
     once: bool = False  # whether the first answer is good for all later requests of a client
 
     @property
-    def body(self) -> dict[str, Any] | None:
+    def body(self) -> dict[str, object] | None:
         return None if self.fields is None else {key: value for key, value in self.fields.items() if value is not None}
 
 
@@ -228,17 +228,20 @@ def models() -> Plan[list[ModelInfo]]:
 
 def classes(model: str | None = None) -> Plan[list[Class]]:
     """The classes of a model, in the order of their indices."""
-    if model is None:
-        model = (yield Ask("GET", "/models"))["default"]
-    answer = yield Ask("GET", f"/models/{urllib.parse.quote(model, safe='')}/classes")
+    answer = yield from _of_model(model, "/classes")
     return [from_entry(Class, entry) for entry in answer["classes"]]
 
 
 def card(model: str | None = None) -> Plan[dict[str, Any]]:
     """The card of a model: its sizes, preprocessing, data, licence and figures."""
+    return (yield from _of_model(model, ""))
+
+
+def _of_model(model: str | None, path: str) -> Plan[dict[str, Any]]:
+    """What stands at `path` below a model, None for the default."""
     if model is None:
         model = (yield Ask("GET", "/models"))["default"]
-    answer: dict[str, Any] = yield Ask("GET", f"/models/{urllib.parse.quote(model, safe='')}")
+    answer: dict[str, Any] = yield Ask("GET", f"/models/{urllib.parse.quote(model, safe='')}{path}")
     return answer
 
 
@@ -258,7 +261,7 @@ def _class(key: ClassKey | None) -> int | str | None:
     return key.index if isinstance(key, Class) else key
 
 
-def _key(key: Key) -> str | dict[str, Any]:
+def _key(key: Key) -> str | dict[str, object]:
     if isinstance(key, Class):
         return {"class": key.index}
     return dict(key) if isinstance(key, Mapping) else sources.picture(key)
@@ -272,7 +275,7 @@ def _limits(items: int, chars: int = 0) -> Plan[Limits]:
     return Limits(limits["max_items"], limits["max_body_bytes"] * 7 // 8)  # an eighth for the other fields
 
 
-def _counted(path: str, fields: Mapping[str, Any], n: int, index: int, seed: int | None) -> Plan[Pictures]:
+def _counted(path: str, fields: Mapping[str, object], n: int, index: int, seed: int | None) -> Plan[Pictures]:
     """n pictures whose indices count up; the seed that the first answer names is the seed of all."""
     step = (yield from _limits(n)).max_items
     answers = []

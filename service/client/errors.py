@@ -11,14 +11,8 @@ from typing import Any
 
 import httpx
 
-from twofold.service.runtime import errors
-from twofold.service.runtime.errors import TwofoldError
+from twofold.service.runtime.errors import BY_CODE, TwofoldError
 
-_KINDS: dict[str, type[TwofoldError]] = {
-    kind.code: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, TwofoldError) and kind is not errors.BadOutput
-}
 _BUSY = (429, 503)
 _FIRST_PAUSE_S = 0.25  # before the second try to connect; then twice as long each time
 
@@ -34,7 +28,7 @@ def refusal(response: httpx.Response) -> TwofoldError | Unreachable:
         code, detail = str(problem["code"]), str(problem["detail"])
     except (ValueError, KeyError, TypeError):
         return _no_service(response)
-    kind = _KINDS.get(code, TwofoldError)
+    kind = BY_CODE.get(code, TwofoldError)
     error = kind.__new__(kind)  # the kinds differ in how they are raised; what an answer tells is the root's
     TwofoldError.__init__(error, detail, field=problem.get("field"), allowed=problem.get("allowed"))
     error.request_id = str(problem.get("request_id", ""))

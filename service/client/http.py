@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import httpx
 
@@ -24,7 +24,46 @@ TIMEOUT_S = 30.0  # above the deadline of a request that the service holds by de
 P = ParamSpec("P")
 T = TypeVar("T")
 _HEADERS = {"user-agent": f"twofold/{__version__}"}
-_FAILED = (TwofoldError, httpx.TransportError)
+
+
+class Steps:
+    """A plan as the requests and the pauses (seconds) that it takes, one after the other: what both clients have in common.
+
+    A step is answered with its response, or with the exception that it raised.
+    """
+
+    def __init__(self, build_request: Callable[..., httpx.Request], patience: Patience) -> None:
+        self._build_request, self._patience = build_request, patience
+        self._once: dict[str, object] = {}  # by path, answers that are good for all later requests
+
+    def __call__(self, plan: Plan[T]) -> Generator[httpx.Request | float, Any, T]:
+        try:
+            ask = next(plan)
+            while True:
+                try:
+                    value = self._once[ask.path] if ask.once and ask.path in self._once else (yield from self._request(ask))
+                except Exception as error:
+                    ask = plan.throw(error)
+                else:
+                    ask = plan.send(value)
+        except StopIteration as done:
+            return cast(T, done.value)
+
+    def _request(self, ask: Ask) -> Generator[httpx.Request | float, Any, object]:
+        patience = self._patience if ask.patient else Patience(retries=0)
+        tries, waited_s = 0, 0.0
+        while True:
+            try:
+                value = read((yield self._build_request(ask.method, ask.path, json=ask.body, headers={"accept": ask.accept})))
+            except (TwofoldError, httpx.TransportError) as error:
+                tries += 1
+                pause_s = patience.pause_s(error, tries, waited_s)
+            else:
+                if ask.once:
+                    self._once[ask.path] = value
+                return value
+            yield pause_s
+            waited_s += pause_s
 
 
 def _now(plan: Callable[P, Plan[T]]) -> Callable[Concatenate[Client, P], T]:
@@ -65,8 +104,7 @@ class Client:
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport, headers=_HEADERS)
-        self._patience, self._sleep = Patience(retries, max_wait_s), sleep
-        self._once: dict[str, Any] = {}  # by path, answers that are good for all later requests
+        self._steps, self._sleep = Steps(self._http.build_request, Patience(retries, max_wait_s)), sleep
 
     generate = _now(calls.generate)
     encode = _now(calls.encode)
@@ -84,37 +122,18 @@ class Client:
 
     def perform(self, plan: Plan[T]) -> T:
         """Drive a plan to its result. Raises what the service refuses, and Unreachable."""
+        steps = self._steps(plan)
         try:
-            ask = next(plan)
+            step = next(steps)
             while True:
                 try:
-                    value = self._answer(ask)
-                except Exception as error:
-                    ask = plan.throw(error)
+                    done = self._sleep(step) if isinstance(step, float) else self._http.send(step)
+                except httpx.TransportError as error:
+                    step = steps.throw(error)
                 else:
-                    ask = plan.send(value)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-
-    def _answer(self, ask: Ask) -> Any:
-        if not ask.once:
-            return self._request(ask)
-        if ask.path not in self._once:
-            self._once[ask.path] = self._request(ask)
-        return self._once[ask.path]
-
-    def _request(self, ask: Ask) -> Any:
-        patience = self._patience if ask.patient else Patience(retries=0)
-        tries, waited_s = 0, 0.0
-        while True:
-            try:
-                return read(self._http.request(ask.method, ask.path, json=ask.body, headers={"accept": ask.accept}))
-            except _FAILED as error:
-                tries += 1
-                pause_s = patience.pause_s(error, tries, waited_s)
-            self._sleep(pause_s)
-            waited_s += pause_s
+                    step = steps.send(done)
+        except StopIteration as result:
+            return cast(T, result.value)
 
     def close(self) -> None:
         self._http.close()
@@ -140,8 +159,7 @@ class AsyncClient:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s, transport=transport, headers=_HEADERS)
-        self._patience, self._sleep = Patience(retries, max_wait_s), sleep
-        self._once: dict[str, Any] = {}  # by path, answers that are good for all later requests
+        self._steps, self._sleep = Steps(self._http.build_request, Patience(retries, max_wait_s)), sleep
 
     generate = _awaited(calls.generate)
     encode = _awaited(calls.encode)
@@ -159,37 +177,18 @@ class AsyncClient:
 
     async def perform(self, plan: Plan[T]) -> T:
         """Drive a plan to its result. Raises what the service refuses, and Unreachable."""
+        steps = self._steps(plan)
         try:
-            ask = next(plan)
+            step = next(steps)
             while True:
                 try:
-                    value = await self._answer(ask)
-                except Exception as error:
-                    ask = plan.throw(error)
+                    done = await (self._sleep(step) if isinstance(step, float) else self._http.send(step))
+                except httpx.TransportError as error:
+                    step = steps.throw(error)
                 else:
-                    ask = plan.send(value)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-
-    async def _answer(self, ask: Ask) -> Any:
-        if not ask.once:
-            return await self._request(ask)
-        if ask.path not in self._once:
-            self._once[ask.path] = await self._request(ask)
-        return self._once[ask.path]
-
-    async def _request(self, ask: Ask) -> Any:
-        patience = self._patience if ask.patient else Patience(retries=0)
-        tries, waited_s = 0, 0.0
-        while True:
-            try:
-                return read(await self._http.request(ask.method, ask.path, json=ask.body, headers={"accept": ask.accept}))
-            except _FAILED as error:
-                tries += 1
-                pause_s = patience.pause_s(error, tries, waited_s)
-            await self._sleep(pause_s)
-            waited_s += pause_s
+                    step = steps.send(done)
+        except StopIteration as result:
+            return cast(T, result.value)
 
     async def aclose(self) -> None:
         await self._http.aclose()

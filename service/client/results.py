@@ -6,7 +6,7 @@ not know how an answer came.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar, overload
 
@@ -60,9 +60,6 @@ class Listed(Sequence[One], Generic[One]):
 
     def __len__(self) -> int:
         return len(self._items)
-
-    def __iter__(self) -> Iterator[One]:
-        return iter(self._items)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} of {self.model})"

@@ -29,12 +29,17 @@ def claimed(folder: Path, plan: str) -> Iterator[None]:
         yield
 
 
+def check_same(out: Path, found: str, plan: str) -> None:
+    """Raises Invalid unless the description that was found in `out` is that of this plan."""
+    different = differences(found, plan)
+    if different:
+        raise Invalid(f"{out.name} holds another set (it differs in {different}); choose another --out, or remove it", field="out")
+
+
 def _claim(folder: Path, plan: str) -> None:
     description = folder / PLAN
     if description.exists():
-        different = differences(description.read_text(encoding="utf-8", errors="replace"), plan)
-        if different:
-            raise Invalid(f"{folder.name} holds another set (it differs in {different}); choose another --out, or remove it", field="out")
+        check_same(folder, description.read_text(encoding="utf-8", errors="replace"), plan)
     elif any(path != part_of(description) for path in folder.iterdir()):
         raise Invalid(f"{folder.name} is not empty and holds no set; choose another --out", field="out")
     else:

@@ -11,15 +11,15 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twofold.files import atomic_file, write_atomic
-from twofold.service.datasets.claim import claimed
+from twofold.service.datasets.claim import check_same, claimed
 from twofold.service.datasets.image_folder import Render, Report
-from twofold.service.datasets.plan import Plan, Tally, chunks, differences
+from twofold.service.datasets.plan import Plan, Tally, chunks
 from twofold.service.runtime.errors import Invalid
 
 _ABOUT = b"twofold"  # key of the plan in the schema's metadata
@@ -63,7 +63,7 @@ def _rows(plan: Plan, numbers: range, made: list[bytes | None], schema: pa.Schem
     return pa.Table.from_pydict({"image": images, "label": [picture.label for picture, _ in kept]}, schema=schema)
 
 
-def _writer(file: Any, schema: pa.Schema) -> pq.ParquetWriter:
+def _writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
     """PNG bytes are compressed and unlike one another: no second compression, no dictionary, no smallest and largest picture."""
     return pq.ParquetWriter(file, schema, compression="none", use_dictionary=False, write_statistics=["label"])
 
@@ -104,9 +104,7 @@ def _of_finished(plan: Plan, about: str, out: Path) -> Tally:
         found = ""
     if not found:
         raise Invalid(f"{out.name} is there and holds no set; choose another --out", field="out")
-    different = differences(found, about)
-    if different:
-        raise Invalid(f"{out.name} holds another set (it differs in {different}); choose another --out, or remove it", field="out")
+    check_same(out, found, about)
     tally = Tally(plan)
     _count(tally, file.read(["label"]), found=True)
     return tally

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from twofold.service.runtime.parameters import EDIT, GENERATE, Parameter, Sampler
 
@@ -88,7 +88,7 @@ class Plan(ABC):
     def __getitem__(self, number: int) -> Picture: ...
 
     @abstractmethod
-    def asked(self) -> dict[str, Any]:
+    def asked(self) -> dict[str, object]:
         """What was asked for, by the names of the command line."""
 
 
@@ -111,9 +111,8 @@ class Synthesis(Plan):
         index, label = divmod(number, len(self.class_names))  # one style after the other: any beginning of the set is balanced
         return Picture(f"{self.folders[label]}/{index:05d}.png", label, index)
 
-    def asked(self) -> dict[str, Any]:
-        names = ("per_class", "seed", "temperature", "class_temperature", "sampler")
-        return {name: getattr(self, name) for name in names}
+    def asked(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in SYNTHESIZE}
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class Edits(Plan):
     def __len__(self) -> int:
         return self.per_source * len(self.sources)
 
-    def asked(self) -> dict[str, Any]:
+    def asked(self) -> dict[str, object]:
         return {"sources_sha256": self.sources_sha256, "per_picture": self.per_source, **asdict(self.edit)}
 
 

@@ -9,22 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from twofold import __version__
 from twofold.model.contract import Pixels
 from twofold.service.datasets.plan import Edits, Picture, Plan, Synthesis
 from twofold.service.runtime import image_io, provenance
 from twofold.service.runtime.array_api import Arrays
 from twofold.service.runtime.errors import TooLarge, UndecodablePicture, UnsupportedMedia
-from twofold.service.runtime.operations import Code, Edit, Generate, Operation
-from twofold.service.runtime.registry import Registry
-from twofold.service.settings import Settings
-
-
-def open_model(settings: Settings) -> Arrays:
-    """The first bundle of the settings, or the embedded one. Raises ContractError that begins with its name."""
-    return Arrays(Registry.open(settings).get(), settings)
+from twofold.service.runtime.operations import Code, Edit, Generate, Operation, all_latents
 
 
 class Renderer(ABC):
@@ -44,10 +35,10 @@ class Renderer(ABC):
     def render(self, numbers: Iterable[int]) -> list[bytes | None]:
         """PNG with its recipe for each number of the plan; None where the source cannot be read."""
         operations = [self._operation(self.plan[number]) for number in numbers]
-        codes = [operation.latents(self.model) for operation in operations if operation is not None]
-        if not codes:
+        possible = [operation for operation in operations if operation is not None]
+        if not possible:
             return [None] * len(operations)
-        pixels = iter(self.model.decode(np.concatenate([z_s for z_s, _ in codes]), np.concatenate([z_u for _, z_u in codes])))
+        pixels = iter(self.model.decode(*all_latents(possible, self.model)))
         return [None if one is None else self._file(one, next(pixels)) for one in operations]
 
     def _file(self, operation: Operation, pixels: Pixels) -> bytes:

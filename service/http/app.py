@@ -31,7 +31,7 @@ def create_app(settings: Settings, registry: Registry, metrics: Metrics) -> Fast
     `registry` must not be started yet; the app's state of all requests is at `app.state.state`.
     """
     state = AppState(settings, registry, metrics)
-    metrics.watch_queue(lambda: registry.queued)
+    metrics.queue_rows.set_function(lambda: registry.queued)  # called when the metrics are collected
     for model in registry.models.values():
         metrics.model_info.labels(model.card.name, model.card.model_hash, model.provider, model.card.precision).set(1)
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar, TypeVarTuple
 
 from starlette.requests import Request
 
@@ -12,6 +16,8 @@ from twofold.service.runtime.registry import Registry
 from twofold.service.settings import Settings
 from twofold.service.telemetry import Metrics
 
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -48,6 +54,18 @@ class RequestContext:
     def spent(self, stage: str, seconds: float) -> None:
         """Add seconds to a stage: queue, preprocess, model or encode."""
         self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + seconds * 1000
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the time of a block to a stage, unless it raises."""
+        started = time.perf_counter()
+        yield
+        self.spent(stage, time.perf_counter() - started)
+
+
+async def computed(large: bool, work: Callable[[*Args], T], *args: *Args) -> T:
+    """The result of `work`, off the event loop where it is `large`: where it takes longer than a change of threads."""
+    return await asyncio.to_thread(work, *args) if large else work(*args)
 
 
 def context_of(request: Request) -> RequestContext:

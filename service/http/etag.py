@@ -9,7 +9,6 @@ import hashlib
 import re
 
 from starlette.requests import Request as HttpRequest
-from starlette.responses import Response
 
 from twofold.service.http.context import RequestContext
 from twofold.service.runtime import provenance
@@ -21,9 +20,7 @@ _ENTITY_TAG = re.compile(r'"[^"]*"')
 
 def entity_tag(context: RequestContext, media: str, model: Model, operation: Generate) -> str:
     """The strong ETag of all pictures of an operation in the form `media`."""
-    whole = provenance.write(
-        model, operation.do, operation.whole_recipe()
-    )  # names the model's hash, the provider and the service's version
+    whole = provenance.write(model, operation.do, operation.whole_recipe())  # names the model's hash, provider and the service's version
     source = f"{whole}\n{media}\n{context.state.settings.recipe}\n{model.card.preprocessing.background}"
     return f'"{hashlib.sha256(source.encode()).hexdigest()[:32]}"'
 
@@ -32,11 +29,6 @@ def is_known(request: HttpRequest, tag: str) -> bool:
     """Whether If-None-Match names `tag`, or anything there is (`*`). RFC 9110: W/ does not count."""
     known = ",".join(request.headers.getlist("if-none-match")).strip()
     return known == "*" or tag in _ENTITY_TAG.findall(known)
-
-
-def not_modified(tag: str) -> Response:
-    """304 with the caching headers of a picture whose tag the client has."""
-    return Response(status_code=304, headers=headers(tag))
 
 
 def headers(tag: str) -> dict[str, str]:

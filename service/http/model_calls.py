@@ -6,11 +6,16 @@ It does not know pictures' formats, nor what a route makes of the codes.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from starlette.requests import Request as HttpRequest
 
 from twofold.model.contract import Floats, Pixels
-from twofold.service.http.context import RequestContext
+from twofold.service.http.content_negotiation import negotiate
+from twofold.service.http.context import RequestContext, context_of
+from twofold.service.http.request_body import NO_PICTURES, Asked, read
 from twofold.service.http.responses import Entry, class_entry
 from twofold.service.runtime import latents
 from twofold.service.runtime.batcher import Timings
@@ -21,70 +26,77 @@ from twofold.service.runtime.parameters import MAX_INDEX
 from twofold.service.runtime.registry import Model
 
 
-def chosen_model(context: RequestContext, name: str | None) -> Model:
-    """The model of a request, which the answer names from here on. Raises NotFound."""
-    model = context.state.registry.get(name)
-    context.model = model.card.id
-    return model
+async def begin(
+    request: HttpRequest, kind: type[Asked], offered: Sequence[str], pictures: Mapping[str, str] = NO_PICTURES
+) -> tuple[Asked, str, ModelCall]:
+    """The validated request, the media type of its answer, and its model. Raises as `negotiate`, `read` and `ModelCall.of`."""
+    media = negotiate(request, offered)
+    asked = await read(request, kind, pictures)
+    return asked, media, ModelCall.of(context_of(request), asked.model)
 
 
-def check_count(count: int, context: RequestContext, field: str) -> None:
-    """Raises Invalid above the cap on pictures, items, cells or n."""
-    cap = context.state.settings.max_items
-    if count > cap:
-        raise Invalid(f"{field}: one request may ask for {cap}; split it.", field=field, allowed=f"at most {cap}")
+@dataclass(frozen=True)
+class ModelCall:
+    """One request and the model that answers it."""
 
+    context: RequestContext
+    model: Model
 
-def check_indices(n: int, index: int, context: RequestContext) -> None:
-    """Raises Invalid where `n` pictures from `index` on are too many, or count beyond the last index."""
-    check_count(n, context, "n")
-    if index + n - 1 > MAX_INDEX:
-        raise Invalid("index + n - 1 must be at most 2^31-1.", field="index")
+    @classmethod
+    def of(cls, context: RequestContext, name: str | None) -> ModelCall:
+        """The call of a model by its name, None for the default; the answer names it from here on. Raises NotFound."""
+        model = context.state.registry.get(name)
+        context.model = model.card.id
+        return cls(context, model)
 
+    def check_count(self, count: int, field: str) -> None:
+        """Raises Invalid above the cap on pictures, items, cells or n."""
+        cap = self.context.state.settings.max_items
+        if count > cap:
+            raise Invalid(f"{field}: one request may ask for {cap}; split it.", field=field, allowed=f"at most {cap}")
 
-def use_seed(context: RequestContext, seed: int | None) -> int:
-    """The seed of a request, a random one where it has none; the answer names it from here on."""
-    context.seed = secrets.randbelow(2**32) if seed is None else seed
-    return context.seed
+    def check_indices(self, n: int, index: int) -> None:
+        """Raises Invalid where `n` pictures from `index` on are too many, or count beyond the last index."""
+        self.check_count(n, "n")
+        if index + n - 1 > MAX_INDEX:
+            raise Invalid("index + n - 1 must be at most 2^31-1.", field="index")
 
+    def use_seed(self, seed: int | None) -> int:
+        """The seed of the request, a random one where it has none; the answer names it from here on."""
+        self.context.seed = secrets.randbelow(2**32) if seed is None else seed
+        return self.context.seed
 
-def record_timings(context: RequestContext, timings: Timings) -> None:
-    """Add a run of a graph to the request's stages."""
-    context.spent("queue", timings.queue_ms / 1000)
-    context.spent("model", timings.model_ms / 1000)
+    async def decode(self, z_s: Floats, z_u: Floats) -> Pixels:
+        """z_s [n,D_s], z_u [n,D_u] -> pixels uint8 [n,H,W,C]. Raises what Model.decode raises."""
+        pixels, timings = await self.model.decode(z_s, z_u, self.context.deadline)
+        self._record(timings)
+        return pixels
 
+    async def encode(self, pixels: Pixels) -> Encoded:
+        """Pixels uint8 [n,H,W,C] -> Encoded of n rows. Raises what Model.encode raises."""
+        encoded, timings = await self.model.encode(pixels, self.context.deadline)
+        self._record(timings)
+        return encoded
 
-async def decode(context: RequestContext, model: Model, z_s: Floats, z_u: Floats) -> Pixels:
-    """z_s [n,D_s], z_u [n,D_u] -> pixels uint8 [n,H,W,C]. Raises what Model.decode raises."""
-    pixels, timings = await model.decode(z_s, z_u, context.deadline)
-    record_timings(context, timings)
-    return pixels
+    def _record(self, timings: Timings) -> None:
+        self.context.spent("queue", timings.queue_ms / 1000)
+        self.context.spent("model", timings.model_ms / 1000)
 
+    async def run(self, operation: Operation) -> tuple[Floats, Floats, Pixels]:
+        """An operation's z_s [n,D_s], z_u [n,D_u] and pixels uint8 [n,H,W,C]. Raises what Model.decode raises."""
+        z_s, z_u = operation.latents(self.model)
+        return z_s, z_u, await self.decode(z_s, z_u)
 
-async def encode(context: RequestContext, model: Model, pixels: Pixels) -> Encoded:
-    """Pixels uint8 [n,H,W,C] -> Encoded of n rows. Raises what Model.encode raises."""
-    encoded, timings = await model.encode(pixels, context.deadline)
-    record_timings(context, timings)
-    return encoded
+    def tokens(self, z_s: Floats, z_u: Floats) -> list[str]:
+        """z_s [n,D_s], z_u [n,D_u] -> n code tokens."""
+        return [latents.pack_token(*pair, self.model.card) for pair in zip(z_s, z_u, strict=True)]
 
-
-async def run(context: RequestContext, model: Model, operation: Operation) -> tuple[Floats, Floats, Pixels]:
-    """An operation's z_s [n,D_s], z_u [n,D_u] and pixels uint8 [n,H,W,C]. Raises what Model.decode raises."""
-    z_s, z_u = operation.latents(model)
-    return z_s, z_u, await decode(context, model, z_s, z_u)
-
-
-def tokens(model: Model, z_s: Floats, z_u: Floats) -> list[str]:
-    """z_s [n,D_s], z_u [n,D_u] -> n code tokens."""
-    return [latents.pack_token(*pair, model.card) for pair in zip(z_s, z_u, strict=True)]
-
-
-async def verdicts(context: RequestContext, model: Model, z_s: Floats, pixels: Pixels) -> list[Entry]:
-    """What the model's own encoder says of the results: which class it reads, and whether that is the class of z_s [n,D_s]."""
-    encoded = await encode(context, model, pixels)
-    expected = latents.class_log_joint(model.prior, z_s).argmax(1)
-    found = encoded.class_log_prob.argmax(1)
-    return [
-        {"class": class_entry(model, int(got)) | {"prob": float(np.exp(log_prob[got]))}, "kept": bool(want == got)}
-        for want, got, log_prob in zip(expected, found, encoded.class_log_prob, strict=True)
-    ]
+    async def verdicts(self, z_s: Floats, pixels: Pixels) -> list[Entry]:
+        """What the model's own encoder says of the results: which class it reads, and whether that is the class of z_s [n,D_s]."""
+        encoded = await self.encode(pixels)
+        expected = latents.class_log_joint(self.model.prior, z_s).argmax(1)
+        found = encoded.class_log_prob.argmax(1)
+        return [
+            {"class": class_entry(self.model, int(got)) | {"prob": float(np.exp(log_prob[got]))}, "kept": bool(want == got)}
+            for want, got, log_prob in zip(expected, found, encoded.class_log_prob, strict=True)
+        ]

@@ -156,12 +156,12 @@ def chosen_outputs(asked: Infer, specs: Sequence[TensorSpec]) -> list[tuple[Tens
     return list(chosen.values())
 
 
-def write(head: Mapping[str, Any], outputs: Sequence[Output]) -> tuple[bytes, int | None]:
+def write(head: Mapping[str, object], outputs: Sequence[Output]) -> tuple[bytes, int | None]:
     """The body of an answer, and the length of its JSON when bytes of tensors follow it."""
-    described: list[dict[str, Any]] = []
+    described: list[dict[str, object]] = []
     chunks: list[bytes] = []
     for one in outputs:
-        entry: dict[str, Any] = {"name": one.spec.name, "datatype": DATATYPES[one.spec.dtype], "shape": list(one.values.shape)}
+        entry: dict[str, object] = {"name": one.spec.name, "datatype": DATATYPES[one.spec.dtype], "shape": list(one.values.shape)}
         if one.binary:
             chunks.append(one.values.astype(_WIRE[one.spec.dtype], copy=False).tobytes())
             described.append(entry | {"parameters": {"binary_data_size": len(chunks[-1])}})

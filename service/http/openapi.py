@@ -6,12 +6,13 @@ It does not know status codes: it lists the codes of refusals, and `app` writes 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from twofold.service.http import schemas
+from twofold.service.http.content_negotiation import PICTURES
 from twofold.service.http.schemas import CAPPED, Request, Strict, with_cap
 from twofold.service.runtime.image_headers import JPEG, PNG, WEBP
 
@@ -19,6 +20,8 @@ EVERYWHERE = ("uri_too_long", "headers_too_large", "internal")
 QUERIED = ("malformed", "invalid", "not_found", "not_acceptable", "queue_full", "draining", "not_ready", "deadline_passed", *EVERYWHERE)
 SENT = ("slow_sender", "too_large", "unsupported_media_type", *QUERIED)
 PICTURED = ("undecodable_picture", *SENT)
+
+Spec: TypeAlias = dict[str, Any]  # a JSON object of the document
 
 OCTETS = "application/octet-stream"
 _BINARY = {"type": "string", "format": "binary"}
@@ -29,7 +32,7 @@ _IF_NONE_MATCH = {
     "description": "the ETag of a picture that is at hand: 304 if it is still the same",
     "schema": {"type": "string"},
 }
-_EXAMPLES: dict[str, dict[str, Any]] = {
+_EXAMPLES: Mapping[str, Spec] = {
     "Generate": {"class": 7, "n": 4, "seed": 1},
     "Encode": {"images": ["iVBORw0KGgo..."]},
     "Decode": {"items": [{"code": "c1...."}, {"class": 7, "seed": 1}, {"class_weights": {"7": 0.5, "9": 0.5}, "seed": 1}]},
@@ -52,7 +55,7 @@ def reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
-_CONTENT: dict[str, dict[str, Any]] = {  # of answers with pictures; what is not here is a picture
+_CONTENT: Mapping[str, Spec] = {  # of answers with pictures; what is not here is a picture
     "application/json": {"schema": reference(schemas.ImagesAnswer)},
     "application/zip": {
         "schema": _BINARY
@@ -65,79 +68,76 @@ _CONTENT: dict[str, dict[str, Any]] = {  # of answers with pictures; what is not
 }
 
 
-def picture_route(
-    name: str,
-    kind: type[Request],
-    *,
-    in_query: bool = False,
-    in_body: bool = False,
-    parts: Mapping[str, str] | None = None,
-    raw: bool = False,
-    accepts: Sequence[str] = (PNG, WEBP, "application/json", "application/zip", "application/x-npz"),
-) -> dict[str, Any]:
+class Taken(TypedDict, total=False):
+    """Where a route takes its fields from: query, JSON, named `parts` of multipart bodies, a `raw` picture."""
+
+    in_query: bool
+    in_body: bool
+    parts: Mapping[str, str]
+    raw: bool
+
+
+def picture_route(name: str, kind: type[Request], *, accepts: Sequence[str] = PICTURES, **taken: Unpack[Taken]) -> Spec:
     """Keyword arguments of a route decorator for a route that answers with pictures."""
-    content: dict[str, Any] = {media: _CONTENT.get(media, {"schema": _BINARY}) for media in accepts}
+    content: Spec = {media: _CONTENT.get(media, {"schema": _BINARY}) for media in accepts}
     headers = {"X-Sheet": "rows, columns and cell size, when several pictures are one image"}
-    if in_body:
-        return _route(name, kind, content, headers, in_query=in_query, in_body=True, parts=parts, raw=raw)
+    if taken.get("in_body"):
+        return _route(name, kind, content, headers, **taken)
     kept = {"ETag": "of a picture with a seed: it changes when the picture would"}
-    described = _route(name, kind, content, headers | kept, in_query=in_query)
+    described = _route(name, kind, content, headers | kept, **taken)
     described["openapi_extra"]["parameters"].append(_IF_NONE_MATCH)
     described["responses"][304] = {"description": "If-None-Match names the picture; the model was not run.", "headers": _header_specs(kept)}
     return described
 
 
-def json_route(name: str, kind: type[Request], answer: type[BaseModel], *, parts: Mapping[str, str], raw: bool = False) -> dict[str, Any]:
+def json_route(name: str, kind: type[Request], answer: type[BaseModel], **taken: Unpack[Taken]) -> Spec:
     """Keyword arguments of a route decorator for a route that takes pictures and answers with JSON."""
-    return _route(name, kind, {"application/json": {"schema": reference(answer)}}, {}, in_body=True, parts=parts, raw=raw)
+    return _route(name, kind, {"application/json": {"schema": reference(answer)}}, {}, **taken)
+
+
+def in_path(name: str, description: str, **example: str) -> Spec:
+    """A parameter that is a part of the path."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": description, **example}
 
 
 def plain_route(
     name: str,
     media: str = "application/json",
     refusals: Sequence[str] = EVERYWHERE,
-    example: Any = None,
+    example: object = None,
     answer: type[BaseModel] | None = None,
-) -> dict[str, Any]:
-    """Keyword arguments of a route decorator for a GET without parameters of its own."""
-    content: dict[str, Any] = {media: {} if example is None else {"example": example}}
+    path: Sequence[Spec] | None = None,
+) -> Spec:
+    """Keyword arguments of a route decorator for a GET without parameters, but for those in its path."""
+    content: Spec = {media: {} if example is None else {"example": example}}
     if answer is not None:
         content[media]["schema"] = reference(answer)
     return {
         "operation_id": name,
         "response_class": Response,
         "responses": {200: {"description": "The answer.", "content": content}},
-        "openapi_extra": {"x-refusals": list(refusals)},
+        "openapi_extra": {"x-refusals": list(refusals)} | ({} if path is None else {"parameters": list(path)}),
     }
 
 
-def infer_route(name: str, parameters: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def infer_route(name: str, parameters: Sequence[Spec]) -> Spec:
     """Keyword arguments of a route decorator for an inference of the Open Inference Protocol: JSON, or JSON and bytes behind it."""
-    length = "Inference-Header-Content-Length"
+    length, about = "Inference-Header-Content-Length", "bytes of the JSON, when bytes of tensors follow it"
     content = {"application/json": {"schema": reference(schemas.InferAnswer)}, OCTETS: {"schema": _BINARY}}
-    described = _route(name, schemas.Infer, content, {length: "bytes of the JSON, when bytes of tensors follow it"}, in_body=True)
-    header = {"name": length, "in": "header", "required": False, "schema": {"type": "integer", "minimum": 1}}
+    described = _route(name, schemas.Infer, content, {length: about}, in_body=True)
+    header = {"name": length, "in": "header", "required": False, "schema": {"type": "integer", "minimum": 1}, "description": about}
     extra = described["openapi_extra"]
-    extra["parameters"] = [*parameters, header | {"description": "bytes of the JSON, when bytes of tensors follow it"}]
+    extra["parameters"] = [*parameters, header]
     extra["requestBody"]["content"][OCTETS] = {"schema": _BINARY}
     return described
 
 
-def _route(
-    name: str,
-    kind: type[Strict],
-    content: dict[str, Any],
-    headers: dict[str, str],
-    *,
-    in_query: bool = False,
-    in_body: bool = False,
-    parts: Mapping[str, str] | None = None,
-    raw: bool = False,
-) -> dict[str, Any]:
-    extra: dict[str, Any] = {"x-refusals": list(PICTURED if parts else SENT if in_body else QUERIED)}
-    extra["parameters"] = _parameters(kind, required=in_query and not in_body) if in_query else _parameters(kind, only=kind.in_query)
+def _route(name: str, kind: type[Strict], content: Spec, headers: dict[str, str], **taken: Unpack[Taken]) -> Spec:
+    in_query, in_body, parts = taken.get("in_query", False), taken.get("in_body", False), taken.get("parts", {})
+    extra: Spec = {"x-refusals": list(PICTURED if parts else SENT if in_body else QUERIED)}
+    extra["parameters"] = _parameters(kind, required=in_query and not in_body)
     if in_body:
-        extra["requestBody"] = {"required": not in_query, "content": _bodies(kind, parts or {}, raw)}
+        extra["requestBody"] = {"required": not in_query, "content": _bodies(kind, parts, taken.get("raw", False))}
     headers = {
         "X-Request-Id": "the client's, if it is 1 to 64 of A-Z a-z 0-9 . _ -, else made here",
         "X-Model": "name and hash of the model that answered",
@@ -153,18 +153,17 @@ def _route(
     }
 
 
-def _header_specs(headers: Mapping[str, str]) -> dict[str, Any]:
+def _header_specs(headers: Mapping[str, str]) -> Spec:
     return {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
 
 
-def _parameters(kind: type[Strict], *, required: bool = False, only: Mapping[str, type] | None = None) -> list[dict[str, Any]]:
+def _parameters(kind: type[Strict], *, required: bool) -> list[Spec]:
     schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
     found = []
-    for name, spec in schema["properties"].items():
-        if name not in (kind.in_query if only is None else only):
-            continue
+    for name, written_as in kind.in_query.items():
+        spec = schema["properties"][name]
         text = spec.get("description", "")
-        listed = kind.in_query[name] not in (int, float, bool, str)  # written as one text
+        listed = written_as not in (int, float, bool, str)  # written as one text
         shape = {"type": "string"} if listed else {key: value for key, value in spec.items() if key not in ("title", "description")}
         one = {"name": name, "in": "query", "required": required and name in schema["required"], "description": text, "schema": shape}
         found.append(one | ({CAPPED: spec[CAPPED]} if CAPPED in spec else {}))
@@ -189,8 +188,8 @@ def write_caps(node: Any, max_items: int) -> None:
         write_caps(one, max_items)
 
 
-def _bodies(kind: type[Strict], parts: Mapping[str, str], raw: bool) -> dict[str, Any]:
-    content: dict[str, Any] = {"application/json": {"schema": reference(kind), "example": _EXAMPLES[kind.__name__]}}
+def _bodies(kind: type[Strict], parts: Mapping[str, str], raw: bool) -> Spec:
+    content: Spec = {"application/json": {"schema": reference(kind), "example": _EXAMPLES[kind.__name__]}}
     if parts:
         one = _BINARY | {"description": "PNG, JPEG or WebP"}
         several = {"type": "array", "items": _BINARY, "description": "PNG, JPEG or WebP; repeatable"}

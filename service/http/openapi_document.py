@@ -6,9 +6,9 @@ twofold.service.http.openapi_document` prints it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-from typing import Any
 
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
@@ -16,33 +16,13 @@ from pydantic.json_schema import models_json_schema
 
 from twofold import __version__
 from twofold.service.http import schemas
-from twofold.service.http.openapi import write_caps
+from twofold.service.http.openapi import Spec, write_caps
 from twofold.service.http.problems import PHRASE, PROBLEM, STATUS
 from twofold.service.http.routes import ROUTERS
-from twofold.service.runtime import errors
+from twofold.service.runtime.errors import BY_CODE
 from twofold.service.settings import Settings
 
-_DOCUMENTED: tuple[type[BaseModel], ...] = (
-    schemas.Generate,
-    schemas.Encode,
-    schemas.Decode,
-    schemas.Swap,
-    schemas.Interpolate,
-    schemas.Edit,
-    schemas.Inpaint,
-    schemas.Inspect,
-    schemas.ImagesAnswer,
-    schemas.EncodeAnswer,
-    schemas.InspectAnswer,
-    schemas.ModelsAnswer,
-    schemas.Infer,
-    schemas.InferAnswer,
-    schemas.ServerMetadata,
-    schemas.ModelMetadata,
-    schemas.Live,
-    schemas.Ready,
-    schemas.Problem,
-)
+_BASES = (BaseModel, schemas.Strict, schemas.Request, schemas.Part)
 
 
 def openapi_json(settings: Settings | None = None) -> bytes:
@@ -53,27 +33,22 @@ def openapi_json(settings: Settings | None = None) -> bytes:
         summary="Take a picture apart into what it is (class) and how it looks (style), and put the codes together again.",
         routes=[route for router in ROUTERS for route in router.routes],
     )
-    _, definitions = models_json_schema([(one, "validation") for one in _DOCUMENTED], ref_template="#/components/schemas/{model}")
+    models = [one for one in vars(schemas).values() if isinstance(one, type) and issubclass(one, BaseModel) and one not in _BASES]
+    _, definitions = models_json_schema([(one, "validation") for one in models], ref_template="#/components/schemas/{model}")
     document["components"] = {"schemas": dict(sorted(definitions["$defs"].items()))}
     for path in document["paths"].values():
         for operation in path.values():
             operation["summary"] = operation.pop("description").partition("\n")[0].rstrip(".")
-            for status, codes in _by_status(operation.pop("x-refusals")).items():
-                operation["responses"][str(status)] = _refusal_response(status, codes)
+            refusals = sorted(operation.pop("x-refusals"), key=lambda code: (STATUS[code], code))
+            for status, codes in itertools.groupby(refusals, STATUS.__getitem__):
+                operation["responses"][str(status)] = _refusal_response(status, list(codes))
             operation["responses"] = dict(sorted(operation["responses"].items()))
     write_caps(document, (settings or Settings()).max_items)
     return json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
-def _by_status(codes: list[str]) -> dict[int, list[str]]:
-    grouped: dict[int, list[str]] = {}
-    for code in sorted(codes, key=lambda code: (STATUS[code], code)):
-        grouped.setdefault(STATUS[code], []).append(code)
-    return grouped
-
-
-def _refusal_response(status: int, codes: list[str]) -> dict[str, Any]:
-    described = {error.code: (error.__doc__ or "").strip() for error in _refusals()}
+def _refusal_response(status: int, codes: list[str]) -> Spec:
+    described = {code: (kind.__doc__ or "").strip() for code, kind in BY_CODE.items()}
     example = {"type": "about:blank", "title": PHRASE[status], "status": status, "code": codes[0], "detail": "…", "request_id": "…"}
     headers = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}} if status == 503 else {}
     return {
@@ -81,11 +56,6 @@ def _refusal_response(status: int, codes: list[str]) -> dict[str, Any]:
         "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
         **({"headers": headers} if headers else {}),
     }
-
-
-def _refusals() -> list[type[errors.TwofoldError]]:
-    found = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.TwofoldError)]
-    return [one for one in found if "code" in vars(one) and one is not errors.BadOutput]
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from twofold.service.runtime.errors import Invalid, Malformed, SlowSender, TooLa
 from twofold.service.settings import Settings
 
 Asked = TypeVar("Asked", bound=Request)
+T = TypeVar("T")
 
 MAX_QUERY_FIELDS = 64
 MAX_OBJECT_KEYS = 1024  # of one JSON object: as many as a mixture of classes may name
@@ -103,8 +104,8 @@ def _query(raw: bytes) -> dict[str, str]:
     return _unique(pairs, "The query names a field twice; send it once.")
 
 
-def _unique(pairs: Iterable[tuple[str, Any]], sentence: str) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
+def _unique(pairs: Iterable[tuple[str, T]], sentence: str) -> dict[str, T]:
+    fields: dict[str, T] = {}
     for name, value in pairs:
         if name in fields:
             raise Malformed(sentence)
@@ -122,7 +123,7 @@ def declared_media(request: HttpRequest) -> tuple[bytes, dict[bytes, bytes]]:
     return parse_options_header(declared[0] if declared else None)
 
 
-def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], pictures: Mapping[str, str]) -> dict[str, Any]:
+def _body_fields(request: HttpRequest, body: bytes, kind: type[Request], pictures: Mapping[str, str]) -> dict[str, object]:
     media, options = declared_media(request)
     if media == b"application/json":
         return parse_json(body, _max_values(context_of(request).state))
@@ -142,7 +143,7 @@ def _max_values(state: AppState) -> int:
     return state.settings.max_items * (longest + 16)  # 16: its other fields
 
 
-def parse_json(body: bytes, max_values: int) -> dict[str, Any]:
+def parse_json(body: bytes, max_values: int) -> dict[str, object]:
     """Strict JSON: UTF-8, one object, no duplicate key, no NaN or Infinity. Raises Malformed or Invalid.
 
     More values than `max_values` are refused unread: a body of nothing but values would hold the event loop for half a second.
@@ -162,7 +163,7 @@ def parse_json(body: bytes, max_values: int) -> dict[str, Any]:
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(pairs) > MAX_OBJECT_KEYS:
         raise Invalid(f"A JSON object may have {MAX_OBJECT_KEYS} keys.")
     return _unique(pairs, "A JSON object names a key twice; send it once.")
@@ -227,7 +228,7 @@ class _Parts:
         return {name: getattr(self, name) for name in dir(self) if name.startswith("on_")}
 
 
-def _multipart(body: bytes, boundary: bytes, kind: type[Request], pictures: Mapping[str, str], max_items: int) -> dict[str, Any]:
+def _multipart(body: bytes, boundary: bytes, kind: type[Request], pictures: Mapping[str, str], max_items: int) -> dict[str, object]:
     if not 1 <= len(boundary) <= 70:
         raise Malformed("multipart/form-data needs a boundary of 1 to 70 characters.")
     collected = _Parts(MAX_PARTS)
@@ -239,8 +240,8 @@ def _multipart(body: bytes, boundary: bytes, kind: type[Request], pictures: Mapp
         raise Malformed("The multipart body is broken; send it again.") from None
     if not collected.whole:
         raise Malformed("The multipart body ends too early; send it again.")
-    files: dict[str, Any] = {}
-    singles: list[tuple[str, Any]] = []
+    files: dict[str, list[bytes | str]] = {}
+    singles: list[tuple[str, object]] = []
     for name, data in collected.parts:
         field = pictures.get(name)
         if field in kind.lists:

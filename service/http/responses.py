@@ -5,11 +5,9 @@ It does not know how the pixels came about: routes hand over pixels, the operati
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import json
-import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,17 +15,19 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.responses import Response
 
 from twofold import image_grid
 from twofold.model.contract import Pixels
 from twofold.service.http.content_negotiation import JSON, NPZ, ZIP
-from twofold.service.http.context import RequestContext
+from twofold.service.http.context import RequestContext, computed
 from twofold.service.runtime import image_io, latents, provenance
 from twofold.service.runtime.operations import Operation
 from twofold.service.runtime.registry import Model
 
 SMALL_ANSWER_PIXELS = 64 * 1024  # above, encoding moves off the event loop
+NO_STORE: Mapping[str, str] = {"cache-control": "no-store"}  # a code may stand for an uploaded picture
 
 Entry: TypeAlias = dict[str, Any]  # what JSON says of one picture: an item of `schemas.ImagesAnswer.images`, without the picture
 
@@ -53,21 +53,24 @@ class Images:
 
 
 async def respond(
-    context: RequestContext, media: str, images: Images, picture_format: str, extra: Mapping[str, Any] | None = None
+    context: RequestContext,
+    media: str,
+    images: Images,
+    picture_format: str,
+    extra: Mapping[str, object] | None = None,
+    caching: Mapping[str, str] = NO_STORE,
 ) -> Response:
     """The answer in the form `media`; JSON and zip encode pictures as `picture_format` and say `extra` beside them.
 
     Encoding leaves the event loop when it takes longer than a change of threads.
     """
-    started = time.perf_counter()
     task = _Encoding(images, media, picture_format, extra or {}, context.state.settings.recipe)
     encode = _ENCODERS.get(media, _encode_picture)
-    large = images.pixels.size > SMALL_ANSWER_PIXELS
-    content = await asyncio.to_thread(encode, task) if large else encode(task)
-    context.spent("encode", time.perf_counter() - started)
+    with context.timed("encode"):
+        content = await computed(images.pixels.size > SMALL_ANSWER_PIXELS, encode, task)
     if isinstance(content, list):
-        return answer_json(context, images.model, {"images": content, **task.extra})
-    return Response(content, media_type=media, headers={**task.headers, "vary": "Accept"})
+        return answer_json(context, images.model, {"images": content, **task.extra}, caching)
+    return Response(content, media_type=media, headers={**task.headers, "vary": "Accept", **caching})
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class _Encoding:
     images: Images
     media: str
     picture_format: str
-    extra: Mapping[str, Any]
+    extra: Mapping[str, object]
     with_recipe: bool
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -128,7 +131,7 @@ def _encode_npz(task: _Encoding) -> bytes:
     """For numpy.load: pixels uint8 [n,H,W,C], z_s, z_u float32 [n,D]; labels, seeds, indices int64 [n] if every picture has one."""
     images = task.images
     pairs = [latents.unpack_token(entry["code"], images.model.card) for entry in images.entries]
-    arrays: dict[str, Any] = {
+    arrays: dict[str, NDArray[Any]] = {
         "pixels": images.pixels,
         "z_s": np.stack([z_s for z_s, _ in pairs]),
         "z_u": np.stack([z_u for _, z_u in pairs]),
@@ -162,13 +165,13 @@ def _archive(files: Iterable[tuple[str, bytes]]) -> bytes:
 # ------------------------------------------------------------------------------------------------------------------ JSON
 
 
-def answer_json(context: RequestContext, model: Model, fields: Mapping[str, Any]) -> Response:
+def answer_json(context: RequestContext, model: Model, fields: Mapping[str, object], caching: Mapping[str, str] = NO_STORE) -> Response:
     """The JSON answer of a route that ran a model."""
     timings = {stage: round(context.timings_ms.get(stage, 0.0), 3) for stage in ("queue", "preprocess", "model", "encode")}
-    return plain_json({"model": model.card.id, **fields, "timings_ms": timings}, {"vary": "Accept"})
+    return plain_json({"model": model.card.id, **fields, "timings_ms": timings}, {"vary": "Accept", **caching})
 
 
-def plain_json(value: Any, headers: dict[str, str] | None = None) -> Response:
+def plain_json(value: object, headers: Mapping[str, str]) -> Response:
     """`value` as JSON. Its shape is that of the route's model in `schemas`; tests hold real answers to it."""
     return Response(_json_text(value), media_type=JSON, headers=headers)
 
@@ -178,12 +181,5 @@ def class_entry(model: Model, label: int) -> Entry:
     return {"index": label, "name": model.card.class_names[label]}
 
 
-def add_verdicts(entries: Sequence[Entry], verdicts: Sequence[Entry] | None) -> None:
-    """Put a `schemas.Verdict` at the end of each entry; None: none was asked for."""
-    if verdicts is not None:
-        for entry, verdict in zip(entries, verdicts, strict=True):
-            entry["verdict"] = verdict
-
-
-def _json_text(value: Any) -> bytes:
+def _json_text(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -44,67 +44,61 @@ def _of(parameter: Parameter) -> Any:
 
 def _several(what: str) -> Any:
     """The field of a list that has 1 to max_items of something."""
-    return Field(
-        min_length=1,
-        max_length=HARD_MAX_ITEMS,
-        fail_fast=True,
-        description=what,
-        json_schema_extra={CAPPED: HARD_MAX_ITEMS},
-    )
+    return Field(min_length=1, max_length=HARD_MAX_ITEMS, fail_fast=True, description=what, json_schema_extra={CAPPED: HARD_MAX_ITEMS})
 
 
+_A_CLASS = "a class (an index, `name:` and a name, an exact name, or a unique prefix of one)"
 ClassKey = Annotated[
     Annotated[int, Field(ge=0, le=65535)] | Annotated[str, Field(min_length=1, max_length=200)],
-    Field(description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)", examples=[7, "sneaker"]),
+    Field(description=_A_CLASS, examples=[7, "sneaker"]),
 ]
 Coordinate = Annotated[float, Field(ge=-MAX_CODE, le=MAX_CODE, allow_inf_nan=False)]
 Code = Annotated[list[Coordinate], Field(min_length=1, max_length=65536, fail_fast=True)]
 Token = Annotated[str | None, Field(min_length=1, max_length=2**20, description="a code token (c1.…)")]
 ModelName = Annotated[str | None, Field(min_length=1, max_length=100, description="a name from /models (without it the default)")]
 PictureFormat = Literal["png", "webp"]
-Picture = Annotated[
-    str | bytes,
-    WithJsonSchema({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}),
-]
-Source = Annotated[
-    str | bytes,
-    WithJsonSchema({"type": "string", "description": "a picture in base64, or a code token (c1.…)"}),
-]
+Picture = Annotated[str | bytes, WithJsonSchema({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"})]
+Source = Annotated[str | bytes, WithJsonSchema({"type": "string", "description": "a picture in base64, or a code token (c1.…)"})]
 
 
-class Strict(BaseModel):
-    """Base of all requests: strict, nothing unknown, and the one way from loose fields to a validated request.
+class Part(BaseModel):
+    """Base of all requests and of what stands inside them: strict, and nothing unknown."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Strict(Part):
+    """Base of all requests: the one way from loose fields to a validated request.
 
     Where refusals name a bound that follows from the setting, `max_items` is that setting.
     """
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
 
     in_query: ClassVar[Mapping[str, type]] = {}
     lists: ClassVar[frozenset[str]] = frozenset()  # fields that hold several
     names: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        cls.names = frozenset(info.alias or name for name, info in cls.model_fields.items())
-        cls.lists = frozenset(info.alias or name for name, info in cls.model_fields.items() if typing.get_origin(info.annotation) is list)
-        cls.in_query = {info.alias or name: kind for name, info in cls.model_fields.items() if (kind := _kind(info.annotation)) is not None}
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
+        kinds = {info.alias or name: info.annotation for name, info in cls.model_fields.items()}
+        cls.names = frozenset(kinds)
+        cls.lists = frozenset(name for name, annotation in kinds.items() if typing.get_origin(annotation) is list)
+        cls.in_query = {name: kind for name, annotation in kinds.items() if (kind := _kind(annotation)) is not None}
 
     @classmethod
     def value(cls, name: str, text: str, max_items: int = HARD_MAX_ITEMS) -> Any:
         """The value of one textual field (query or multipart). Raises Invalid when it is unknown or not written as its type."""
         kind = cls.in_query.get(name)
         if kind is None:
-            raise Invalid(*_unknown(cls)) if name not in cls.names else Invalid(f"{name} goes into the body.", field=name)
+            raise Invalid(_unknown(cls)) if name not in cls.names else Invalid(f"{name} goes into the body.", field=name)
         if (value := _parse(kind, text)) is None:
             raise _refusal(cls, (name,), max_items)
         return value
 
     @classmethod
-    def check(cls, fields: Mapping[str, Any], max_items: int = HARD_MAX_ITEMS) -> Self:
+    def check(cls, fields: Mapping[str, object], max_items: int = HARD_MAX_ITEMS) -> Self:
         """Validate. Raises Invalid naming the field and what is allowed, in our own words."""
         if not fields.keys() <= cls.names:
-            raise Invalid(*_unknown(cls), allowed=", ".join(sorted(cls.names)))
+            raise Invalid(_unknown(cls), allowed=", ".join(sorted(cls.names)))
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
@@ -112,7 +106,7 @@ class Strict(BaseModel):
             raise _refusal(cls, first["loc"], max_items, first["type"]) from None
 
 
-def _kind(annotation: Any) -> Any:
+def _kind(annotation: object) -> Any:
     """What can be written in a query: int, float, bool, str, list[int] or dict[str, float]; None for a field that cannot.
 
     `int | str` is text; what may be the bytes of a picture cannot be written.
@@ -149,8 +143,8 @@ def _parse(kind: Any, text: str) -> Any:
     return dict(zip(names, values, strict=True)) if names else values
 
 
-def _unknown(cls: type[Strict]) -> tuple[str]:
-    return (f"There is an unknown field; this route takes {', '.join(sorted(cls.names))}.",)
+def _unknown(cls: type[Strict]) -> str:
+    return f"There is an unknown field; this route takes {', '.join(sorted(cls.names))}."
 
 
 def _refusal(cls: type[BaseModel], loc: tuple[int | str, ...], max_items: int, kind: str = "") -> Invalid:
@@ -172,9 +166,8 @@ def _refusal(cls: type[BaseModel], loc: tuple[int | str, ...], max_items: int, k
     if kind == "missing":
         return Invalid(f"{path} is required{f': {allowed}' if allowed else ''}.", field=path, allowed=allowed)
     if kind == "extra_forbidden":
-        return Invalid(
-            f"{path} holds an unknown field; it takes {', '.join(f.alias or n for n, f in owner.model_fields.items())}.", field=path
-        )
+        taken = ", ".join(info.alias or name for name, info in owner.model_fields.items())
+        return Invalid(f"{path} holds an unknown field; it takes {taken}.", field=path)
     return Invalid(f"{path} is not acceptable{f'; it must be {allowed}' if allowed else ''}.", field=path, allowed=allowed)
 
 
@@ -189,7 +182,7 @@ def with_cap(description: str, high: int, max_items: int) -> str:
     return description.replace(_MOST, str(min(high, max_items)))
 
 
-def _items_of(annotation: Any) -> type[BaseModel] | None:
+def _items_of(annotation: object) -> type[BaseModel] | None:
     """The model inside an annotation, through lists and `| None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
@@ -224,16 +217,11 @@ class Encode(Request):
     images: list[Picture] = _several("a list of 1 to {most} pictures in base64")
 
 
-class _Part(BaseModel):
-    """Base of what stands inside a request."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+_CLASS = Field(None, alias="class", description=_A_CLASS)
+_DIRECTIONS = "directions of style by index, with weights from -4 to 4 (as text 0:1.5,2:-1)"
 
 
-_CLASS = Field(None, alias="class", description="a class (an index, `name:` and a name, an exact name, or a unique prefix of one)")
-
-
-class Item(_Part):
+class Item(Part):
     """One picture to decode. The class comes from exactly one of code, z_s, class, class_weights; the style from z_u or seed."""
 
     code: Token = None
@@ -264,7 +252,7 @@ class Swap(Request):
     format: PictureFormat = _of(parameters.SWAP["format"])
 
 
-class Key(_Part):
+class Key(Part):
     """A point of an interpolation that is no picture: a code token, or a class. A class without a seed is its mean, with one a draw."""
 
     code: Token = None
@@ -298,11 +286,7 @@ class Edit(Request):
     strength: float = _of(parameters.EDIT["strength"])
     directions: Annotated[
         dict[str, Annotated[float, Field(ge=-MAX_DIRECTION_WEIGHT, le=MAX_DIRECTION_WEIGHT, allow_inf_nan=False)]] | None,
-        Field(
-            min_length=1,
-            max_length=MAX_DIRECTIONS,
-            description="directions of style by index, with weights from -4 to 4 (as text 0:1.5,2:-1)",
-        ),
+        Field(min_length=1, max_length=MAX_DIRECTIONS, description=_DIRECTIONS),
     ] = None
     n: int = _of(parameters.EDIT["n"])
     seed: int | None = _of(parameters.EDIT["seed"])
@@ -326,15 +310,13 @@ class Inpaint(Request):
     format: PictureFormat = _of(parameters.INPAINT["format"])
 
 
-class InputParameters(_Part):
+class InputParameters(Part):
     """Parameters of one input tensor."""
 
-    binary_data_size: Annotated[
-        int | None, Field(ge=0, le=2**63 - 1, description="how many bytes of this tensor stand behind the JSON")
-    ] = None
+    binary_data_size: int | None = Field(None, ge=0, le=2**63 - 1, description="how many bytes of this tensor stand behind the JSON")
 
 
-class InputTensor(_Part):
+class InputTensor(Part):
     """One input of a graph, row-major. Its values stand in `data`, flat or nested, or as little-endian bytes behind the JSON."""
 
     name: Annotated[str, Field(min_length=1, max_length=100, description="a name of the model's metadata")]
@@ -347,20 +329,20 @@ class InputTensor(_Part):
     parameters: Annotated[InputParameters | None, Field(description="an object that may hold binary_data_size")] = None
 
 
-class OutputParameters(_Part):
+class OutputParameters(Part):
     """Parameters of one output tensor."""
 
     binary_data: Annotated[bool | None, Field(description="true or false (true: this output comes as bytes behind the JSON)")] = None
 
 
-class WantedOutput(_Part):
+class WantedOutput(Part):
     """One output to give."""
 
     name: Annotated[str, Field(min_length=1, max_length=100, description="a name of the model's metadata")]
     parameters: Annotated[OutputParameters | None, Field(description="an object that may hold binary_data")] = None
 
 
-class InferParameters(_Part):
+class InferParameters(Part):
     """Parameters of a whole inference request."""
 
     binary_data_output: Annotated[bool | None, Field(description="true or false (true: outputs come as bytes behind the JSON)")] = None

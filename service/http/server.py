@@ -14,7 +14,6 @@ import secrets
 import sys
 import time
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -176,7 +175,7 @@ class JsonLines(logging.Formatter):
     _plain = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {"time": f"{record.created:.3f}", "level": record.levelname.lower(), "logger": record.name}
+        line: dict[str, object] = {"time": f"{record.created:.3f}", "level": record.levelname.lower(), "logger": record.name}
         line["message"] = record.getMessage()
         line |= {key: value for key, value in record.__dict__.items() if key not in self._plain}
         if record.exc_info:

@@ -18,7 +18,7 @@ from twofold.service.runtime import image_headers, image_io, inpainting, latents
 from twofold.service.runtime.engine import Encoded
 from twofold.service.runtime.errors import Invalid
 from twofold.service.runtime.inpainting import Hole
-from twofold.service.runtime.operations import Generate, Operation
+from twofold.service.runtime.operations import Generate, Operation, all_latents
 from twofold.service.runtime.parameters import Sampler
 from twofold.service.runtime.registry import Model
 from twofold.service.settings import Settings
@@ -89,8 +89,7 @@ class Arrays:
     ) -> tuple[Floats, Floats]:
         """Class indices [n] -> z_s [n,D_s], z_u [n,D_u]; picture k draws from the streams of `index + k`."""
         settings = temperature, class_temperature, sampler
-        rows = [Generate(int(label), seed, index + k, 1, *settings).latents(self) for k, label in enumerate(np.asarray(labels))]
-        return np.concatenate([z_s for z_s, _ in rows]), np.concatenate([z_u for _, z_u in rows])
+        return all_latents([Generate(int(label), seed, index + k, 1, *settings) for k, label in enumerate(np.asarray(labels))], self)
 
     def generate(
         self,

@@ -6,6 +6,7 @@ a stack. The docstrings of the classes describe the refusals in openapi.json.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -127,4 +128,9 @@ class DeadlinePassed(TwofoldError):
 class BadOutput(TwofoldError):
     """The model failed on this row alone, or gave a non-finite value. Our fault."""
 
-    code = "internal"
+
+BY_CODE: Mapping[str, type[TwofoldError]] = {
+    kind.code: kind
+    for kind in list(globals().values())
+    if isinstance(kind, type) and issubclass(kind, TwofoldError) and kind is not BadOutput
+}

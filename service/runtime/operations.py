@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -66,16 +66,13 @@ def _stacked(pairs: Sequence[Pair]) -> Latents:
 
 
 class Operation(ABC):
-    """What makes `len(operation)` pictures; `do` is its name in recipes and the path of its route."""
+    """What makes n pictures; `do` is its name in recipes and the path of its route."""
 
     do: ClassVar[str]
 
     @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
     def latents(self, model: LatentModel) -> Latents:
-        """z_s [n, D_s] and z_u [n, D_u] of its n pictures, in order."""
+        """z_s [n, D_s] and z_u [n, D_u] of its pictures, in order."""
 
     @abstractmethod
     def recipe(self, k: int) -> Recipe:
@@ -105,9 +102,6 @@ class Generate(Operation):
     class_temperature: float = 1.0
     sampler: Sampler = "fitted"
 
-    def __len__(self) -> int:
-        return self.n
-
     def latents(self, model: LatentModel) -> Latents:
         prior, seed, indices = model.prior, self.seed, range(self.index, self.index + self.n)
         z_s = [latents.sample_z_s(prior, self.label, seed, k, self.class_temperature, self.sampler) for k in indices]
@@ -115,31 +109,16 @@ class Generate(Operation):
         return np.stack(z_s), np.stack(z_u)
 
     def recipe(self, k: int) -> Recipe:
-        return self._recipe(self.index + k, 1)
+        return {**self.whole_recipe(), "index": self.index + k, "n": 1}
 
     def whole_recipe(self) -> Recipe:
         """What it takes to make all pictures: the normal form of the request."""
-        return self._recipe(self.index, self.n)
-
-    def _recipe(self, index: int, n: int) -> Recipe:
-        return {
-            "class": self.label,
-            "class_temperature": self.class_temperature,
-            "index": index,
-            "n": n,
-            "sampler": self.sampler,
-            "seed": self.seed,
-            "temperature": self.temperature,
-        }
+        return {"class" if name == "label" else name: value for name, value in vars(self).items()}
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, object], model: LatentModel) -> Self:
-        fields, known = Fields(recipe), parameters.GENERATE
-        label, seed, index = _draw(fields, model.card)
-        sampler: Sampler = fields.choice("sampler", known["sampler"])
-        class_temperature = fields.number("class_temperature", known["class_temperature"])
-        temperature = fields.number("temperature", known["temperature"])
-        return cls(label, seed, index, 1, temperature, class_temperature, sampler)
+        fields = Fields(recipe)
+        return cls(*_draw(fields, model.card), **fields.values(parameters.GENERATE, "sampler", "class_temperature", "temperature"))
 
 
 @dataclass(frozen=True)
@@ -224,9 +203,6 @@ class Decode(Operation):
         """Raises Invalid, which names the item as `items.K`."""
         return cls(tuple(item.resolve(model, f"items.{k}") for k, item in enumerate(items)))
 
-    def __len__(self) -> int:
-        return len(self.sources)
-
     def latents(self, model: LatentModel) -> Latents:
         return _stacked([one.pair if isinstance(one, Code) else one.pair(model) for one in self.sources])
 
@@ -250,9 +226,6 @@ class Swap(Operation):
 
     class_from: tuple[Code, ...]
     style_from: tuple[Code, ...]
-
-    def __len__(self) -> int:
-        return len(self.class_from) * len(self.style_from)
 
     def latents(self, model: LatentModel) -> Latents:
         z_s, z_u = np.stack([one.z_s for one in self.class_from]), np.stack([one.z_u for one in self.style_from])
@@ -284,9 +257,6 @@ class Interpolate(Operation):
         held = latents.hold([key.pair for key in keys], vary)
         return cls(tuple(Code(*pair, keys[0].card) for pair in held), tuple(latents.frame_places(len(keys), frames)), path)
 
-    def __len__(self) -> int:
-        return len(self.places)
-
     def latents(self, model: LatentModel) -> Latents:
         return _stacked([latents.between(self.keys[low].pair, self.keys[high].pair, t, self.path) for low, high, t in self.places])
 
@@ -296,9 +266,9 @@ class Interpolate(Operation):
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, object], model: LatentModel) -> Self:
-        fields, known = Fields(recipe), parameters.FRAME
+        fields = Fields(recipe)
         keys = _code(fields, "from", model.card), _code(fields, "to", model.card)
-        t, path = fields.number("t", known["t"]), fields.choice("path", known["path"])
+        t, path = fields.values(parameters.FRAME, "t", "path").values()
         return cls(keys, ((0, 1, t),), path)
 
 
@@ -338,9 +308,6 @@ class Edit(Operation):
     style_spread: float = 0.0
     temperature: float = 1.0
 
-    def __len__(self) -> int:
-        return self.n
-
     def latents(self, model: LatentModel) -> Latents:
         z_s = self.code.z_s
         if self.label is not None:
@@ -357,29 +324,32 @@ class Edit(Operation):
         return z_u
 
     def recipe(self, k: int) -> Recipe:
-        recipe: Recipe = {"code": self.code.token, "n": 1}
+        recipe: dict[str, object] = {"code": self.code.token, "n": 1}
         if self.label is not None:
             recipe |= {"class": self.label, "strength": self.strength}
         if self.steering is not None:
             recipe |= {"directions": self.steering.weights, "directions_hash": self.steering.directions_hash}
         if self.seed is not None:
-            recipe |= {"style_spread": self.style_spread, "temperature": self.temperature}
-            recipe |= {"index": self.index + k, "seed": self.seed}
+            recipe |= {"style_spread": self.style_spread, "temperature": self.temperature, **self.draw(k)}
         return recipe
+
+    def draw(self, k: int) -> dict[str, int]:
+        """Index and seed of the style of picture k; nothing where the style is not mixed."""
+        return {} if self.seed is None else {"index": self.index + k, "seed": self.seed}
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, object], model: LatentModel) -> Self:
-        fields, known = Fields(recipe), parameters.EDIT
+        fields = Fields(recipe)
         code = _code(fields, "code", model.card)
-        label, strength = None, 1.0
+        options: dict[str, Any] = {}
         if "class" in fields:
-            label, strength = _label(fields, model.card), fields.number("strength", known["strength"])
-        spread, temperature, seed, index = 0.0, 1.0, None, 0
+            options |= {"label": _label(fields, model.card), **fields.values(parameters.EDIT, "strength")}
         if "style_spread" in fields:
-            spread, temperature = fields.number("style_spread", known["style_spread"]), fields.number("temperature", known["temperature"])
-            seed, index = fields.integer("seed", MAX_SEED), fields.integer("index", MAX_INDEX)
-        steering = Steering.of(fields.weights("directions", parameters.WEIGHT), model) if "directions" in fields else None
-        return cls(code, label, strength, steering, 1, seed, index, spread, temperature)
+            options |= fields.values(parameters.EDIT, "style_spread", "temperature")
+            options |= {"seed": fields.integer("seed", MAX_SEED), "index": fields.integer("index", MAX_INDEX)}
+        if "directions" in fields:
+            options["steering"] = Steering.of(fields.weights("directions", parameters.WEIGHT), model)
+        return cls(code, **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -393,9 +363,6 @@ class Inpaint(Operation):
 
     code: Code
     hole: Hole
-
-    def __len__(self) -> int:
-        return 1
 
     def latents(self, model: LatentModel) -> Latents:
         return self.code.z_s[None], self.code.z_u[None]
@@ -411,6 +378,12 @@ class Inpaint(Operation):
         fields, dims = Fields(recipe), model.card.dims
         code = _code(fields, "code", model.card)
         return cls(code, inpainting.unpack_hole(fields.text("hole", "a text"), dims.height, dims.width))
+
+
+def all_latents(operations: Sequence[Operation], model: LatentModel) -> Latents:
+    """z_s [n, D_s] and z_u [n, D_u] of the pictures of all operations, in order."""
+    rows = [operation.latents(model) for operation in operations]
+    return np.concatenate([z_s for z_s, _ in rows]), np.concatenate([z_u for _, z_u in rows])
 
 
 # A new operation takes a line here, and its pictures can be made again.

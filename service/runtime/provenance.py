@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol
 
 from twofold import __version__
 from twofold.model.contract import Card
@@ -22,32 +22,8 @@ MAX_RECIPE_BYTES = 2**20  # a sheet of 64 swaps with codes of 512 numbers has 0.
 MAX_VALUES = 64  # of one picture
 MAX_DEPTH = 32  # of nested objects and lists; a sheet of edits along directions has 4
 
-# Of one picture, the members that depend on the operation; `write` adds those that name the operation, the model and the service.
-Recipe = TypedDict(
-    "Recipe",
-    {
-        "n": int,
-        "class": int,
-        "seed": int,
-        "index": int,
-        "temperature": float,
-        "class_temperature": float,
-        "sampler": str,
-        "code": str,
-        "class_from": str,
-        "style_from": str,
-        "from": str,
-        "to": str,
-        "t": float,
-        "path": str,
-        "strength": float,
-        "style_spread": float,
-        "directions": Mapping[str, float],
-        "directions_hash": str,
-        "hole": str,
-    },
-    total=False,
-)
+# Of one picture, the members that depend on the operation (`operations` has them); `write` adds the operation, the model and the service.
+Recipe = Mapping[str, object]
 
 
 class Maker(Protocol):
@@ -62,16 +38,8 @@ class Maker(Protocol):
 
 def write(model: Maker, do: str, recipe: Recipe) -> str:
     """Sorted keys, no spaces, UTF-8; floats as Python writes them, so that equal parameters give equal bytes."""
-    whole = {
-        "twofold": RECIPE_VERSION,
-        "do": do,
-        "model": model.card.name,
-        "model_hash": model.card.model_hash,
-        "provider": model.provider,
-        "service": __version__,
-        **recipe,
-    }
-    return _canonical(whole)
+    made_by = {"model": model.card.name, "model_hash": model.card.model_hash, "provider": model.provider, "service": __version__}
+    return _canonical({"twofold": RECIPE_VERSION, "do": do, **made_by, **recipe})
 
 
 def write_sheet(recipes: Sequence[str], rows: int, cols: int) -> str:
@@ -172,19 +140,16 @@ class Fields:
             raise _unlike(name, f"an integer from 0 to {high}")
         return value
 
-    def number(self, name: str, parameter: Parameter) -> float:
-        """A float within the bounds of `parameter`."""
-        value = self.recipe.get(name)
-        if not isinstance(value, float) or not parameter.accepts(value):
-            raise _unlike(name, f"a number from {parameter.range}")
-        return value
-
-    def choice(self, name: str, parameter: Parameter) -> Any:
-        """One of the choices of `parameter`."""
+    def value(self, name: str, parameter: Parameter) -> Any:
+        """A value of the type of `parameter`, which is a float or has choices, within its bounds."""
         value = self.recipe.get(name)
         if not parameter.accepts(value):
-            raise _unlike(name, " or ".join(parameter.choices))
+            raise _unlike(name, parameter.allowed)
         return value
+
+    def values(self, parameters: Mapping[str, Parameter], *names: str) -> dict[str, Any]:
+        """By name, the values of several `parameters`."""
+        return {name: self.value(name, parameters[name]) for name in names}
 
     def weights(self, name: str, parameter: Parameter) -> dict[str, float]:
         """An object of floats, each within the bounds of `parameter`."""
@@ -192,7 +157,7 @@ class Fields:
         if not isinstance(value, dict):
             raise _unlike(name, "an object of weights")
         inner = Fields(value)
-        return {key: inner.number(key, parameter) for key in value}
+        return {key: inner.value(key, parameter) for key in value}
 
 
 def _unlike(name: str, allowed: str) -> Invalid:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twofold.model import contract
-from twofold.model.contract import BundleFiles, Card, ContractError, Dims, Directions, Floats, Golden, Pixels, Prior, TensorSpec
+from twofold.model.contract import BundleFiles, Card, ContractError, Dims, Floats, Golden, Pixels, Prior, TensorSpec
 from twofold.service.runtime import hub, inpainting, latents
 from twofold.service.runtime.batcher import Batcher, Timings
 from twofold.service.runtime.engine import Encoded, Engine
@@ -43,26 +43,20 @@ class Example:
     png: bytes
 
 
-@dataclass(frozen=True)
-class Extras:
-    """What a bundle may hold beside its graphs."""
-
-    calibration: Floats | None  # [101]  quantiles of the log-density of held-out pictures, nats, ascending
-    directions: Directions | None
-    examples: tuple[Example, ...]
-
-
 class Model:
-    """One verified bundle with a queue before each graph. `start` before the first call, `aclose` after the last."""
+    """One verified bundle with a queue before each graph. `start` before the first call, `aclose` after the last.
 
-    def __init__(self, files: BundleFiles, engine: Engine, extras: Extras, settings: Settings, on_batch: OnBatch) -> None:
+    Reads what the bundle's `folder` holds beside its graphs. Raises ContractError.
+    """
+
+    def __init__(self, folder: Path, files: BundleFiles, engine: Engine, settings: Settings, on_batch: OnBatch) -> None:
         self.card: Card = files.card
         self.prior: Prior = files.prior
         self.engine = engine
         self.provider = engine.provider
-        self.calibration = extras.calibration
-        self.directions = extras.directions
-        self.examples = extras.examples
+        self.calibration = _read_calibration(folder)
+        self.directions = contract.read_directions(folder, files.card.dims)
+        self.examples = _read_examples(folder, files.card)
         self.mean_picture = mean_picture(engine, files.prior)
         self._encoder, self._decoder = (
             Batcher(run, batch_rows=settings.batch_rows, queue_rows=settings.queue_rows, stuck_s=3 * settings.deadline_s, on_batch=on_batch)
@@ -132,8 +126,7 @@ def _shape(spec: TensorSpec) -> str:
 
 def load(folder: Path, settings: Settings, on_batch: OnBatch = lambda rows: None) -> Model:
     """Verify a bundle and make it ready to start. Raises ContractError with one line that names the file at fault."""
-    files, engine = load_engine(folder, settings)
-    return Model(files, engine, _read_extras(folder, files.card), settings, on_batch)
+    return Model(folder, *load_engine(folder, settings), settings, on_batch)
 
 
 def load_engine(folder: Path, settings: Settings) -> tuple[BundleFiles, Engine]:
@@ -189,12 +182,8 @@ def _check_consistency(engine: Engine, card: Card, prior: Prior) -> None:
         raise ContractError(f"{contract.CARD}: claims class_consistency {figure:.2f}, the graphs reach {share:.2f}")
 
 
-def _read_extras(folder: Path, card: Card) -> Extras:
-    return Extras(_read_calibration(folder), contract.read_directions(folder, card.dims), _read_examples(folder, card))
-
-
 def _read_calibration(folder: Path) -> Floats | None:
-    """The quantiles of the log-density of held-out pictures, or None when the bundle has none. Raises ContractError."""
+    """[101] quantiles of the log-density of held-out pictures, nats, ascending; None when the bundle has none. Raises ContractError."""
     path = folder / contract.CALIBRATION
     if not path.exists():
         return None

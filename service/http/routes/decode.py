@@ -7,11 +7,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twofold import image_grid
-from twofold.service.http import model_calls, responses
-from twofold.service.http.content_negotiation import PICTURES, negotiate
-from twofold.service.http.context import Connected, context_of
+from twofold.service.http import responses
+from twofold.service.http.content_negotiation import PICTURES
+from twofold.service.http.context import Connected
+from twofold.service.http.model_calls import begin
 from twofold.service.http.openapi import picture_route
-from twofold.service.http.request_body import read
 from twofold.service.http.responses import Entry, Images
 from twofold.service.http.schemas import Decode
 from twofold.service.runtime import operations
@@ -23,22 +23,17 @@ router = APIRouter(tags=["pictures"])
 @router.post("/decode", **picture_route("decode", Decode, in_body=True))
 async def decode(request: HttpRequest) -> Response:
     """Put codes together."""
-    context = context_of(request)
-    media = negotiate(request, PICTURES)
-    asked = await read(request, Decode)
-    model = model_calls.chosen_model(context, asked.model)
-    model_calls.check_count(len(asked.items), context, "items")
+    asked, media, call = await begin(request, Decode, PICTURES)
+    call.check_count(len(asked.items), "items")
     items = [operations.Item(**dict(item)) for item in asked.items]
-    operation = operations.Decode.of_items(items, model)
+    operation = operations.Decode.of_items(items, call.model)
     with Connected(request):
-        z_s, z_u, pixels = await model_calls.run(context, model, operation)
+        z_s, z_u, pixels = await call.run(operation)
     seeds = {item.seed for item in items}
-    context.seed = seeds.pop() if len(seeds) == 1 else None
-    entries = [_entry(item, model) | {"code": code} for item, code in zip(items, model_calls.tokens(model, z_s, z_u), strict=True)]
-    images = Images(model, operation, pixels, entries, *image_grid.shape_for(len(items)))
-    response = await responses.respond(context, media, images, asked.format)
-    response.headers["cache-control"] = "no-store"  # a code may stand for an uploaded picture
-    return response
+    call.context.seed = seeds.pop() if len(seeds) == 1 else None
+    entries = [_entry(item, call.model) | {"code": code} for item, code in zip(items, call.tokens(z_s, z_u), strict=True)]
+    images = Images(call.model, operation, pixels, entries, *image_grid.shape_for(len(items)))
+    return await responses.respond(call.context, media, images, asked.format)
 
 
 def _entry(item: operations.Item, model: Model) -> Entry:

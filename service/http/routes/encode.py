@@ -7,11 +7,11 @@ from fastapi import APIRouter
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from twofold.service.http import model_calls, picture_codes, responses
-from twofold.service.http.content_negotiation import ONLY_JSON, negotiate
-from twofold.service.http.context import Connected, context_of
+from twofold.service.http import picture_codes, responses
+from twofold.service.http.content_negotiation import ONLY_JSON
+from twofold.service.http.context import Connected
+from twofold.service.http.model_calls import begin
 from twofold.service.http.openapi import json_route
-from twofold.service.http.request_body import read
 from twofold.service.http.responses import Entry
 from twofold.service.http.schemas import Encode, EncodeAnswer
 from twofold.service.runtime import latents
@@ -21,22 +21,19 @@ from twofold.service.telemetry import Metrics
 
 router = APIRouter(tags=["pictures"])
 
+PARTS = {"image": "images"}
 
-@router.post("/encode", **json_route("encode", Encode, EncodeAnswer, parts={"image": "images"}, raw=True))
+
+@router.post("/encode", **json_route("encode", Encode, EncodeAnswer, in_body=True, parts=PARTS, raw=True))
 async def encode(request: HttpRequest) -> Response:
     """Take pictures apart."""
-    context = context_of(request)
-    negotiate(request, ONLY_JSON)
-    asked = await read(request, Encode, pictures={"image": "images"})
-    model = model_calls.chosen_model(context, asked.model)
-    model_calls.check_count(len(asked.images), context, "images")
+    asked, _, call = await begin(request, Encode, ONLY_JSON, PARTS)
+    call.check_count(len(asked.images), "images")
     with Connected(request):
-        pixels, notes = await picture_codes.to_pixels(context, model, [(f"images.{k}", sent) for k, sent in enumerate(asked.images)])
-        encoded = await model_calls.encode(context, model, pixels)
-    items = [describe(model, encoded, k, context.state.metrics) | {"notes": notes[k]} for k in range(len(notes))]
-    response = responses.answer_json(context, model, {"items": items})
-    response.headers["cache-control"] = "no-store"
-    return response
+        pixels, notes = await picture_codes.to_pixels(call, [(f"images.{k}", sent) for k, sent in enumerate(asked.images)])
+        encoded = await call.encode(pixels)
+    items = [describe(call.model, encoded, k, call.context.state.metrics) | {"notes": notes[k]} for k in range(len(notes))]
+    return responses.answer_json(call.context, call.model, {"items": items})
 
 
 def describe(model: Model, encoded: Encoded, k: int, metrics: Metrics) -> Entry:

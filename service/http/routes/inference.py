@@ -6,10 +6,8 @@ A bundle is two models here, `<bundle>.encoder` and `<bundle>.decoder`, each of 
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,16 +19,16 @@ from starlette.responses import Response
 from twofold import __version__
 from twofold.model import contract
 from twofold.model.contract import TensorSpec
-from twofold.service.http import model_calls, oip_tensors, responses
+from twofold.service.http import oip_tensors, responses
 from twofold.service.http.content_negotiation import JSON, negotiate
-from twofold.service.http.context import REQUEST_ID, Connected, RequestContext, context_of
-from twofold.service.http.openapi import EVERYWHERE, OCTETS, infer_route, plain_route
+from twofold.service.http.context import REQUEST_ID, Connected, RequestContext, computed, context_of
+from twofold.service.http.model_calls import ModelCall
+from twofold.service.http.openapi import EVERYWHERE, OCTETS, in_path, infer_route, plain_route
 from twofold.service.http.request_body import declared_media, parse_json, read_body
 from twofold.service.http.routes import encode, probes
 from twofold.service.http.routes.models import take_nothing
 from twofold.service.http.schemas import Infer, Live, ModelMetadata, Ready, ServerMetadata
 from twofold.service.runtime.errors import Malformed, NotFound, UnsupportedMedia
-from twofold.service.runtime.registry import Model, Registry
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
@@ -41,16 +39,10 @@ MEDIA = (b"", b"application/json", b"application/octet-stream")  # Triton's own 
 MODEL = "/models/{model}"
 VERSIONED = f"{MODEL}/versions/{{version}}"
 
-_MODEL = {
-    "name": "model",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string"},
-    "description": "a name from /models, with .encoder or .decoder behind it",
-    "example": "fashion-mnist.decoder",
-}
-_VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}, "description": "1", "example": VERSION}
+_MODEL = in_path("model", "a name from /models, with .encoder or .decoder behind it", example="fashion-mnist.decoder")
+_VERSION = in_path("version", "1", example=VERSION)
 _NOTHING = ("malformed", "not_acceptable", *EVERYWHERE)
+_READY = ("draining", "not_ready", *EVERYWHERE)
 
 
 @dataclass(frozen=True)
@@ -58,61 +50,53 @@ class Graph:
     """One graph of a bundle, as a model of the protocol."""
 
     name: str
-    model: Model
+    call: ModelCall
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
-    async def run(self, arrays: tuple[NDArray[Any], ...], context: RequestContext) -> Mapping[str, NDArray[Any]]:
+    async def run(self, arrays: tuple[NDArray[Any], ...]) -> Mapping[str, NDArray[Any]]:
         """The inputs in order -> outputs by name, through the model's queue. Raises what Model.encode and Model.decode raise."""
         if self.name.endswith(".encoder"):
-            encoded = await model_calls.encode(context, self.model, arrays[0])
+            encoded = await self.call.encode(arrays[0])
             for k in range(len(encoded.z_s)):
-                encode.observe(self.model, encoded, k, context.state.metrics)
+                encode.observe(self.call.model, encoded, k, self.call.context.state.metrics)
             return vars(encoded)
-        return {"pixels": await model_calls.decode(context, self.model, arrays[0], arrays[1])}
+        return {"pixels": await self.call.decode(arrays[0], arrays[1])}
 
 
-def _described(name: str, answer: Any, refusals: Sequence[str], *parameters: dict[str, Any]) -> dict[str, Any]:
-    described = plain_route(name, refusals=refusals, answer=answer)
-    described["openapi_extra"]["parameters"] = list(parameters)
-    return described
-
-
-@router.get("", **_described("v2_server", ServerMetadata, _NOTHING))
+@router.get("", **plain_route("v2_server", refusals=_NOTHING, answer=ServerMetadata, path=()))
 async def server(request: HttpRequest) -> Response:
     """What serves here."""
     await take_nothing(request)
     return responses.plain_json({"name": "twofold", "version": __version__, "extensions": ["binary_tensor_data"]}, {"vary": "Accept"})
 
 
-@router.get("/health/live", **_described("v2_live", Live, EVERYWHERE))
+@router.get("/health/live", **plain_route("v2_live", refusals=EVERYWHERE, answer=Live, path=()))
 async def live(request: HttpRequest) -> Response:
     """Whether the process answers, whatever the model and the load."""
-    return responses.plain_json({"live": True}, {"cache-control": "no-store"})
+    return responses.plain_json({"live": True}, responses.NO_STORE)
 
 
-@router.get("/health/ready", **_described("v2_ready", Ready, ("draining", "not_ready", *EVERYWHERE)))
+@router.get("/health/ready", **plain_route("v2_ready", refusals=_READY, answer=Ready, path=()))
 async def ready(request: HttpRequest) -> Response:
     """Whether to send requests here: models loaded, queues moving, not shutting down."""
     state = context_of(request).state
     probes.check_ready(state, state.registry)
-    return responses.plain_json({"ready": True}, {"cache-control": "no-store"})
+    return responses.plain_json({"ready": True}, responses.NO_STORE)
 
 
-@router.get(
-    f"{VERSIONED}/ready", **_described("v2_version_ready", Ready, ("not_found", "draining", "not_ready", *EVERYWHERE), _MODEL, _VERSION)
-)
-@router.get(f"{MODEL}/ready", **_described("v2_model_ready", Ready, ("not_found", "draining", "not_ready", *EVERYWHERE), _MODEL))
+@router.get(f"{VERSIONED}/ready", **plain_route("v2_version_ready", refusals=("not_found", *_READY), answer=Ready, path=(_MODEL, _VERSION)))
+@router.get(f"{MODEL}/ready", **plain_route("v2_model_ready", refusals=("not_found", *_READY), answer=Ready, path=(_MODEL,)))
 async def model_ready(request: HttpRequest) -> Response:
     """Whether a model takes requests."""
     context = context_of(request)
     graph = _graph(request, context)
-    probes.check_ready(context.state, graph.model)
-    return responses.plain_json({"name": graph.name, "ready": True}, {"cache-control": "no-store"})
+    probes.check_ready(context.state, graph.call.model)
+    return responses.plain_json({"name": graph.name, "ready": True}, responses.NO_STORE)
 
 
-@router.get(VERSIONED, **_described("v2_version", ModelMetadata, ("not_found", *_NOTHING), _MODEL, _VERSION))
-@router.get(MODEL, **_described("v2_model", ModelMetadata, ("not_found", *_NOTHING), _MODEL))
+@router.get(VERSIONED, **plain_route("v2_version", refusals=("not_found", *_NOTHING), answer=ModelMetadata, path=(_MODEL, _VERSION)))
+@router.get(MODEL, **plain_route("v2_model", refusals=("not_found", *_NOTHING), answer=ModelMetadata, path=(_MODEL,)))
 async def metadata(request: HttpRequest) -> Response:
     """What a model takes and gives."""
     await take_nothing(request)
@@ -135,11 +119,10 @@ async def infer(request: HttpRequest) -> Response:
     chosen = oip_tensors.chosen_outputs(asked, graph.outputs)
     media = OCTETS if any(binary for _, binary in chosen) else JSON
     negotiate(request, (media,))
-    started = time.perf_counter()
-    arrays = oip_tensors.arrays(asked, tail, graph.inputs, context.state.settings.max_items)
-    context.spent("preprocess", time.perf_counter() - started)
+    with context.timed("preprocess"):
+        arrays = oip_tensors.arrays(asked, tail, graph.inputs, context.state.settings.max_items)
     with Connected(request):
-        outputs = await graph.run(arrays, context)
+        outputs = await graph.run(arrays)
     head = {"model_name": graph.name, "model_version": VERSION}
     if asked.id is not None and REQUEST_ID.fullmatch(asked.id):
         head["id"] = asked.id
@@ -149,7 +132,7 @@ async def infer(request: HttpRequest) -> Response:
 def _graph(request: HttpRequest, context: RequestContext) -> Graph:
     """The graph that the path names; from here on the answer names its bundle. Raises NotFound."""
     name, version = request.path_params["model"], request.path_params.get("version", VERSION)
-    names = _names(context.state.registry)
+    names = [f"{bundle}.{kind}" for bundle in context.state.registry.models for kind in GRAPHS]
     if name not in names:
         raise NotFound(
             "There is no such model; every bundle is two, NAME.encoder and NAME.decoder.", field="model", allowed=", ".join(names)
@@ -157,13 +140,9 @@ def _graph(request: HttpRequest, context: RequestContext) -> Graph:
     if version != VERSION:
         raise NotFound("There is no such version of the model.", field="version", allowed=VERSION)
     bundle, _, kind = name.rpartition(".")
-    model = model_calls.chosen_model(context, bundle)
+    call = ModelCall.of(context, bundle)
     signature = contract.encoder_signature if kind == "encoder" else contract.decoder_signature
-    return Graph(name, model, *signature(model.card.dims))
-
-
-def _names(registry: Registry) -> list[str]:
-    return [f"{bundle}.{kind}" for bundle in registry.models for kind in GRAPHS]
+    return Graph(name, call, *signature(call.model.card.dims))
 
 
 async def _read(request: HttpRequest, graph: Graph) -> tuple[Infer, bytes]:
@@ -181,10 +160,9 @@ async def _read(request: HttpRequest, graph: Graph) -> tuple[Infer, bytes]:
 
 
 async def _respond(context: RequestContext, media: str, head: dict[str, str], outputs: list[oip_tensors.Output]) -> Response:
-    started = time.perf_counter()
-    large = sum(one.values.size for one in outputs) > responses.SMALL_ANSWER_PIXELS
-    body, length = await asyncio.to_thread(oip_tensors.write, head, outputs) if large else oip_tensors.write(head, outputs)
-    context.spent("encode", time.perf_counter() - started)
+    with context.timed("encode"):
+        large = sum(one.values.size for one in outputs) > responses.SMALL_ANSWER_PIXELS
+        body, length = await computed(large, oip_tensors.write, head, outputs)
     headers = {"cache-control": "no-store", "vary": "Accept"}
     if length is not None:
         headers[oip_tensors.HEADER_LENGTH.lower()] = str(length)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from twofold.model.contract import Dims, Preprocessing
-from twofold.service.http import model_calls, picture_codes, responses
-from twofold.service.http.content_negotiation import PICTURES, negotiate
-from twofold.service.http.context import Connected, RequestContext, context_of
+from twofold.model.contract import Preprocessing
+from twofold.service.http import picture_codes, responses
+from twofold.service.http.content_negotiation import PICTURES
+from twofold.service.http.context import Connected
+from twofold.service.http.model_calls import ModelCall, begin
 from twofold.service.http.openapi import picture_route
-from twofold.service.http.request_body import read
 from twofold.service.http.responses import Images
 from twofold.service.http.schemas import Inpaint
 from twofold.service.runtime import inpainting, operations
 from twofold.service.runtime.errors import Invalid
 from twofold.service.runtime.operations import Code
-from twofold.service.runtime.registry import Model
 
 router = APIRouter(tags=["pictures"])
 
@@ -27,37 +28,33 @@ PARTS = {"image": "image", "mask": "mask"}
 @router.post("/inpaint", **picture_route("inpaint", Inpaint, in_body=True, parts=PARTS))
 async def inpaint(request: HttpRequest) -> Response:
     """Fill a hole."""
-    context = context_of(request)
-    media = negotiate(request, PICTURES)
-    asked = await read(request, Inpaint, pictures=PARTS)
-    model = model_calls.chosen_model(context, asked.model)
+    asked, media, call = await begin(request, Inpaint, PICTURES, PARTS)
+    model = call.model
     with Connected(request):
-        hole, mask_notes = await _hole(context, model, asked)
-        pixels, notes = await picture_codes.to_pixels(context, model, [("image", asked.image)])
+        hole, mask_notes = await _hole(call, asked)
+        pixels, notes = await picture_codes.to_pixels(call, [("image", asked.image)])
         filling = inpainting.Filling(pixels, hole[None], model.mean_picture, asked.steps)
         for filled in filling:
-            encoded = await model_calls.encode(context, model, filled)
-            filling.put(await model_calls.decode(context, model, encoded.z_s, encoded.z_u_mean))
+            encoded = await call.encode(filled)
+            filling.put(await call.decode(encoded.z_s, encoded.z_u_mean))
     operation = operations.Inpaint(Code(encoded.z_s[0], encoded.z_u_mean[0], model.card), hole)
     entry = {"class": responses.class_entry(model, int(encoded.class_log_prob[0].argmax())), "code": operation.code.token}
     images = Images(model, operation, filling.filled, [entry], 1, 1)
-    response = await responses.respond(context, media, images, asked.format, {"notes": {"image": notes, **mask_notes}})
-    response.headers["cache-control"] = "no-store"
-    return response
+    return await responses.respond(call.context, media, images, asked.format, {"notes": {"image": notes, **mask_notes}})
 
 
-async def _hole(context: RequestContext, model: Model, asked: Inpaint) -> tuple[inpainting.Hole, dict[str, list[list[str]]]]:
+async def _hole(call: ModelCall, asked: Inpaint) -> tuple[inpainting.Hole, dict[str, list[list[str]]]]:
     """The hole bool [H,W] and notes on the mask, which is preprocessed as its picture is, so that one of the same size fits it."""
     if (asked.mask is None) == (asked.box is None):
         raise Invalid("There must be exactly one of mask and box.", field="mask", allowed="mask or box")
-    card = model.card
+    card = call.model.card
     if asked.mask is None:
         hole = inpainting.hole_of_box(asked.box or (), card.dims.height, card.dims.width)
         inpainting.check_hole(hole, "box")
         return hole, {}
-    dims = Dims(card.dims.dim_s, card.dims.dim_u, card.dims.classes, card.dims.height, card.dims.width, channels=1)
+    dims = replace(card.dims, channels=1)
     preprocessing = Preprocessing(background=(0,), filter="box", crop=card.preprocessing.crop)
-    mask, notes = await picture_codes.decode_picture(context, "mask", asked.mask, dims, preprocessing)
+    mask, notes = await picture_codes.decode_picture(call.context, "mask", asked.mask, dims, preprocessing)
     hole = inpainting.hole_of_mask(mask)
     inpainting.check_hole(hole, "mask")
     return hole, {"mask": [notes]}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,18 +12,18 @@ from starlette.responses import Response
 
 from twofold import __version__, image_grid
 from twofold.model.contract import Pixels
-from twofold.service.http import model_calls, responses
+from twofold.service.http import responses
 from twofold.service.http.content_negotiation import ONLY_JSON, negotiate
-from twofold.service.http.context import Connected, RequestContext, context_of
+from twofold.service.http.context import Connected, RequestContext, computed, context_of
+from twofold.service.http.model_calls import ModelCall
 from twofold.service.http.openapi import json_route
 from twofold.service.http.request_body import picture_bytes, read
-from twofold.service.http.responses import Entry
 from twofold.service.http.schemas import Inspect, InspectAnswer
 from twofold.service.runtime import image_headers, image_io, provenance, replay
 from twofold.service.runtime.engine import PROVIDER
 from twofold.service.runtime.errors import Invalid
 from twofold.service.runtime.image_headers import Header
-from twofold.service.runtime.operations import Operation
+from twofold.service.runtime.operations import Operation, all_latents
 from twofold.service.runtime.provenance import FoundRecipe
 from twofold.service.runtime.registry import Model
 
@@ -43,7 +41,7 @@ class Verdict:
     notes: list[str] = field(default_factory=list)
 
 
-@router.post("/inspect", **json_route("inspect", Inspect, InspectAnswer, parts=PARTS, raw=True))
+@router.post("/inspect", **json_route("inspect", Inspect, InspectAnswer, in_body=True, parts=PARTS, raw=True))
 async def inspect(request: HttpRequest) -> Response:
     """The recipe of a picture that was made here."""
     context = context_of(request)
@@ -51,43 +49,38 @@ async def inspect(request: HttpRequest) -> Response:
     asked = await read(request, Inspect, pictures=PARTS)
     data = picture_bytes(asked.image, "image", context.state.settings)
     header, found = _found_recipe(context, data)
-    model = _model_of(context, asked.model, found)
+    call = _call_of(context, asked.model, found)
     verdict = Verdict()
     if found is None:
         verdict.notes.append("the picture carries no recipe")
-    elif reason := next(filter(None, (replay.obstacle(recipe, model) for recipe in found.pictures)), None):
+    elif reason := next(filter(None, (replay.obstacle(recipe, call.model) for recipe in found.pictures)), None):
         verdict.notes.append(reason)
     elif asked.verify:
         with Connected(request):
-            verdict = await _verify(context, model, found, data, header)
-    answer: Entry = {"recipe": None if found is None else found.document, "verified": verdict.verified}
-    answer |= {"max_difference": verdict.max_difference, "notes": verdict.notes}
-    response = responses.answer_json(context, model, answer)
-    response.headers["cache-control"] = "no-store"
-    return response
+            verdict = await _verify(call, found, data, header)
+    return responses.answer_json(context, call.model, {"recipe": None if found is None else found.document, **vars(verdict)})
 
 
 def _found_recipe(context: RequestContext, data: bytes) -> tuple[Header, FoundRecipe | None]:
     """The header of a picture and the recipe that it carries. Raises as `image_headers.check_picture`, and Invalid for a forged recipe."""
-    started = time.perf_counter()
-    header = image_headers.check_picture(data, context.state.settings)
-    text = image_io.read_recipe(data, header, provenance.MAX_RECIPE_BYTES)
-    found = None if text is None else provenance.read(text, context.state.settings.max_items)
-    context.spent("preprocess", time.perf_counter() - started)
-    return header, found
+    with context.timed("preprocess"):
+        header = image_headers.check_picture(data, context.state.settings)
+        text = image_io.read_recipe(data, header, provenance.MAX_RECIPE_BYTES)
+        return header, None if text is None else provenance.read(text, context.state.settings.max_items)
 
 
-def _model_of(context: RequestContext, name: str | None, found: FoundRecipe | None) -> Model:
-    """The model that was named, else the one that made the picture if it is served, else the default."""
+def _call_of(context: RequestContext, name: str | None, found: FoundRecipe | None) -> ModelCall:
+    """A call of the model that was named, else the one that made the picture if it is served, else the default."""
     if name is None and found is not None:
         maker = context.state.registry.made_with(found.pictures[0].get("model_hash"))
         name = None if maker is None else maker.card.name
-    return model_calls.chosen_model(context, name)
+    return ModelCall.of(context, name)
 
 
-async def _verify(context: RequestContext, model: Model, found: FoundRecipe, data: bytes, header: Header) -> Verdict:
+async def _verify(call: ModelCall, found: FoundRecipe, data: bytes, header: Header) -> Verdict:
     """Make every cell of a recipe without an obstacle again, and compare. Raises Invalid above the cap on pictures, else as `decode`."""
-    model_calls.check_count(len(found.pictures), context, "image")
+    call.check_count(len(found.pictures), "image")
+    model = call.model
     try:
         operations = [replay.operation(recipe, model) for recipe in found.pictures]
     except Invalid as error:
@@ -95,15 +88,11 @@ async def _verify(context: RequestContext, model: Model, found: FoundRecipe, dat
     dims = model.card.dims
     if (header.width, header.height) != (found.cols * dims.width, found.rows * dims.height):
         return Verdict(False, None, ["the picture is not of the size that its recipe makes"])
-    codes = [operation.latents(model) for operation in operations]
-    pixels = await model_calls.decode(context, model, np.concatenate([z_s for z_s, _ in codes]), np.concatenate([z_u for _, z_u in codes]))
-    started = time.perf_counter()
-    joint = image_grid.sheet(pixels, found.cols, model.card.preprocessing.background, rows=found.rows)
-    compared = _decoded_regions(operations, model, found)
-    task = (data, header, joint, compared)
-    small = image_headers.is_small(data, header)
-    difference = image_io.max_difference(*task) if small else await asyncio.to_thread(image_io.max_difference, *task)
-    context.spent("preprocess", time.perf_counter() - started)
+    pixels = await call.decode(*all_latents(operations, model))
+    with call.context.timed("preprocess"):
+        joint = image_grid.sheet(pixels, found.cols, model.card.preprocessing.background, rows=found.rows)
+        compared = _decoded_regions(operations, model, found)
+        difference = await computed(not image_headers.is_small(data, header), image_io.max_difference, data, header, joint, compared)
     verdict = _verdict(difference, found.pictures[0], model)
     if not compared.all():
         verdict.notes.append("of a filled picture the hole is compared; what is around it was sent")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 from dataclasses import asdict
-from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from twofold.service.http import model_calls, responses
+from twofold.service.http import responses
 from twofold.service.http.content_negotiation import ONLY_JSON, negotiate
 from twofold.service.http.context import context_of
-from twofold.service.http.openapi import EVERYWHERE, plain_route
+from twofold.service.http.model_calls import ModelCall
+from twofold.service.http.openapi import EVERYWHERE, in_path, plain_route
 from twofold.service.http.request_body import read_body
 from twofold.service.http.responses import Entry
 from twofold.service.http.schemas import Limits, ModelsAnswer
@@ -24,13 +24,7 @@ router = APIRouter(tags=["models"])
 
 _REFUSALS = ("malformed", "not_acceptable", *EVERYWHERE)
 _NAMED = ("not_found", *_REFUSALS)
-_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "a name from /models"}
-
-
-def _route(name: str, example: Any) -> dict[str, Any]:
-    described = plain_route(name, refusals=_NAMED, example=example)
-    described["openapi_extra"]["parameters"] = [_NAME]
-    return described
+_NAME = [in_path("name", "a name from /models")]
 
 
 @router.get("/models", **plain_route("models", refusals=_REFUSALS, answer=ModelsAnswer))
@@ -43,7 +37,9 @@ async def models(request: HttpRequest) -> Response:
     return responses.plain_json({"default": state.registry.default, "models": listed, "limits": limits}, {"vary": "Accept"})
 
 
-@router.get("/models/{name}", **_route("model", {"id": "fashion-mnist@3f2c9a10", "name": "fashion-mnist"}))
+@router.get(
+    "/models/{name}", **plain_route("model", refusals=_NAMED, path=_NAME, example={"id": "fashion-mnist@3f2c9a10", "name": "fashion-mnist"})
+)
 async def model_card(request: HttpRequest) -> Response:
     """The card of a model, and the effect of each direction of style, in grey levels of a step; null without directions."""
     model = await _asked(request)
@@ -53,7 +49,10 @@ async def model_card(request: HttpRequest) -> Response:
 
 
 @router.get(
-    "/models/{name}/classes", **_route("classes", {"model": "fashion-mnist@3f2c9a10", "classes": [{"index": 7, "name": "Sneaker"}]})
+    "/models/{name}/classes",
+    **plain_route(
+        "classes", refusals=_NAMED, path=_NAME, example={"model": "fashion-mnist@3f2c9a10", "classes": [{"index": 7, "name": "Sneaker"}]}
+    ),
 )
 async def classes(request: HttpRequest) -> Response:
     """The classes of a model, with their share of the training pictures."""
@@ -63,7 +62,10 @@ async def classes(request: HttpRequest) -> Response:
     return responses.plain_json({"model": model.card.id, "classes": listed}, {"vary": "Accept"})
 
 
-@router.get("/models/{name}/examples", **_route("examples", [{"class": {"index": 7, "name": "Sneaker"}, "image": "iVBORw0KGgo..."}]))
+@router.get(
+    "/models/{name}/examples",
+    **plain_route("examples", refusals=_NAMED, path=_NAME, example=[{"class": {"index": 7, "name": "Sneaker"}, "image": "iVBORw0KGgo..."}]),
+)
 async def examples(request: HttpRequest) -> Response:
     """Pictures that came with the bundle, as PNG in base64."""
     model = await _asked(request)
@@ -73,7 +75,7 @@ async def examples(request: HttpRequest) -> Response:
 
 async def _asked(request: HttpRequest) -> Model:
     await take_nothing(request)
-    return model_calls.chosen_model(context_of(request), request.path_params["name"])
+    return ModelCall.of(context_of(request), request.path_params["name"]).model
 
 
 async def take_nothing(request: HttpRequest) -> None:

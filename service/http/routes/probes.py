@@ -11,20 +11,18 @@ from starlette.responses import Response
 from twofold import __version__
 from twofold.service.http.context import AppState, context_of
 from twofold.service.http.openapi import EVERYWHERE, plain_route
-from twofold.service.http.responses import plain_json
+from twofold.service.http.responses import NO_STORE, plain_json
 from twofold.service.runtime.errors import Draining, NotReady
 from twofold.service.runtime.registry import Model, Registry
 from twofold.service.telemetry import CONTENT_TYPE
 
 router = APIRouter(tags=["operation"])
 
-_FRESH = {"cache-control": "no-store"}
-
 
 @router.get("/livez", **plain_route("livez", example={"status": "alive"}))
 async def livez(request: HttpRequest) -> Response:
     """Whether the process answers, whatever the model and the load."""
-    return plain_json({"status": "alive"}, dict(_FRESH))
+    return plain_json({"status": "alive"}, NO_STORE)
 
 
 @router.get("/readyz", **plain_route("readyz", refusals=("draining", "not_ready", *EVERYWHERE), example={"status": "ready"}))
@@ -33,7 +31,7 @@ async def readyz(request: HttpRequest) -> Response:
     state = context_of(request).state
     check_ready(state, state.registry)
     served = {model.card.id: model.provider for model in state.registry.models.values()}
-    return plain_json({"status": "ready", "models": served}, dict(_FRESH))
+    return plain_json({"status": "ready", "models": served}, NO_STORE)
 
 
 def check_ready(state: AppState, served: Registry | Model) -> None:
@@ -47,10 +45,10 @@ def check_ready(state: AppState, served: Registry | Model) -> None:
 @router.get("/metrics", **plain_route("metrics", media="text/plain"))
 async def metrics(request: HttpRequest) -> Response:
     """Prometheus' text format."""
-    return Response(context_of(request).state.metrics.render(), headers={**_FRESH, "content-type": CONTENT_TYPE})
+    return Response(context_of(request).state.metrics.render(), headers={**NO_STORE, "content-type": CONTENT_TYPE})
 
 
 @router.get("/version", **plain_route("version", example={"service": "0.1.0", "python": "3.11.4"}))
 async def version(request: HttpRequest) -> Response:
     """Versions of the service and of Python."""
-    return plain_json({"service": __version__, "python": platform.python_version()}, dict(_FRESH))
+    return plain_json({"service": __version__, "python": platform.python_version()}, NO_STORE)

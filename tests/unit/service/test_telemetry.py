@@ -8,12 +8,12 @@ def test_the_names_are_the_documented_ones():
     metrics.requests.labels("/generate", "200").inc()
     metrics.rejected.labels("queue_full").inc()
     metrics.stage.labels("model").observe(0.002)
-    metrics.observe_batch(4)
+    metrics.batch_rows.observe(4)
     metrics.model_info.labels("toy", "0" * 64, "CPUExecutionProvider", "fp32").set(1)
     metrics.typicality.observe(0.4)
     metrics.entropy.observe(0.2)
     metrics.swaps.labels("true").inc()
-    metrics.watch_queue(lambda: 7)
+    metrics.queue_rows.set_function(lambda: 7)
     text = metrics.render().decode()
     for line in (
         'twofold_requests_total{code="200",route="/generate"} 1.0',
@@ -33,6 +33,6 @@ def test_the_names_are_the_documented_ones():
 
 def test_two_apps_do_not_share_their_numbers():
     one, other = Metrics(), Metrics()
-    one.observe_batch(3)
+    one.batch_rows.observe(3)
     assert "twofold_batch_rows_count 1.0" in one.render().decode()
     assert "twofold_batch_rows_count 0.0" in other.render().decode()
