@@ -10,6 +10,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,22 +24,15 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 Command = Callable[[argparse.Namespace], int]
+Say = Callable[[str], object]
 
 DATA = "folder of pictures with a sub-folder for each class, folder of Parquet files, .npz file, or the id of a data set on the hub"
 CLASSIFIER = "folder of `twofold-train eval-classifier`"
 PRESETS = ", ".join(sorted(path.stem for path in (Path(__file__).parent / "config" / "presets").glob("*.toml")))
 
 # Which error ends with which code. By name: to import the classes would import torch, which may be what is missing.
-EXIT_CODES = {
-    "UsageError": 2,
-    "ConfigError": 2,
-    "DataError": 2,
-    "CheckpointError": 2,
-    "ContractError": 2,
-    "PushError": 2,
-    "Diverged": 5,
-    "ExportError": 5,
-}
+CANNOT_BE_USED = ("UsageError", "ConfigError", "DataError", "CheckpointError", "ContractError", "PushError")
+EXIT_CODES = dict.fromkeys(CANNOT_BE_USED, 2) | dict.fromkeys(("Diverged", "ExportError"), 5)
 
 
 class UsageError(Exception):
@@ -173,9 +167,8 @@ def train(args: argparse.Namespace) -> int:
     keep_memory()
     with join(args.device) as distributed:
         preflight.check(config, distributed)  # before any data is read
-        pictures = load_for(config.data, args.data)
         run = _dry_run if args.dry_run else _train
-        return run(args, config, pictures, distributed)
+        return run(args, config, load_for(config.data, args.data), distributed, _say if distributed.first else _say_nothing)
 
 
 def _overrides(items: Iterable[str]) -> dict[str, str]:
@@ -186,10 +179,9 @@ def _overrides(items: Iterable[str]) -> dict[str, str]:
     return dict(item.split("=", 1) for item in items)
 
 
-def _dry_run(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], distributed: Distributed) -> int:
+def _dry_run(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], distributed: Distributed, say: Say) -> int:
     from twofold.training.experiments.dry_run import dry_run
 
-    say = _say if distributed.first else _say_nothing
     _summarize(args, config, pictures, say)
     text = dry_run(config, *pictures, args.out, say, distributed=distributed)
     if distributed.first:
@@ -197,31 +189,27 @@ def _dry_run(args: argparse.Namespace, config: Config, pictures: tuple[Pictures,
     return 0
 
 
-def _train(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], distributed: Distributed) -> int:
+def _train(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], distributed: Distributed, say: Say) -> int:
     from twofold.training.trainer.console import ProgressLine
     from twofold.training.trainer.run_dir import LAST
     from twofold.training.trainer.trainer import Stopped, Trainer
 
-    say = _say if distributed.first else _say_nothing
     if not (args.out / LAST).exists() and distributed.first:
         _summarize(args, config, pictures, say)
-    progress = ProgressLine()
-    trainer = Trainer(config, *pictures, args.out, progress, progress.warn, distributed, args.start)
-    _save_on_signals(trainer)
     try:
-        trainer.run(keep_every=args.keep_every)
+        with closing(ProgressLine()) as progress:
+            trainer = Trainer(config, *pictures, args.out, progress, progress.warn, distributed, args.start)
+            _save_on_signals(trainer)
+            trainer.run(keep_every=args.keep_every)
     except Stopped:
-        progress.end()
         say("stopped and saved: the same command continues from here")
         return 130
-    finally:
-        progress.end()
     took = f"{trainer.seconds:.0f} s ({trainer.core_seconds:.0f} of one core)"
     say(f"trained {config.name} in {took}; next: twofold-train export {args.out} --data {args.data} --out BUNDLE")
     return 0
 
 
-def _summarize(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], say: Callable[[str], object]) -> None:
+def _summarize(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], say: Say) -> None:
     """Say what the pictures are, and what looks wrong with them, before any training."""
     from twofold.training.data.summary import find_test_split, summarize
 
@@ -305,14 +293,15 @@ def add_evaluate(commands: Commands) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Measure a bundle; prints the table. Raises UsageError."""
+    """Measure a bundle; prints the table. Raises UsageError, and DataError for a file that is no evaluation."""
     from twofold.training.bundle_ops.record_metrics import record
     from twofold.training.evaluation.evaluate import evaluate as measure
+    from twofold.training.evaluation.formats import Evaluation
     from twofold.training.evaluation.metric_table import table
 
     if args.quick and args.record:
         raise UsageError("--record writes figures, and --quick makes none: leave one of them out")
-    others, seeds = ([_read_evaluation(path) for path in paths] for paths in (args.beside, args.seeds))
+    others, seeds = ([Evaluation.read(path) for path in paths] for paths in (args.beside, args.seeds))
     out = args.out or Path(f"{args.bundle}.{args.split}.json")
     result = measure(args.bundle, args.data, args.eval_classifier, out, args.split, args.quick, log=_say)
     results = _titled([result, *others])
@@ -323,16 +312,6 @@ def evaluate(args: argparse.Namespace) -> int:
     if args.record:
         record(args.bundle, results, seeds)
     return 0
-
-
-def _read_evaluation(path: Path) -> Evaluation:
-    from twofold.training.data.dataset import DataError
-    from twofold.training.evaluation.formats import Evaluation
-
-    try:
-        return Evaluation.read(path)
-    except DataError as error:
-        raise UsageError(str(error)) from error
 
 
 def _titled(evaluations: Iterable[Evaluation]) -> dict[str, Evaluation]:

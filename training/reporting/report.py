@@ -14,13 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from twofold.files import write_atomic
 from twofold.model import contract
 from twofold.model.contract import Card, ContractError
 from twofold.training.data.dataset import DataError
 from twofold.training.evaluation import metric_table
 from twofold.training.evaluation.eval_classifier import load_eval_classifier
 from twofold.training.evaluation.evaluate import evaluate, open_model, pictures
-from twofold.training.evaluation.formats import Evaluation, write, write_text
+from twofold.training.evaluation.formats import Evaluation, write
 from twofold.training.reporting import html, sections
 from twofold.training.reporting.facts import MeasureFigures, ModelFacts, Report
 from twofold.training.trainer.run_dir import ENVIRONMENT, LOG
@@ -86,7 +87,7 @@ def report(
         models.append(model_section(each, evaluation, data, eval_classifier))
     measures = [MeasureFigures.of(line, len(models)) for line in lines]
     write(out / FIGURES, Report([model.facts for model in models], measures, baselines))
-    write_text(out / PAGE, html.render(models, lines, baselines))
+    write_atomic(out / PAGE, html.render(models, lines, baselines).encode())
     return out / PAGE
 
 

@@ -38,6 +38,11 @@ def to_tensor(pixels: Pixels, device: torch.device | str = "cpu") -> Tensor:
     return on_device(pixels, device).permute(0, 3, 1, 2).float() / 255
 
 
+def to_pixels(x: Tensor) -> Pixels:
+    """x [B, C, H, W] in [0, 1] -> pixels uint8 [B, H, W, C], the inverse of `to_tensor`."""
+    return (x * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
 def encode(model: VaeGan, pixels: Pixels, labels: NDArray[np.int64], chunk: int = PIECE) -> Codes:
     """Encode pixels uint8 [N, H, W, C] in evaluation mode and float32, on the model's device (its modes are left as they were)."""
     modes = [(module, module.training) for module in model.modules()]
