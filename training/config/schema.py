@@ -254,22 +254,18 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _overridden(raw: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
-    for key, value in overrides.items():
-        _override(raw, key, value)
+    for key, text in overrides.items():
+        *path, last = key.split(".")
+        node: Any = raw
+        for step in path:
+            node = _below(node, step, key)
+        if not isinstance(node, dict):
+            raise ConfigError(f"{key}: {last!r} must be followed by a key")
+        try:
+            node[last] = tomllib.loads(f"value = {text}")["value"]
+        except ValueError:
+            node[last] = text
     return raw
-
-
-def _override(raw: dict[str, Any], key: str, text: str) -> None:
-    *path, last = key.split(".")
-    node: Any = raw
-    for step in path:
-        node = _below(node, step, key)
-    if not isinstance(node, dict):
-        raise ConfigError(f"{key}: {last!r} must be followed by a key")
-    try:
-        node[last] = tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
-        node[last] = text
 
 
 def _below(node: Any, step: str, key: str) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 
 from twofold.files import write_atomic
 from twofold.model import contract
-from twofold.model.contract import Card, ContractError
+from twofold.model.contract import ContractError
 from twofold.training.data.dataset import DataError
 from twofold.training.evaluation import metric_table
 from twofold.training.evaluation.eval_classifier import load_eval_classifier
@@ -105,33 +105,10 @@ def model_section(each: Subject, evaluation: Evaluation, data: Path, eval_classi
     model = open_model(each.bundle)
     mean = fit.pixels.mean(0).round().astype("uint8")
     material = sections.Material(model, classifier, held, model.encode(held.pixels), mean)
-    samples, swaps, (lost, share) = sections.samples(material), sections.swap_matrix(material), sections.lost_swaps(material)
-    return html.ModelSection(
-        facts=_facts(each, card, evaluation, material, samples, swaps, share),
-        material=material,
-        samples=samples,
-        swaps=swaps,
-        reconstructions=sections.reconstructions(material),
-        interpolations=sections.interpolations(material),
-        inpainted=sections.inpainted(material),
-        lost=lost,
-        least_typical=sections.least_typical(material),
-        log=read_log(each.folder / LOG),
-    )
-
-
-def _facts(
-    each: Subject,
-    card: Card,
-    evaluation: Evaluation,
-    material: sections.Material,
-    samples: sections.Grid,
-    swaps: sections.Grid,
-    lost_swaps: float,
-) -> ModelFacts:
-    assert samples.kept is not None
-    assert swaps.kept is not None
-    return ModelFacts(
+    samples, samples_kept = sections.samples(material)
+    swaps, swap_matrix_kept = sections.swap_matrix(material)
+    lost, lost_swaps = sections.lost_swaps(material)
+    facts = ModelFacts(
         id=card.id,
         name=card.name,
         model_hash=card.model_hash,
@@ -144,9 +121,21 @@ def _facts(
         evaluation=evaluation,
         machine=_machine(each.folder),
         confusion=sections.confusion(material).tolist(),
-        samples_kept=samples.kept,
-        swap_matrix_kept=swaps.kept,
+        samples_kept=samples_kept,
+        swap_matrix_kept=swap_matrix_kept,
         lost_swaps=lost_swaps,
+    )
+    return html.ModelSection(
+        facts=facts,
+        material=material,
+        samples=samples,
+        swaps=swaps,
+        reconstructions=sections.reconstructions(material),
+        interpolations=sections.interpolations(material),
+        inpainted=sections.inpainted(material),
+        lost=lost,
+        least_typical=sections.least_typical(material),
+        log=read_log(each.folder / LOG),
     )
 
 
