@@ -127,15 +127,14 @@ def add_init(commands: Commands) -> None:
 
 def init(args: argparse.Namespace) -> int:
     """Write a configuration; prints nothing to stdout."""
-    from twofold.training.experiments.autoconfig import AutoConfigOptions
-    from twofold.training.experiments.autoconfig import init as write_config
+    from twofold.training.experiments import autoconfig
     from twofold.training.trainer.distributed import Distributed, choose_device
     from twofold.training.trainer.malloc import keep_memory
 
     _set_threads(args.threads)
     keep_memory()  # as `train` will
-    options = AutoConfigOptions(args.data, args.out, args.minutes, args.size)
-    write_config(options, _say, distributed=Distributed(choose_device(args.device)))
+    options = autoconfig.AutoConfigOptions(args.data, args.out, args.minutes, args.size)
+    autoconfig.init(options, _say, distributed=Distributed(choose_device(args.device)))
     return 0
 
 
@@ -338,12 +337,11 @@ def add_report(commands: Commands) -> None:
 
 def report(args: argparse.Namespace) -> int:
     """Write the report; prints its file."""
-    from twofold.training.reporting.report import default_out, subjects
-    from twofold.training.reporting.report import report as write
+    from twofold.training.reporting import report as page
 
-    found = subjects(args.runs, args.bundle, args.evaluation)
+    found = page.subjects(args.runs, args.bundle, args.evaluation)
     classifier = args.eval_classifier or args.runs[0] / "eval_classifier"
-    print(write(found, args.data, classifier, args.out or default_out(found), args.beside, log=_say))
+    print(page.report(found, args.data, classifier, args.out or page.default_out(found), args.beside, log=_say))
     return 0
 
 
@@ -419,14 +417,13 @@ def add_reproduce(commands: Commands) -> None:
 def reproduce(args: argparse.Namespace) -> int:
     """Make the table of ablations; prints it."""
     from twofold.training.config.schema import read
+    from twofold.training.experiments import ablations
     from twofold.training.experiments.ablation_plan import read_plan
-    from twofold.training.experiments.ablations import AblationOptions
-    from twofold.training.experiments.ablations import reproduce as make
     from twofold.training.trainer.malloc import keep_memory
 
     _set_threads(args.threads)
     keep_memory()
-    options = AblationOptions(
+    options = ablations.AblationOptions(
         data=args.data,
         out=args.out,
         eval_classifier=args.eval_classifier or args.out / "eval_classifier",
@@ -436,7 +433,7 @@ def reproduce(args: argparse.Namespace) -> int:
         split=args.split,
         quick=args.quick,
     )
-    print(make(options, _say))
+    print(ablations.reproduce(options, _say))
     return 0
 
 
@@ -449,12 +446,11 @@ def add_toy(commands: Commands) -> None:
 
 def toy(args: argparse.Namespace) -> int:
     """Run the toy problem; prints the file of its plot."""
-    from twofold.training.experiments.three_moons import PLOT
-    from twofold.training.experiments.three_moons import toy as compare
+    from twofold.training.experiments import three_moons
 
     _set_threads(1)
-    compare(args.out, args.seed, log=_say)
-    print(args.out / PLOT)
+    three_moons.toy(args.out, args.seed, log=_say)
+    print(args.out / three_moons.PLOT)
     return 0
 
 

@@ -191,9 +191,10 @@ def _paths(m: Material, moves: str) -> Sheet:
     z_s, z_u = m.codes.z_s, m.codes.z_u_mean
     between = []
     for a, b in zip(starts, ends, strict=True):
-        between.append(
-            _grid(m.model, line(z_s[a], z_s[b]), z_u[[a]])[:, 0] if moves == "z_s" else _grid(m.model, z_s[[a]], line(z_u[a], z_u[b]))[0]
-        )
+        if moves == "z_s":
+            between.append(_grid(m.model, line(z_s[a], z_s[b]), z_u[[a]])[:, 0])
+        else:
+            between.append(_grid(m.model, z_s[[a]], line(z_u[a], z_u[b]))[0])
     real = np.stack([m.held.pixels[starts], m.held.pixels[ends]], 1)
     cells = np.concatenate([real[:, :1], np.stack(between), real[:, 1:]], 1)
     word, colour = ("the class moves, the style stays", CLASS) if moves == "z_s" else ("the style moves, the class stays", STYLE)

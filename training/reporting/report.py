@@ -139,7 +139,7 @@ def model_section(each: Subject, evaluation: Evaluation, data: Path, eval_classi
     )
 
 
-def _machine(folder: Path) -> dict[str, Any]:
+def _machine(folder: Path) -> dict[str, object]:
     """What the run notes about the machine it was trained on, or else the one that this report is made on."""
     try:
         return {"trained on": json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ class Codes:
     label: Tensor
 
 
-def on_device(array: NDArray[Any], device: torch.device | str) -> Tensor:
+def on_device(array: np.ndarray, device: torch.device | str) -> Tensor:
     """The array as a tensor on the device. To a GPU it is copied from pinned memory, which waits for nothing that the GPU still does."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else tensor

@@ -45,7 +45,7 @@ class RunDir:
             (path / VALIDATION).mkdir(parents=True, exist_ok=True)
         self.scalars: SummaryWriter | None = None
 
-    def describe(self, config: Mapping[str, Any], environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    def describe(self, config: Mapping[str, object], environment: Mapping[str, object], data: Mapping[str, object]) -> None:
         """Write who, from what and where: config.json, environment.json, data.json."""
         for name, facts in ((CONFIG, config), (ENVIRONMENT, environment), (DATA, data)):
             with _writing(name):
@@ -65,7 +65,7 @@ class RunDir:
         with _writing(SCALARS):
             self.scalars = SummaryWriter(str(self.path / SCALARS), purge_step=global_step + 1)
 
-    def log(self, facts: Mapping[str, Any], global_step: int) -> None:
+    def log(self, facts: Mapping[str, object], global_step: int) -> None:
         """Append a line; numbers of losses, validation and speed go to TensorBoard too. Only between `open` and `close`."""
         assert self.scalars is not None
         with _writing(LOG), (self.path / LOG).open("a", encoding="utf-8") as stream:
