@@ -32,6 +32,7 @@ def halvings(height: int, width: int) -> int:
 
 def conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
     """3x3 convolution, BatchNorm, ReLU: [B, C, H, W] -> [B, C', H / stride, W / stride]."""
+    # H' = floor((H + 2 - 3) / stride) + 1; no bias, because BatchNorm subtracts the mean and adds its own
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False),
         nn.BatchNorm2d(channels_out),
@@ -46,6 +47,7 @@ def up(channels_in: int, channels_out: int) -> nn.Sequential:
     sub-pixel convolution (all of upsample + 3x3 convolution is a special case), not the 3x3 stride-2 form that draws
     checkerboards.
     """
+    # H' = 2 (H - 1) - 2 + 4 = 2 H
     return nn.Sequential(
         nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1, bias=False),
         nn.BatchNorm2d(channels_out),
@@ -94,6 +96,7 @@ def level(kind: str, channels_in: int, channels_out: int) -> list[nn.Module]:
 
 def discriminator_level(kind: str, channels_in: int, channels_out: int, halves: bool) -> list[nn.Module]:
     """A step of D, halving height and width or not: spectral normalisation on every convolution, leaky ReLU, no BatchNorm."""
+    # W / sigma(W), sigma the largest singular value: D is about Lipschitz, so its gradient to G stays bounded. Miyato et al. 2018
     last = (4, 2, 1) if halves else (3, 1, 1)
     if kind == "plain":
         return [spectral_norm(nn.Conv2d(channels_in, channels_out, *last)), nn.LeakyReLU(0.2)]

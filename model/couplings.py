@@ -26,7 +26,7 @@ class AffineCoupling(nn.Module):
         self.first = nn.Linear(len(mask), hidden)
         self.condition = nn.Embedding(classes, hidden)
         self.second = nn.Linear(hidden, hidden)
-        self.last = nn.Linear(hidden, 2 * len(mask))
+        self.last = nn.Linear(hidden, 2 * len(mask))  # r and t, one of each for every dimension
         # zero here means s = t = 0, so the first map that the likelihood sees is the whitening alone
         for parameter in (self.condition.weight, self.last.weight, self.last.bias):
             nn.init.zeros_(parameter)
@@ -46,17 +46,20 @@ class AffineCoupling(nn.Module):
         """y [B, D], label [B] -> x [B, D]."""
         # the network reads the masked half, which is the same in x and y, so s and t are known before x is
         log_scale, shift = self._scale_and_shift(self.net(y, label))
-        # x = (y - t) exp(-s)
+        # x = (y - t) exp(-s), which is y itself on the masked half, where s = t = 0
         return (y - shift) * (-log_scale).exp()
 
     def forward_with_tangents(self, x: Tensor, tangents: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, D], tangents [B, T, D], label [B] -> y [B, D], (dy/dx) tangents [B, T, D]. The class is held fixed."""
         # forward mode through the network: d silu(a) = silu'(a) da, layer by layer
         first = self._first(x, label)
+        # a1 = W1 (m * x) + E_c, so da1 = (W1 diag m) dx: [B, T, D] @ [D, hidden]
         d_first = (tangents @ (self.first.weight * self.mask).T) * _silu_slope(first)[:, None]
         second = self.second(F.silu(first))
+        # a2 = W2 silu(a1)
         d_second = (d_first @ self.second.weight.T) * _silu_slope(second)[:, None]
         log_scale, shift = self._scale_and_shift(self.last(F.silu(second)))
+        # (r, t) = W3 silu(a2)
         d_log_scale, d_shift = (d_second @ self.last.weight.T).chunk(2, dim=-1)
         free = 1 - self.mask
         # s = M tanh(r), so ds = M (1 - (s / M)^2) dr

@@ -56,6 +56,7 @@ class Decoder(nn.Module):
         if len(widths) != times + 1:
             raise ValueError(f"{height}x{width} pictures need {times + 1} widths, not {len(widths)}")
         grid = (widths[0], height >> times, width >> times)
+        # [B, D_s + D_u] -> [B, hidden] -> [B, w_0, H / 2^n, W / 2^n], n = times
         self.lift = nn.Sequential(
             nn.Linear(dim_s + dim_u, hidden, bias=False),
             nn.BatchNorm1d(hidden),
@@ -66,6 +67,7 @@ class Decoder(nn.Module):
             nn.ReLU(),
         )
         block, double = (residual, residual_up) if blocks == "residual" else (conv, up)
+        # [B, w_i, h, w] -> [B, w_i+1, 2 h, 2 w], n times, then one logit for each pixel and channel
         doublings = [double(before, after) for before, after in itertools.pairwise(widths)]
         self.draw = nn.Sequential(block(widths[0], widths[0]), *doublings, nn.Conv2d(widths[-1], channels, 3, 1, 1))
         self.modulations = nn.ModuleList([Modulation(dim_s + dim_u, width) for width in widths] if modulated else [])
@@ -76,5 +78,5 @@ class Decoder(nn.Module):
         h = self.lift(codes)
         for level, modulation in itertools.zip_longest(self.draw, self.modulations):
             h = level(h) if modulation is None else modulation(level(h), codes)
-        # pixels in [0, 1]; the sigmoid in float32, where bf16 has 8 bits of mantissa
+        # x = sigmoid(h), pixels in (0, 1); the sigmoid in float32, where bf16 has 8 bits of mantissa
         return h.float().sigmoid()

@@ -28,13 +28,16 @@ class Discriminator(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self.score = nn.Linear(widths[-1], 1)
         self.embedding = nn.Embedding(classes, widths[-1])
+        # v_y ~ N(0, I / F): <v_y, phi> begins with the variance |phi|^2 / F, whatever the width F
         nn.init.normal_(self.embedding.weight, std=widths[-1] ** -0.5)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         """Pictures [B, C, H, W] in [0, 1], label [B] -> score [B], float32."""
+        # [B, C, H, W] -> [B, F, h, w] -> [B, F]
         # phi(x): mean over the last grid, of pictures on [-1, 1]
         features = self.trunk(2 * x - 1).float().mean((2, 3))
-        # psi(phi) + <v_y, phi>: whether it is real, and whether it is of class y
+        # psi(phi) + <v_y, phi>: whether it is real, and whether it is of class y. A log density ratio of (x, y) splits into that of x,
+        # which is psi, and that of y given x, which is linear in phi where both are softmax classifiers on phi
         return self.score(features)[:, 0] + (self.embedding(label) * features).sum(1)
 
 
@@ -42,4 +45,5 @@ class LatentClassifier(nn.Sequential):
     """C(z_u): one hidden layer of 256, as the authors' code: [B, D_u] -> logits [B, K]."""
 
     def __init__(self, dim_u: int, classes: int, hidden: int = 256) -> None:
+        # logits = W2 relu(W1 z_u + b1) + b2
         super().__init__(nn.Linear(dim_u, hidden), nn.ReLU(), nn.Linear(hidden, classes))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from twofold.model.blocks import conv, halvings, level
 from twofold.model.posterior import DiagonalGaussian
 
-LOG_VAR_LIMITS = (-12.0, 4.0)  # of q(z_u | x), nats
+LOG_VAR_LIMITS = (-12.0, 4.0)  # of q(e | x), nats: deviations from 0.0025 to 7.4, where the prior has 1
 
 
 class Trunk(nn.Sequential):
@@ -28,10 +28,12 @@ class Trunk(nn.Sequential):
         times = halvings(height, width)
         if len(widths) != times + 1:  # one for each resolution
             raise ValueError(f"{height}x{width} pictures need {times + 1} widths, not {len(widths)}")
+        # [B, C, H, W] -> [B, w_0, H, W] -> [B, w_1, H / 2, W / 2] -> ... -> [B, w_n, H / 2^n, W / 2^n], n = times
         layers: list[nn.Module] = [conv(channels, widths[0])]
         for before, after in itertools.pairwise(widths):
             layers += level(blocks, before, after)
         super().__init__(*layers, nn.Flatten(), nn.Dropout(dropout))
+        # F = w_n H W / 4^n: flattened, not averaged, so a code may say where in the picture something is
         self.features = widths[-1] * (height >> times) * (width >> times)
 
 
@@ -45,6 +47,7 @@ class ClassEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pictures [B, C, H, W] in [0, 1] -> z_s [B, D_s], float32 under autocast too."""
+        # z_s = W h(x) + b
         return self.head(self.trunk(x)).float()
 
 
@@ -68,6 +71,7 @@ class StyleEncoder(nn.Module):
 
     def fine(self, x: Tensor) -> DiagonalGaussian:
         """q(e | x) before any rounding: [B, D_u] each."""
+        # [m, v] = W h(x) + b: [B, 2 D_u] in two halves
         # the bounds keep exp v within float32 and the KL finite from the first step on
         mean, log_var = self.head(self.trunk(x)).float().chunk(2, dim=1)
         return DiagonalGaussian(mean, log_var.clamp(*LOG_VAR_LIMITS))

@@ -44,6 +44,7 @@ class ClassFlow(nn.Module):
             "fold_log_scales": torch.zeros(classes, dim_u),
         }.items():
             self.register_buffer(name, value)
+        # in pairs, a random half and its complement: two neighbours together change every dimension
         generator = torch.Generator().manual_seed(MASK_SEED)
         masks: list[Tensor] = []
         for _ in range((layers + 1) // 2):
@@ -60,6 +61,7 @@ class ClassFlow(nn.Module):
         """
         eye = torch.eye(codes.shape[1], dtype=torch.float64, device=codes.device)
         for k in range(len(self.code_means)):
+            # N <= D_u rows have a covariance of rank N - 1: what they do not span would be scaled by the ridge alone
             rows = codes[label == k].double()
             if len(rows) <= codes.shape[1]:
                 rows = codes.double()
@@ -79,6 +81,7 @@ class ClassFlow(nn.Module):
 
         codes [N, D_u], label [N]. It stays the identity for a class with no more rows than dimensions.
         """
+        # a_k = mean and exp(-b_k) = deviation of the couplings' output x of class k, measured with the fold at the identity
         self.fold_means.zero_()
         self.fold_log_scales.zero_()
         z_u, _ = self.forward(codes, label)
@@ -87,6 +90,7 @@ class ClassFlow(nn.Module):
             if len(rows) <= codes.shape[1]:
                 continue
             self.fold_means[k] = rows.mean(0)
+            # a dimension that does not vary is not blown up: exp b_k <= 1000
             self.fold_log_scales[k] = -rows.std(0).clamp_min(1e-3).log()
 
     def _couplings(self) -> list[AffineCoupling]:
@@ -94,6 +98,7 @@ class ClassFlow(nn.Module):
 
     def whitened(self, e: Tensor, label: Tensor) -> Tensor:
         """e [B, D_u], label [B] -> W_c (e - m_c) [B, D_u]: where the couplings begin."""
+        # [B, D_u, D_u] @ [B, D_u, 1]
         return (self.whitening[label] @ (e - self.code_means[label])[..., None])[..., 0]
 
     def forward(self, e: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,11 +123,12 @@ class ClassFlow(nn.Module):
     def forward_with_log_var(self, e: Tensor, log_var: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and first-order log-variance of z_u = f(e'; c), e' ~ N(e, diag exp log_var): [B, D_u] each."""
         x = self.whitened(e, label)
-        # delta method: var(z_u)_i = sum_j (dz_i/de_j)^2 exp(log_var_j). Tangent j begins as W_c e_j exp(log_var_j / 2) ...
+        # delta method: var(z_u)_i = sum_j (dz_i/de_j)^2 exp(log_var_j). Tangent j begins as W_c 1_j exp(log_var_j / 2), row j of
+        # tangents [B, D_u, D_u], with 1_j the j-th unit vector; every coupling multiplies it by its Jacobian ...
         tangents = self.whitening[label].transpose(1, 2) * (0.5 * log_var).exp()[:, :, None]
         for coupling in self._couplings():
             x, tangents = coupling.forward_with_tangents(x, tangents, label)
-        # ... and the fold scales deviations by exp(b_c), log-variances by 2 b_c
+        # ... the squares are summed over j, and the fold scales deviations by exp(b_c), log-variances by 2 b_c
         scale = self.fold_log_scales[label]
         variance = tangents.square().sum(1).clamp_min(1e-12)
         return (x - self.fold_means[label]) * scale.exp(), variance.log() + 2 * scale

@@ -37,6 +37,7 @@ def kl_sum(q: DiagonalGaussian) -> Tensor:
 
 def kl_mean(q: DiagonalGaussian) -> Tensor:
     """The same, *averaged* over D_u, as the authors' code has it: regularises z_u D_u times less."""
+    # 1/D_u sum_j 1/2 (m_j^2 + exp v_j - 1 - v_j)
     return q.kl_to_standard().mean()
 
 
@@ -64,6 +65,7 @@ def latent_adversary_loss(logits: Tensor, class_weights: Tensor) -> Tensor:
     Zero exactly when the classifier says no more than the class frequencies. Zheng & Sun 2019, L_adv for E_u.
     """
     # -sum_k pi_k log C_k(z_u) - H(pi)
+    # [B, K]; the entropy H(pi) = -sum_k pi_k log pi_k is constant, and makes 0 the least value
     log_probs = F.log_softmax(logits, 1)
     entropy = -(class_weights * class_weights.clamp_min(1e-12).log()).sum()
     return -(class_weights * log_probs).sum(1).mean() - entropy
@@ -71,7 +73,7 @@ def latent_adversary_loss(logits: Tensor, class_weights: Tensor) -> Tensor:
 
 def latent_classifier_loss(logits: Tensor, label: Tensor) -> Tensor:
     """CE(C(z_u), y): what the latent classifier itself learns. logits [B, K], label [B] -> scalar, nats."""
-    # -log C_y(z_u)
+    # -log C_y(z_u), C = softmax(logits); E_u is trained on the loss above, C alone on this one
     return F.cross_entropy(logits, label)
 
 
@@ -83,19 +85,20 @@ def discriminator_real_loss(score: Tensor) -> Tensor:
 
 def discriminator_fake_loss(score: Tensor) -> Tensor:
     """Hinge on generated pictures, relu(1 + D(x', y)): [B] -> scalar, mean over B."""
-    # max(0, 1 + D(x', y'))
+    # max(0, 1 + D(x', y')): with the loss above, D is drawn above +1 on real pictures and below -1 on generated ones
     return F.relu(1 + score).mean()
 
 
 def generator_loss(score: Tensor) -> Tensor:
     """-D(x', y): [B] -> scalar, mean over B."""
-    # -D(x', y')
+    # -D(x', y'), without a hinge: it has a gradient however sure D is
     return -score.mean()
 
 
 def flow_nll(z_u: Tensor, log_det: Tensor) -> Tensor:
     """-log p(e | c) = -log N(f(e; c); 0, I) - log |det df/de| -> scalar, nats, sum over D_u, mean over B."""
     # change of variables: log p(e | c) = log N(f(e; c); 0, I) + log |det df/de|
+    # -log N(z; 0, I) = 1/2 sum_j (z_j^2 + log 2 pi)
     return (0.5 * (z_u.square() + LOG_2PI).sum(1) - log_det).mean()
 
 
@@ -116,6 +119,7 @@ def cka_penalty(codes: Tensor, label: Tensor) -> Tensor:
     Gretton et al. 2005 (HSIC); Cortes et al. 2012 (alignment).
     """
     # K_ab = exp(-|z_a - z_b|^2 / median),  M_ab = 1 where y_a = y_b
+    # [B, B]. Over the median the kernel neither saturates nor vanishes: codes that all shrink alike keep their value
     squares = torch.cdist(codes, codes).square()
     bandwidth = squares.detach().median().clamp_min(1e-6)
     kernels = [(-squares / bandwidth).exp(), (label[:, None] == label[None]).to(codes.dtype)]

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 
 LOG_2PI = math.log(2 * math.pi)
-RADIUS = 4.0  # norm of the initial class means: far enough apart for unit variances
-LOG_VAR_BOUNDS = (-8.0, 8.0)  # of s, nats: a point z_s cannot collapse Sigma_c, or let it grow without end
+# Norm of the initial class means. Orthogonal ones are 4 sqrt 2 apart, so with Sigma = I the border between two classes is 2.8 deviations
+# from either mean and a draw of one is read as the other with probability 0.002.
+RADIUS = 4.0
+# Of s, nats: deviations from 0.02 to 55. A point z_s has no noise that would keep Sigma_c from collapsing onto it.
+LOG_VAR_BOUNDS = (-8.0, 8.0)
 NEAR = 0.1  # deviations of a class: no draw so near to mu_c is read as another class
 
 
@@ -28,11 +31,12 @@ class ClassPrior(nn.Module):
     def __init__(self, class_weights: Tensor, dim_s: int, shrinks: bool = False) -> None:
         super().__init__()
         classes = len(class_weights)
-        # the means start apart: random directions, orthogonal while K <= D_s
+        # mu_c = RADIUS u_c with |u_c| = 1, orthogonal while K <= D_s: QR = U^T, so the rows of Q^T are the u_c
         directions = torch.nn.functional.normalize(torch.randn(classes, dim_s), dim=1)
         if classes <= dim_s:
             directions = torch.linalg.qr(directions.T).Q.T
         self.means = nn.Parameter(RADIUS * directions)
+        # s = 0, Sigma_c = I
         self.raw_log_vars = nn.Parameter(torch.zeros(classes, dim_s))
         self.log_weights: Tensor
         self.register_buffer("log_weights", class_weights.log())
@@ -50,6 +54,7 @@ class ClassPrior(nn.Module):
         The log joint of the mixture up to a constant; its softmax is p(c | z_s).
         """
         # log pi_k + log N(z; mu_k, diag exp s_k) without the D_s/2 log 2 pi that all classes share
+        # [B, 1, D_s] - [K, D_s] -> [B, K, D_s]
         squares = (z_s[:, None, :] - self.means).square() * (-self.log_vars).exp()
         return self.log_weights - 0.5 * (squares + self.log_vars).sum(-1)
 
@@ -60,7 +65,7 @@ class ClassPrior(nn.Module):
         """
         if self.shrinkage is None:
             return z_s
-        # z_s' = m + (1 - a) (z_s - m),  m = sum_k p(k | z_s) mu_k
+        # z_s' = m + (1 - a) (z_s - m),  m = sum_k p(k | z_s) mu_k = E[mu_c | z_s]: [B, K] @ [K, D_s]
         means = self.logits(z_s).softmax(1) @ self.means
         return means + (1 - self.shrinkage) * (z_s - means)
 
@@ -98,10 +103,12 @@ class FittedPrior(nn.Module):
         `shrink` of the mean variance is added to each diagonal; a class needs more rows than dimensions for a full
         covariance, and falls back to its diagonal below that.
         """
+        # m_k = 1/N_k sum z_s,  L_k L_k^T = covariance of z_s over the rows of class k
         for k in range(len(self.means)):
             rows = z_s[label == k]
             self.means[k] = rows.mean(0)
             self.scale_tril[k] = _cholesky(rows, shrink)
+        # one Gaussian for all classes: z_u is independent of c
         self.z_u_mean.copy_(z_u.mean(0))
         self.z_u_scale_tril.copy_(_cholesky(z_u, shrink))
 
@@ -110,6 +117,7 @@ class FittedPrior(nn.Module):
 
         For a decoder that takes the mean of the class read: it is then asked for exactly the class.
         """
+        # L_c = NEAR diag exp(s_c / 2)
         self.means.copy_(prior.means)
         self.scale_tril.copy_(torch.diag_embed(NEAR * (0.5 * prior.log_vars).exp()))
         self.z_u_mean.zero_()
@@ -120,8 +128,9 @@ class FittedPrior(nn.Module):
         device = self.means.device
         noise_s = torch.randn(len(label), self.means.shape[1], generator=generator, device=device)
         noise_u = torch.randn(len(label), len(self.z_u_mean), generator=generator, device=device)
-        # z_s = mu_c + L_c eps with L_c L_c^T = Sigma_c
+        # z_s = m_c + L_c eps: covariance L_c E[eps eps^T] L_c^T = L_c L_c^T. [B, D_s, D_s] @ [B, D_s, 1]
         z_s = self.means[label] + (self.scale_tril[label] @ noise_s[..., None])[..., 0]
+        # z_u = m_u + L_u eps, in rows: eps^T L_u^T
         return z_s, self.z_u_mean + noise_u @ self.z_u_scale_tril.T
 
 
@@ -136,10 +145,12 @@ class FittedDensity(nn.Module):
         self.z_u_mean: Tensor
         self.inverse_u: Tensor
         dims = fitted.means.shape[1] + len(fitted.z_u_mean)
+        # log det L is the sum of the logarithms of its diagonal, because L is triangular
         log_det_s = fitted.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         log_det_u = fitted.z_u_scale_tril.diagonal().log().sum()
         self.register_buffer("means", fitted.means)
         self.register_buffer("inverses_s", torch.linalg.inv(fitted.scale_tril))
+        # log pi_k - log det L_k - log det L_u - (D_s + D_u)/2 log 2 pi: all that does not depend on z
         self.register_buffer("offsets", log_weights - log_det_s - log_det_u - 0.5 * dims * LOG_2PI)
         self.register_buffer("z_u_mean", fitted.z_u_mean)
         self.register_buffer("inverse_u", torch.linalg.inv(fitted.z_u_scale_tril))
@@ -147,17 +158,21 @@ class FittedDensity(nn.Module):
     def forward(self, z_s: Tensor, z_u: Tensor) -> Tensor:
         """z_s [B, D_s], z_u [B, D_u] -> log sum_k pi_k N(z_s; fit_k) + log N(z_u; fit): [B], nats."""
         # log N(z; m, L L^T) = -1/2 |L^-1 (z - m)|^2 - log det L - D/2 log 2 pi; the last two terms are in `offsets`
+        # [K, D_s, D_s] @ [B, K, D_s, 1] -> [B, K, D_s]
         away = (self.inverses_s @ (z_s[:, None, :] - self.means)[..., None])[..., 0]
+        # log sum_k exp(...): a sum of densities in log space
         log_joint = self.offsets - 0.5 * away.square().sum(-1)
         return log_joint.logsumexp(-1) - 0.5 * ((z_u - self.z_u_mean) @ self.inverse_u.T).square().sum(-1)
 
 
 def _cholesky(rows: Tensor, shrink: float) -> Tensor:
     """The Cholesky factor [D, D] of the covariance of rows [N, D]: float64 inside, ridge `shrink` times the mean variance."""
+    # C = 1/(N - 1) sum_n (r_n - r)(r_n - r)^T, of rank N - 1 at most: singular where N <= D
     centred = (rows - rows.mean(0)).double()
     covariance = centred.T @ centred / max(1, len(rows) - 1)
     if len(rows) <= rows.shape[1]:
         covariance = covariance.diagonal().diag()
+    # C + shrink tr(C)/D I: every eigenvalue is at least shrink times the mean of all
     mean_variance = covariance.diagonal().mean().clamp_min(1e-12)
     covariance = covariance + shrink * mean_variance * torch.eye(rows.shape[1], dtype=torch.float64, device=rows.device)
     return torch.linalg.cholesky(covariance).float()

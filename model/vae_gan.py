@@ -113,6 +113,7 @@ class VaeGan(nn.Module):
 
     def class_point(self, x: Tensor) -> Tensor:
         """Pictures [B, C, H, W] -> z_s [B, D_s] as it is served: what E_s says, shrunk where the prior shrinks."""
+        # z_s = E_s(x), or m + (1 - a) (E_s(x) - m), m = E[mu_c | E_s(x)]
         return self.prior.shrunk(self.encoder_s(x))
 
     def read_class(self, z_s: Tensor) -> Tensor:
@@ -125,13 +126,14 @@ class VaeGan(nn.Module):
 
     def class_code(self, z_s: Tensor, label: Tensor | None = None) -> Tensor:
         """z_s [B, D_s] -> what G takes of it: z_s itself, or mu of the class `label` [B] (of the class read, where it is not given)."""
+        # z_s, or mu_y: with the mean G sees K class codes only, as if the label were its input
         if self.sizes.decoder_takes == "z_s":
             return z_s
         return self.prior.means[self.read_class(z_s) if label is None else label]
 
     def style_from_code(self, q: DiagonalGaussian, label: Tensor) -> DiagonalGaussian:
         """E_u's q(e | x) [B, D_u] -> q(z_u | x) [B, D_u], through the flow of the class `label` [B] if there is one."""
-        # z_u = f(e; c); the log-variance to first order
+        # z_u = f(e; c): the mean f(m; c), the log-variance to first order in e - m
         return q if self.flow is None else DiagonalGaussian(*self.flow.forward_with_log_var(q.mean, q.log_var, label))
 
     def code_from_style(self, z_u: Tensor, z_s: Tensor) -> Tensor:
@@ -142,6 +144,7 @@ class VaeGan(nn.Module):
     def read(self, x: Tensor) -> tuple[Tensor, DiagonalGaussian, Tensor]:
         """Pictures [B, C, H, W] in [0, 1] -> z_s [B, D_s], q(z_u | x), log p(c | z_s) [B, K]."""
         # z_s = E_s(x);  q(e | x) = E_u(x);  z_u = f(e; c(z_s))
+        # p(c | z_s) is the softmax of the logits, so the posterior of the class costs no network of its own
         z_s = self.class_point(x)
         logits = self.prior.logits(z_s)
         return z_s, self.style_from_code(self.encoder_u(x), logits.argmax(1)), logits.log_softmax(1)
@@ -153,6 +156,7 @@ class VaeGan(nn.Module):
 
     def draw(self, z_s: Tensor, code: Tensor) -> Tensor:
         """z_s [B, D_s], E_u's code [B, D_u] -> pictures [B, C, H, W] in [0, 1]."""
+        # x = G(z_s, e)
         return self.decoder(self.class_code(z_s), code)
 
     @torch.no_grad()

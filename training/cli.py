@@ -10,6 +10,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,22 +24,15 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 Command = Callable[[argparse.Namespace], int]
+Say = Callable[[str], object]
 
 DATA = "folder of pictures with a sub-folder for each class, folder of Parquet files, .npz file, or the id of a data set on the hub"
 CLASSIFIER = "folder of `twofold-train eval-classifier`"
 PRESETS = ", ".join(sorted(path.stem for path in (Path(__file__).parent / "config" / "presets").glob("*.toml")))
 
 # Which error ends with which code. By name: to import the classes would import torch, which may be what is missing.
-EXIT_CODES = {
-    "UsageError": 2,
-    "ConfigError": 2,
-    "DataError": 2,
-    "CheckpointError": 2,
-    "ContractError": 2,
-    "PushError": 2,
-    "Diverged": 5,
-    "ExportError": 5,
-}
+CANNOT_BE_USED = ("UsageError", "ConfigError", "DataError", "CheckpointError", "ContractError", "PushError")
+EXIT_CODES = dict.fromkeys(CANNOT_BE_USED, 2) | dict.fromkeys(("Diverged", "ExportError"), 5)
 
 
 class UsageError(Exception):
@@ -133,15 +127,14 @@ def add_init(commands: Commands) -> None:
 
 def init(args: argparse.Namespace) -> int:
     """Write a configuration; prints nothing to stdout."""
-    from twofold.training.experiments.autoconfig import AutoConfigOptions
-    from twofold.training.experiments.autoconfig import init as write_config
+    from twofold.training.experiments import autoconfig
     from twofold.training.trainer.distributed import Distributed, choose_device
     from twofold.training.trainer.malloc import keep_memory
 
     _set_threads(args.threads)
     keep_memory()  # as `train` will
-    options = AutoConfigOptions(args.data, args.out, args.minutes, args.size)
-    write_config(options, _say, distributed=Distributed(choose_device(args.device)))
+    options = autoconfig.AutoConfigOptions(args.data, args.out, args.minutes, args.size)
+    autoconfig.init(options, _say, distributed=Distributed(choose_device(args.device)))
     return 0
 
 
@@ -173,9 +166,8 @@ def train(args: argparse.Namespace) -> int:
     keep_memory()
     with join(args.device) as distributed:
         preflight.check(config, distributed)  # before any data is read
-        pictures = load_for(config.data, args.data)
         run = _dry_run if args.dry_run else _train
-        return run(args, config, pictures, distributed)
+        return run(args, config, load_for(config.data, args.data), distributed, _say if distributed.first else _say_nothing)
 
 
 def _overrides(items: Iterable[str]) -> dict[str, str]:
@@ -186,10 +178,9 @@ def _overrides(items: Iterable[str]) -> dict[str, str]:
     return dict(item.split("=", 1) for item in items)
 
 
-def _dry_run(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], distributed: Distributed) -> int:
+def _dry_run(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], distributed: Distributed, say: Say) -> int:
     from twofold.training.experiments.dry_run import dry_run
 
-    say = _say if distributed.first else _say_nothing
     _summarize(args, config, pictures, say)
     text = dry_run(config, *pictures, args.out, say, distributed=distributed)
     if distributed.first:
@@ -197,31 +188,27 @@ def _dry_run(args: argparse.Namespace, config: Config, pictures: tuple[Pictures,
     return 0
 
 
-def _train(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], distributed: Distributed) -> int:
+def _train(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], distributed: Distributed, say: Say) -> int:
     from twofold.training.trainer.console import ProgressLine
     from twofold.training.trainer.run_dir import LAST
     from twofold.training.trainer.trainer import Stopped, Trainer
 
-    say = _say if distributed.first else _say_nothing
     if not (args.out / LAST).exists() and distributed.first:
         _summarize(args, config, pictures, say)
-    progress = ProgressLine()
-    trainer = Trainer(config, *pictures, args.out, progress, progress.warn, distributed, args.start)
-    _save_on_signals(trainer)
     try:
-        trainer.run(keep_every=args.keep_every)
+        with closing(ProgressLine()) as progress:
+            trainer = Trainer(config, *pictures, args.out, progress, progress.warn, distributed, args.start)
+            _save_on_signals(trainer)
+            trainer.run(keep_every=args.keep_every)
     except Stopped:
-        progress.end()
         say("stopped and saved: the same command continues from here")
         return 130
-    finally:
-        progress.end()
     took = f"{trainer.seconds:.0f} s ({trainer.core_seconds:.0f} of one core)"
     say(f"trained {config.name} in {took}; next: twofold-train export {args.out} --data {args.data} --out BUNDLE")
     return 0
 
 
-def _summarize(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], say: Callable[[str], object]) -> None:
+def _summarize(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], say: Say) -> None:
     """Say what the pictures are, and what looks wrong with them, before any training."""
     from twofold.training.data.summary import find_test_split, summarize
 
@@ -305,14 +292,15 @@ def add_evaluate(commands: Commands) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Measure a bundle; prints the table. Raises UsageError."""
+    """Measure a bundle; prints the table. Raises UsageError, and DataError for a file that is no evaluation."""
     from twofold.training.bundle_ops.record_metrics import record
     from twofold.training.evaluation.evaluate import evaluate as measure
+    from twofold.training.evaluation.formats import Evaluation
     from twofold.training.evaluation.metric_table import table
 
     if args.quick and args.record:
         raise UsageError("--record writes figures, and --quick makes none: leave one of them out")
-    others, seeds = ([_read_evaluation(path) for path in paths] for paths in (args.beside, args.seeds))
+    others, seeds = ([Evaluation.read(path) for path in paths] for paths in (args.beside, args.seeds))
     out = args.out or Path(f"{args.bundle}.{args.split}.json")
     result = measure(args.bundle, args.data, args.eval_classifier, out, args.split, args.quick, log=_say)
     results = _titled([result, *others])
@@ -323,16 +311,6 @@ def evaluate(args: argparse.Namespace) -> int:
     if args.record:
         record(args.bundle, results, seeds)
     return 0
-
-
-def _read_evaluation(path: Path) -> Evaluation:
-    from twofold.training.data.dataset import DataError
-    from twofold.training.evaluation.formats import Evaluation
-
-    try:
-        return Evaluation.read(path)
-    except DataError as error:
-        raise UsageError(str(error)) from error
 
 
 def _titled(evaluations: Iterable[Evaluation]) -> dict[str, Evaluation]:
@@ -359,12 +337,11 @@ def add_report(commands: Commands) -> None:
 
 def report(args: argparse.Namespace) -> int:
     """Write the report; prints its file."""
-    from twofold.training.reporting.report import default_out, subjects
-    from twofold.training.reporting.report import report as write
+    from twofold.training.reporting import report as page
 
-    found = subjects(args.runs, args.bundle, args.evaluation)
+    found = page.subjects(args.runs, args.bundle, args.evaluation)
     classifier = args.eval_classifier or args.runs[0] / "eval_classifier"
-    print(write(found, args.data, classifier, args.out or default_out(found), args.beside, log=_say))
+    print(page.report(found, args.data, classifier, args.out or page.default_out(found), args.beside, log=_say))
     return 0
 
 
@@ -440,14 +417,13 @@ def add_reproduce(commands: Commands) -> None:
 def reproduce(args: argparse.Namespace) -> int:
     """Make the table of ablations; prints it."""
     from twofold.training.config.schema import read
+    from twofold.training.experiments import ablations
     from twofold.training.experiments.ablation_plan import read_plan
-    from twofold.training.experiments.ablations import AblationOptions
-    from twofold.training.experiments.ablations import reproduce as make
     from twofold.training.trainer.malloc import keep_memory
 
     _set_threads(args.threads)
     keep_memory()
-    options = AblationOptions(
+    options = ablations.AblationOptions(
         data=args.data,
         out=args.out,
         eval_classifier=args.eval_classifier or args.out / "eval_classifier",
@@ -457,7 +433,7 @@ def reproduce(args: argparse.Namespace) -> int:
         split=args.split,
         quick=args.quick,
     )
-    print(make(options, _say))
+    print(ablations.reproduce(options, _say))
     return 0
 
 
@@ -470,12 +446,11 @@ def add_toy(commands: Commands) -> None:
 
 def toy(args: argparse.Namespace) -> int:
     """Run the toy problem; prints the file of its plot."""
-    from twofold.training.experiments.three_moons import PLOT
-    from twofold.training.experiments.three_moons import toy as compare
+    from twofold.training.experiments import three_moons
 
     _set_threads(1)
-    compare(args.out, args.seed, log=_say)
-    print(args.out / PLOT)
+    three_moons.toy(args.out, args.seed, log=_say)
+    print(args.out / three_moons.PLOT)
     return 0
 
 

@@ -35,14 +35,6 @@ class DatasetFacts:
     fewest: int  # of a class
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Seconds: of an epoch of each stage, and of everything that does not depend on their number."""
-
-    epoch_s: Mapping[str, float]
-    once_s: float
-
-
 def batch(facts: DatasetFacts, stage: str) -> int:
     """Pictures of a step: 128, and 512 codes for the flow; fewer where an epoch would be a few steps."""
     largest = 512 if stage == "flow" else 128
@@ -51,16 +43,16 @@ def batch(facts: DatasetFacts, stage: str) -> int:
     return largest
 
 
-def lengths(facts: DatasetFacts, cost: Cost, budget_s: float) -> dict[str, float]:
-    """Epochs of each stage so that all fit into `budget_s` seconds. What a stage cannot use goes to the others."""
+def lengths(facts: DatasetFacts, epoch_s: Mapping[str, float], budget_s: float) -> dict[str, float]:
+    """Epochs of each stage, by the seconds of one, so that all fit into `budget_s` seconds. What a stage cannot use goes to the others."""
     limits = {s: max(float(epochs), steps * batch(facts, s) / facts.rows) for s, (epochs, steps) in ENOUGH.items()}
-    left, unset, found = max(0.0, budget_s - cost.once_s), list(STAGES), dict[str, float]()
+    left, unset, found = max(0.0, budget_s), list(STAGES), dict[str, float]()
     while unset:
         whole = sum(SHARES[s] for s in unset)
-        wanted = {s: left * SHARES[s] / whole / cost.epoch_s[s] for s in unset}
+        wanted = {s: left * SHARES[s] / whole / epoch_s[s] for s in unset}
         final = [s for s in unset if wanted[s] >= limits[s]] or unset
         found |= {s: _rounded(min(wanted[s], limits[s])) for s in final}
-        left -= sum(found[s] * cost.epoch_s[s] for s in final)
+        left -= sum(found[s] * epoch_s[s] for s in final)
         unset = [s for s in unset if s not in final]
     return found
 

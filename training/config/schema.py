@@ -234,12 +234,12 @@ def changed(config: Config, overrides: Mapping[str, str]) -> Config:
     return from_dict(_overridden(config.to_dict(), overrides))
 
 
-def from_dict(raw: Mapping[str, Any]) -> Config:
+def from_dict(raw: Mapping[str, object]) -> Config:
     """Build a Config from plain types, as `to_dict` gives them. Raises ConfigError."""
     return parse(Config, raw)
 
 
-def parse(kind: Callable[..., T], raw: Mapping[str, Any]) -> T:
+def parse(kind: Callable[..., T], raw: Mapping[str, object]) -> T:
     """A pydantic dataclass of the class `kind` from plain types, as TOML gives them. Raises ConfigError."""
     try:
         found: T = _adapter(kind).validate_json(json.dumps(raw, default=str))  # as JSON, so that a list makes a tuple in strict mode
@@ -254,22 +254,18 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _overridden(raw: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
-    for key, value in overrides.items():
-        _override(raw, key, value)
+    for key, text in overrides.items():
+        *path, last = key.split(".")
+        node: Any = raw
+        for step in path:
+            node = _below(node, step, key)
+        if not isinstance(node, dict):
+            raise ConfigError(f"{key}: {last!r} must be followed by a key")
+        try:
+            node[last] = tomllib.loads(f"value = {text}")["value"]
+        except ValueError:
+            node[last] = text
     return raw
-
-
-def _override(raw: dict[str, Any], key: str, text: str) -> None:
-    *path, last = key.split(".")
-    node: Any = raw
-    for step in path:
-        node = _below(node, step, key)
-    if not isinstance(node, dict):
-        raise ConfigError(f"{key}: {last!r} must be followed by a key")
-    try:
-        node[last] = tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
-        node[last] = text
 
 
 def _below(node: Any, step: str, key: str) -> Any:
@@ -311,7 +307,7 @@ _MUST = {
 }
 
 
-def _sentence(kind: Any, error: ValidationError) -> str:
+def _sentence(kind: object, error: ValidationError) -> str:
     """One sentence on the first thing that is wrong; a key that does not exist comes before one that is missing for its sake."""
     found = error.errors(include_url=False)
     first = next((one for one in found if one["type"] in _NO_SUCH_KEY), found[0])
@@ -335,12 +331,12 @@ def _unknown(place: tuple[int | str, ...], known: Iterable[str]) -> str:
     return f"unknown key {'.'.join(map(str, place))!r}{nearest(str(place[-1]), known)}"
 
 
-def _choices(context: Mapping[str, Any]) -> list[str]:
+def _choices(context: Mapping[str, str]) -> list[str]:
     """The values that pydantic lists as "'a', 'b' or 'c'" or "0, 1 or 3"."""
     return [quoted or number for quoted, number in re.findall(r"'([^']*)'|(\d+)", context["expected"])]
 
 
-def _keys(kind: Any, place: tuple[int | str, ...]) -> list[str]:
+def _keys(kind: object, place: tuple[int | str, ...]) -> list[str]:
     """The keys of the table at a place of a configuration."""
     schema = _adapter(kind).json_schema()
     node = schema

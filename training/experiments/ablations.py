@@ -6,17 +6,18 @@ is stands in ablation_plan.py.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from twofold.files import write_atomic
 from twofold.model.contract import CARD, read_card
 from twofold.training.config.schema import Config
 from twofold.training.data.dataset import Pictures, load_for
 from twofold.training.evaluation import eval_classifier
 from twofold.training.evaluation.evaluate import evaluate
+from twofold.training.evaluation.formats import ClassifierId, EvaluatedData, Evaluation, write
 from twofold.training.evaluation.metric_table import MEASURES
 from twofold.training.experiments.ablation_plan import Plan, Variant, configure, decoder_updates
 from twofold.training.export.bundle import export_run
@@ -24,7 +25,6 @@ from twofold.training.trainer.console import ProgressLine
 from twofold.training.trainer.trainer import Trainer, shared_stages, stage_file
 
 TABLE, FIGURES = "table.md", "table.json"
-CLASS_COLUMNS = ("class_accuracy",)
 STYLE_COLUMNS = (
     "leak_linear",
     "leak_mlp",
@@ -37,7 +37,7 @@ STYLE_COLUMNS = (
 )
 SAMPLE_COLUMNS = ("class_consistency", "frechet", "pixel_variance_ratio")
 PICTURE_COLUMNS = ("reconstruction_psnr", "reconstruction_ssim")
-COLUMNS = (*CLASS_COLUMNS, *STYLE_COLUMNS, *SAMPLE_COLUMNS, *PICTURE_COLUMNS)
+COLUMNS = ("class_accuracy", *STYLE_COLUMNS, *SAMPLE_COLUMNS, *PICTURE_COLUMNS)
 WITHOUT_E_U = ("reading", "generation")  # the stages of a measurement that do not use E_u
 
 
@@ -66,7 +66,37 @@ class AblationResult:
     steps: int
     core_seconds: float
     style: bool
-    evaluation: Mapping[str, Any]
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. `values` are by column, None where there is no figure."""
+
+    name: str
+    note: str
+    sampler: str
+    run: str
+    model_hash: str
+    values: Mapping[str, float | None]
+    decoder_steps: int
+    core_minutes: float
+
+
+@dataclass(frozen=True)
+class Table:
+    """table.json. `whole` are the stages that were not cut short, `real` is what real pictures get in each column."""
+
+    base: str
+    scale: float
+    whole: Sequence[str]
+    split: str
+    quick: bool
+    rows_held: int
+    data: EvaluatedData
+    eval_classifier: ClassifierId
+    real: Mapping[str, float | None]
+    rows: Sequence[Row]
 
 
 def reproduce(options: AblationOptions, say: Callable[[str], object]) -> str:
@@ -99,12 +129,9 @@ def _make(
 ) -> AblationResult:
     """Train, export and measure, as far as it has not been done; `others` are the configurations of all rows, made or not."""
     run = options.out / config.name
-    progress = ProgressLine()
-    trainer = Trainer(config, *pictures, run, progress, progress.warn, start=start_of(options.out, config, others))
-    try:
+    with closing(ProgressLine()) as progress:
+        trainer = Trainer(config, *pictures, run, progress, progress.warn, start=start_of(options.out, config, others))
         trainer.run()
-    finally:
-        progress.end()
     bundle = run / "bundle"
     if not (bundle / CARD).exists():
         export_run(run, options.data, bundle)
@@ -120,63 +147,56 @@ def start_of(out: Path, config: Config, others: list[Config]) -> Path | None:
     return max(trained, key=shared.__getitem__, default=None)
 
 
-def _measure(options: AblationOptions, run: Path, bundle: Path, style: bool, say: Callable[[str], object]) -> dict[str, Any]:
+def _measure(options: AblationOptions, run: Path, bundle: Path, style: bool, say: Callable[[str], object]) -> Evaluation:
     """The evaluation of a bundle: that of an earlier call, if it is of the same model, evaluation classifier and pictures."""
     out = run / f"{options.split}.json"
     wanted = (read_card(bundle).model_hash, eval_classifier.load_eval_classifier(options.eval_classifier).card.hash, options.quick)
     if out.exists():
-        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-        if (found["bundle"]["model_hash"], found["eval_classifier"]["hash"], found["quick"]) == wanted:
+        found = Evaluation.read(out)
+        if (found.bundle.model_hash, found.eval_classifier.hash, found.quick) == wanted:
             return found
     stages = None if style else WITHOUT_E_U
-    return evaluate(bundle, options.data, options.eval_classifier, out, options.split, options.quick, log=say, stages=stages).to_dict()
+    return evaluate(bundle, options.data, options.eval_classifier, out, options.split, options.quick, log=say, stages=stages)
 
 
-def _row(variant: Variant, made: AblationResult) -> dict[str, Any]:
-    """What the table says of a variant, as plain JSON; None for what it has no figure of."""
+def _row(variant: Variant, made: AblationResult) -> Row:
+    """What the table says of a variant."""
     values: dict[str, float | None] = {}
     for key in COLUMNS:
         sampled = key + "_paper" if key in SAMPLE_COLUMNS and variant.sampler == "paper" else key
-        values[key] = None if not made.style and key in (*STYLE_COLUMNS, *PICTURE_COLUMNS) else made.evaluation["values"][sampled]
-    return {
-        "name": variant.name,
-        "note": variant.note,
-        "sampler": variant.sampler,
-        "run": made.config.name,
-        "model_hash": made.evaluation["bundle"]["model_hash"],
-        "values": values,
-        "decoder_steps": made.steps,
-        "core_minutes": round(made.core_seconds / 60, 2),
-    }
+        values[key] = None if not made.style and key in (*STYLE_COLUMNS, *PICTURE_COLUMNS) else made.evaluation.values[sampled]
+    minutes = round(made.core_seconds / 60, 2)
+    model_hash = made.evaluation.bundle.model_hash
+    return Row(variant.name, variant.note, variant.sampler, made.config.name, model_hash, values, made.steps, minutes)
 
 
 # ------------------------------------------------------------------------------------------------------------- the table
 
 
-def _write(options: AblationOptions, rows: list[dict[str, Any]], evaluations: list[Mapping[str, Any]]) -> str:
+def _write(options: AblationOptions, rows: list[Row], evaluations: list[Evaluation]) -> str:
     """Both files; what real pictures get is the same in every evaluation that has it. Returns the table."""
-    known = {"one": 1.0} | {key: value for one in evaluations for key, value in one["values"].items()}
+    known = {"one": 1.0} | {key: value for one in evaluations for key, value in one.values.items()}
     real = {m.key: known.get(m.real or "") for m in MEASURES if m.key in COLUMNS}
-    evaluation = evaluations[0]
-    facts = {
-        "base": options.base.name,
-        "scale": options.plan.scale,
-        "whole": [stage.name for stage in options.base.stage if stage.name in options.plan.whole],
-        "split": options.split,
-        "quick": options.quick,
-        "rows_held": evaluation["rows"]["held"],
-        "data": evaluation["data"],
-        "eval_classifier": evaluation["eval_classifier"],
-        "real": real,
-        "rows": rows,
-    }
+    first = evaluations[0]
+    facts = Table(
+        base=options.base.name,
+        scale=options.plan.scale,
+        whole=[stage.name for stage in options.base.stage if stage.name in options.plan.whole],
+        split=options.split,
+        quick=options.quick,
+        rows_held=first.rows.held,
+        data=first.data,
+        eval_classifier=first.eval_classifier,
+        real=real,
+        rows=rows,
+    )
     text = table(facts)
-    (options.out / FIGURES).write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    (options.out / TABLE).write_text(text, encoding="utf-8")
+    write(options.out / FIGURES, facts)
+    write_atomic(options.out / TABLE, text.encode())
     return text
 
 
-def table(facts: Mapping[str, Any]) -> str:
+def table(facts: Table) -> str:
     """Markdown of what table.json holds: a line per row, a column per measure, then what each row is."""
     measures = {m.key: m for m in MEASURES}
 
@@ -186,22 +206,22 @@ def table(facts: Mapping[str, Any]) -> str:
     lines = [
         ["row", *(_title(measures[key].title) for key in COLUMNS), "steps of G", "core minutes"],
         ["---", *["---:"] * (len(COLUMNS) + 2)],
-        ["real pictures", *cells(facts["real"], ""), "", ""],
-        *([r["name"], *cells(r["values"], "n/a"), str(r["decoder_steps"]), f"{r['core_minutes']:.1f}"] for r in facts["rows"]),
+        ["real pictures", *cells(facts.real, ""), "", ""],
+        *([row.name, *cells(row.values, "n/a"), str(row.decoder_steps), f"{row.core_minutes:.1f}"] for row in facts.rows),
     ]
     rows = ("| " + " | ".join(line) + " |" for line in lines)
-    notes = (f"* **{row['name']}**: {row['note']}." for row in facts["rows"])
+    notes = (f"* **{row.name}**: {row.note}." for row in facts.rows)
     return "\n".join([*rows, "", _foot(facts), "", *notes, ""])
 
 
-def _foot(facts: Mapping[str, Any]) -> str:
-    split, scale, classifier = facts["split"], facts["scale"], facts["eval_classifier"]
-    quick = " (a sample: no figures)" if facts["quick"] else ""
-    whole = f" (all of them in the stage {' and '.join(facts['whole'])})" if facts["whole"] and scale != 1 else ""
+def _foot(facts: Table) -> str:
+    split, scale, classifier = facts.split, facts.scale, facts.eval_classifier
+    quick = " (a sample: no figures)" if facts.quick else ""
+    whole = f" (all of them in the stage {' and '.join(facts.whole)})" if facts.whole and scale != 1 else ""
     return (
-        f"{split} split, {facts['rows_held']} pictures{quick}; the evaluation classifier {classifier['hash'][:8]} is right in "
-        f"{classifier['accuracy']:.3f} of them. "
-        f"One seed; {scale:g} of the epochs of {facts['base']}{whole}, and as many steps of G in every row. Core minutes are those of the "
+        f"{split} split, {facts.rows_held} pictures{quick}; the evaluation classifier {classifier.hash[:8]} is right in "
+        f"{classifier.accuracy:.3f} of them. "
+        f"One seed; {scale:g} of the epochs of {facts.base}{whole}, and as many steps of G in every row. Core minutes are those of the "
         "training, shared stages included. n/a: the row trains no E_u. "
         f"Made by `twofold-train reproduce --scale {scale:g} --split {split}`."
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from twofold.model.contract import Pixels
 from twofold.training.config import recipe_template
-from twofold.training.config.recipe_template import Cost, DatasetFacts
+from twofold.training.config.recipe_template import DatasetFacts
 from twofold.training.config.schema import Config, ConfigError, DataConfig, from_dict
 from twofold.training.data.dataset import Pictures, load_for, nearest_size
 from twofold.training.data.summary import find_test_split, summarize
@@ -69,10 +69,10 @@ def init(options: AutoConfigOptions, say: Callable[[str], object], steps: int = 
 def lengths(facts: DatasetFacts, trial: Config, measured: Profile, budget_s: float) -> dict[str, float]:
     """Epochs of each stage, by name: first as if validation cost nothing, then with the validations that so many epochs would take."""
     epoch_s = {stage.name: facts.rows / stage.batch * s for stage, s in zip(trial.stage, measured.step_s, strict=True)}
-    once_s = measured.once_s(trial, facts.rows)
-    most = recipe_template.lengths(facts, Cost(epoch_s, once_s), budget_s)
+    stages_s = budget_s - measured.once_s(trial, facts.rows)
+    most = recipe_template.lengths(facts, epoch_s, stages_s)
     validations = sum(min(math.ceil(epochs), VALIDATIONS) for epochs in most.values())
-    return recipe_template.lengths(facts, Cost(epoch_s, once_s + validations * measured.validation_s), budget_s)
+    return recipe_template.lengths(facts, epoch_s, stages_s - validations * measured.validation_s)
 
 
 def _check(options: AutoConfigOptions) -> None:

@@ -15,6 +15,8 @@ from twofold.training.data.dataset import Pictures
 from twofold.training.experiments.profile import STEPS, duration, parameters, profile
 from twofold.training.trainer.batches import batches
 from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
+from twofold.training.trainer.latents import to_pixels
+from twofold.training.trainer.run_dir import as_image
 
 PICTURE = "batch.png"
 COLUMNS, GAP = 16, 2  # of the picture
@@ -50,10 +52,9 @@ def dry_run(
 def _write_batch(config: Config, train: Pictures, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     batch = next(batches(train, config.stage[0], (config.seed, 0), 0, None))
-    sheet((batch.x * 255).round().byte().permute(0, 2, 3, 1).numpy()).save(out / PICTURE)
+    sheet(to_pixels(batch.x)).save(out / PICTURE)
 
 
 def sheet(pixels: Pixels) -> Image.Image:
     """Pictures uint8 [N, H, W, C] -> one picture, rows of 16, grey between them."""
-    canvas = image_grid.sheet(pixels, min(COLUMNS, len(pixels)), background=128, gap=GAP, margin=GAP)
-    return Image.fromarray(canvas[..., 0] if pixels.shape[3] == 1 else canvas)
+    return as_image(image_grid.sheet(pixels, min(COLUMNS, len(pixels)), background=128, gap=GAP, margin=GAP))

@@ -11,7 +11,6 @@ import sys
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -25,7 +24,7 @@ from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
 from twofold.training.trainer.latents import Codes, encode
 from twofold.training.trainer.step import Health, make_optimizers, set_modes, step
 from twofold.training.trainer.trainer import VALIDATIONS, build
-from twofold.training.trainer.validation import picture, validate
+from twofold.training.trainer.validation import by_turns, picture, validate
 
 STEPS = 20
 WARM_UP = 3  # steps that choose kernels and fill caches
@@ -63,7 +62,7 @@ def profile(
 ) -> Profile:
     """Take `steps` steps of every stage on the device of `distributed`. Raises what training would: ConfigError, Diverged."""
     preflight.check(config, distributed)
-    sample, device = _sample(train), distributed.device
+    device, sample = distributed.device, train.take(by_turns(train.labels)[: max(SAMPLE, len(train.class_names))])
     model = build(config, train).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub forgets it
     since = _now(device)
@@ -123,12 +122,3 @@ def _peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _sample(train: Pictures) -> Pictures:
-    """Up to SAMPLE pictures: the first of every class, then the second of every class, and so on."""
-    rank = np.empty(len(train), np.int64)
-    for k in range(len(train.class_names)):
-        rows = np.flatnonzero(train.labels == k)
-        rank[rows] = np.arange(len(rows))
-    return train.take(np.lexsort((train.labels, rank))[: max(SAMPLE, len(train.class_names))])

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -38,6 +38,14 @@ RECON, ADVERSARIAL = 50.0, 1.0  # weights: a reconstruction is sharp to a deviat
 
 Points = NDArray[np.float32]
 Labels = NDArray[np.int64]
+
+
+class Result(TypedDict):
+    """three-moons.json. `figures` are by method and epoch; "real" are other real points. Seconds are the processor's."""
+
+    seed: int
+    figures: dict[str, dict[int, dict[str, float]]]
+    seconds: dict[str, float]
 
 
 # ------------------------------------------------------------------------------------------------------ data and measures
@@ -196,11 +204,8 @@ def learn(method: Method, seed: int, snapshots: tuple[int, ...]) -> dict[int, tu
     return found
 
 
-def toy(out: Path, seed: int = 0, snapshots: tuple[int, ...] = SNAPSHOTS, log: Callable[[str], object] = print) -> dict[str, Any]:
-    """Train both methods, write the picture and the figures into the folder `out` (created) and return the figures.
-
-    Figures of {method: {epoch: ...}}; "real" are other real points. Seconds are the processor's.
-    """
+def toy(out: Path, seed: int = 0, snapshots: tuple[int, ...] = SNAPSHOTS, log: Callable[[str], object] = print) -> Result:
+    """Train both methods, write the picture and the figures into the folder `out` (created) and return the figures."""
     real, again = (moons(MEASURED, np.random.default_rng([seed, 1 + i])) for i in range(2))
     drawn, seconds = {"real": {0: again}}, {}
     for name, make in METHODS.items():
@@ -216,7 +221,7 @@ def toy(out: Path, seed: int = 0, snapshots: tuple[int, ...] = SNAPSHOTS, log: C
         )
     out.mkdir(parents=True, exist_ok=True)
     (out / PLOT).write_text(_plot(drawn, figures), encoding="utf-8")
-    result = {"seed": seed, "figures": figures, "seconds": seconds}
+    result: Result = {"seed": seed, "figures": figures, "seconds": seconds}
     (out / FIGURES).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
 

@@ -26,7 +26,7 @@ class ModelFacts:
     training: Mapping[str, Any]
     revision: str
     evaluation: Evaluation
-    machine: Mapping[str, Any]
+    machine: Mapping[str, object]
     confusion: Sequence[Sequence[int]]  # [K, K], real class by class read
     samples_kept: float  # shares (0..1) of the pictures shown that the evaluation classifier gives the asked class
     swap_matrix_kept: float

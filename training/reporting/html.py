@@ -17,7 +17,6 @@ from typing import Any
 import jinja2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from twofold.model.contract import Pixels
 from twofold.training.evaluation.formats import Evaluation
@@ -26,6 +25,7 @@ from twofold.training.reporting import charts, sections
 from twofold.training.reporting.facts import ModelFacts
 from twofold.training.reporting.sections import Grid
 from twofold.training.trainer.objectives import OBJECTIVES
+from twofold.training.trainer.run_dir import as_image
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -149,7 +149,7 @@ def render(models: Sequence[ModelSection], lines: Sequence[Line], baselines: Seq
 def uri(pixels: Pixels) -> str:
     """Pixels uint8 [H, W, C] as the data: URI of a lossless WebP."""
     stream = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(stream, "WEBP", lossless=True, method=6)
+    as_image(pixels).save(stream, "WEBP", lossless=True, method=6)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 

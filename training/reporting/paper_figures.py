@@ -22,13 +22,13 @@ from twofold.training.data.dataset import Pictures, load
 from twofold.training.evaluation.evaluate import open_model
 from twofold.training.metrics import inpainting as inpaint
 from twofold.training.reporting import charts
-from twofold.training.reporting.sections import projection
+from twofold.training.reporting.sections import evenly, line, projection, unlike_pair
 
 if TYPE_CHECKING:
     from twofold.service.runtime.array_api import Arrays
     from twofold.service.runtime.engine import Encoded
 
-CLASSES, STYLES, FRAMES, DOTS = 12, 12, 9, 4000  # at most, in a figure
+CLASSES, STYLES, DOTS = 12, 12, 4000  # at most, in a figure
 SMALLEST_CELL = 84  # pixels of a cell, reached by whole multiples: a pixel of the model stays a square
 GAP, FRAME, LABEL, PANEL = 2, 3, 26, 460  # pixels of a figure
 TITLE_FONT, AXIS_FONT = 13, 15  # pixels
@@ -63,8 +63,7 @@ class Material:
     @property
     def shown(self) -> NDArray[np.int64]:
         """Class indices [k <= CLASSES], evenly over all."""
-        count = len(self.held.class_names)
-        return np.unique(np.linspace(0, count - 1, min(CLASSES, count)).round().astype(np.int64))
+        return evenly(len(self.held.class_names), CLASSES)
 
     def one_of_each(self, purpose: int) -> NDArray[np.int64]:
         """A held-out row of each shown class."""
@@ -123,10 +122,9 @@ def exchange(m: Material) -> Sheet:
 
 def plane(m: Material) -> Sheet:
     """Both codes between two real pictures: z_s moves down, z_u moves across; two opposite corners are the reconstructions."""
-    rng, labels = m.rng(2), m.held.labels
-    a = int(rng.integers(len(labels)))
-    b = int(rng.choice(np.flatnonzero(labels != labels[a])))
-    cells = _grid(m.model, _line(m.codes.z_s[a], m.codes.z_s[b]), _line(m.codes.z_u_mean[a], m.codes.z_u_mean[b]))
+    labels = m.held.labels
+    a, b = unlike_pair(labels, m.rng(2))
+    cells = _grid(m.model, line(m.codes.z_s[a], m.codes.z_s[b]), line(m.codes.z_u_mean[a], m.codes.z_u_mean[b]))
     first, last = m.titles(labels[[a, b]])
     ways = f"class code, from {first} to {last}", f"style code, from {first} to {last}"
     return Sheet(cells, (ways[0], CLASS), (ways[1], STYLE))
@@ -186,12 +184,6 @@ def _grid(model: Arrays, z_s: Floats, z_u: Floats) -> Pixels:
     return drawn.reshape(len(z_s), len(z_u), *drawn.shape[1:])
 
 
-def _line(start: Floats, end: Floats) -> Floats:
-    """FRAMES codes from one to the other: [FRAMES, D]."""
-    share = np.linspace(0, 1, FRAMES, dtype=np.float32)[:, None]
-    return (1 - share) * start + share * end
-
-
 def _paths(m: Material, moves: str) -> Sheet:
     """A row per pair of held-out pictures of different classes; the real pictures are at both ends."""
     rows = m.one_of_each(3)
@@ -199,8 +191,10 @@ def _paths(m: Material, moves: str) -> Sheet:
     z_s, z_u = m.codes.z_s, m.codes.z_u_mean
     between = []
     for a, b in zip(starts, ends, strict=True):
-        moving, still = (_line(z_s[a], z_s[b]), z_u[[a]]) if moves == "z_s" else (z_s[[a]], _line(z_u[a], z_u[b]))
-        between.append(_grid(m.model, moving, still)[:, 0] if moves == "z_s" else _grid(m.model, moving, still)[0])
+        if moves == "z_s":
+            between.append(_grid(m.model, line(z_s[a], z_s[b]), z_u[[a]])[:, 0])
+        else:
+            between.append(_grid(m.model, z_s[[a]], line(z_u[a], z_u[b]))[0])
     real = np.stack([m.held.pixels[starts], m.held.pixels[ends]], 1)
     cells = np.concatenate([real[:, :1], np.stack(between), real[:, 1:]], 1)
     word, colour = ("the class moves, the style stays", CLASS) if moves == "z_s" else ("the style moves, the class stays", STYLE)

@@ -14,13 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from twofold.files import write_atomic
 from twofold.model import contract
-from twofold.model.contract import Card, ContractError
+from twofold.model.contract import ContractError
 from twofold.training.data.dataset import DataError
 from twofold.training.evaluation import metric_table
 from twofold.training.evaluation.eval_classifier import load_eval_classifier
 from twofold.training.evaluation.evaluate import evaluate, open_model, pictures
-from twofold.training.evaluation.formats import Evaluation, write, write_text
+from twofold.training.evaluation.formats import Evaluation, write
 from twofold.training.reporting import html, sections
 from twofold.training.reporting.facts import MeasureFigures, ModelFacts, Report
 from twofold.training.trainer.run_dir import ENVIRONMENT, LOG
@@ -86,7 +87,7 @@ def report(
         models.append(model_section(each, evaluation, data, eval_classifier))
     measures = [MeasureFigures.of(line, len(models)) for line in lines]
     write(out / FIGURES, Report([model.facts for model in models], measures, baselines))
-    write_text(out / PAGE, html.render(models, lines, baselines))
+    write_atomic(out / PAGE, html.render(models, lines, baselines).encode())
     return out / PAGE
 
 
@@ -104,33 +105,10 @@ def model_section(each: Subject, evaluation: Evaluation, data: Path, eval_classi
     model = open_model(each.bundle)
     mean = fit.pixels.mean(0).round().astype("uint8")
     material = sections.Material(model, classifier, held, model.encode(held.pixels), mean)
-    samples, swaps, (lost, share) = sections.samples(material), sections.swap_matrix(material), sections.lost_swaps(material)
-    return html.ModelSection(
-        facts=_facts(each, card, evaluation, material, samples, swaps, share),
-        material=material,
-        samples=samples,
-        swaps=swaps,
-        reconstructions=sections.reconstructions(material),
-        interpolations=sections.interpolations(material),
-        inpainted=sections.inpainted(material),
-        lost=lost,
-        least_typical=sections.least_typical(material),
-        log=read_log(each.folder / LOG),
-    )
-
-
-def _facts(
-    each: Subject,
-    card: Card,
-    evaluation: Evaluation,
-    material: sections.Material,
-    samples: sections.Grid,
-    swaps: sections.Grid,
-    lost_swaps: float,
-) -> ModelFacts:
-    assert samples.kept is not None
-    assert swaps.kept is not None
-    return ModelFacts(
+    samples, samples_kept = sections.samples(material)
+    swaps, swap_matrix_kept = sections.swap_matrix(material)
+    lost, lost_swaps = sections.lost_swaps(material)
+    facts = ModelFacts(
         id=card.id,
         name=card.name,
         model_hash=card.model_hash,
@@ -143,13 +121,25 @@ def _facts(
         evaluation=evaluation,
         machine=_machine(each.folder),
         confusion=sections.confusion(material).tolist(),
-        samples_kept=samples.kept,
-        swap_matrix_kept=swaps.kept,
+        samples_kept=samples_kept,
+        swap_matrix_kept=swap_matrix_kept,
         lost_swaps=lost_swaps,
+    )
+    return html.ModelSection(
+        facts=facts,
+        material=material,
+        samples=samples,
+        swaps=swaps,
+        reconstructions=sections.reconstructions(material),
+        interpolations=sections.interpolations(material),
+        inpainted=sections.inpainted(material),
+        lost=lost,
+        least_typical=sections.least_typical(material),
+        log=read_log(each.folder / LOG),
     )
 
 
-def _machine(folder: Path) -> dict[str, Any]:
+def _machine(folder: Path) -> dict[str, object]:
     """What the run notes about the machine it was trained on, or else the one that this report is made on."""
     try:
         return {"trained on": json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))}

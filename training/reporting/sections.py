@@ -52,11 +52,10 @@ class ImageRow:
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows under a head of pictures (none: no head), and the share of pictures whose class the classifier confirms (None: not measured)."""
+    """Rows under a head of pictures (none: no head)."""
 
     rows: tuple[ImageRow, ...]
     head: tuple[Picture, ...] = ()
-    kept: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,24 +93,44 @@ class Material:
         name = self.names[self.held.labels[row]]
         return Picture(self.held.pixels[row], f"a real picture of {name}", name)
 
+    def reals(self, rows: Labels) -> tuple[Picture, ...]:
+        return tuple(self.real(int(row)) for row in rows)
 
-def samples(m: Material) -> Grid:
-    """Decoded from a class and a style that were sampled: a row per class, a column per style."""
-    shown = np.unique(np.linspace(0, len(m.names) - 1, min(CLASSES, len(m.names))).round().astype(int))
+
+def evenly(count: int, most: int) -> Labels:
+    """At most so many of the indices below `count`, evenly over all."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
+
+
+def line(start: Floats, end: Floats) -> Floats:
+    """FRAMES codes from one to the other: [FRAMES, D]."""
+    share = np.linspace(0, 1, FRAMES, dtype=np.float32)[:, None]
+    return (1 - share) * start + share * end
+
+
+def unlike_pair(labels: Labels, rng: np.random.Generator) -> tuple[int, int]:
+    """Two rows of different classes, at random."""
+    a = int(rng.integers(len(labels)))
+    return a, int(rng.choice(np.flatnonzero(labels != labels[a])))
+
+
+def samples(m: Material) -> tuple[Grid, float]:
+    """Decoded from a class and a style that were sampled, a row per class, a column per style; the share (0..1) of the asked class."""
     rows, kept = [], []
-    for label in shown:
-        drawn = m.model.decode(*m.model.sample(np.full(STYLES, label), seed=m.seed))
+    for label in evenly(len(m.names), CLASSES):
+        asked = np.full(STYLES, label)
+        drawn = m.model.decode(*m.model.sample(asked, seed=m.seed))
         seen = m.eval_classifier.classify(drawn)[0]
-        pictures = tuple(
-            _decoded(m, picture, int(label), int(s), f"style {i + 1}") for i, (picture, s) in enumerate(zip(drawn, seen, strict=True))
-        )
-        rows.append(ImageRow(m.names[label], pictures))
+        rows.append(ImageRow(m.names[label], _decoded(m, drawn, asked, seen, [f"style {i + 1}" for i in range(STYLES)])))
         kept.append(seen == label)
-    return Grid(tuple(rows), kept=float(np.mean(kept)))
+    return Grid(tuple(rows)), float(np.mean(kept))
 
 
-def swap_matrix(m: Material) -> Grid:
-    """Real pictures against each other: the class of the row's, the style of the column's. The diagonal is the reconstruction."""
+def swap_matrix(m: Material) -> tuple[Grid, float]:
+    """Real pictures against each other: the class of the row's, the style of the column's. The diagonal is the reconstruction.
+
+    Beside it the share (0..1) of them that the evaluation classifier gives the row's class.
+    """
     rng, labels = m.rng(1), m.held.labels
     classes = rng.permutation(np.unique(labels))[:SWAPS]
     chosen = np.array([rng.choice(np.flatnonzero(labels == k)) for k in np.sort(classes)])
@@ -119,17 +138,20 @@ def swap_matrix(m: Material) -> Grid:
     a, b = np.repeat(chosen, count), np.tile(chosen, count)
     drawn = m.model.swap(m.held.pixels[a], m.held.pixels[b])
     seen = m.eval_classifier.classify(drawn)[0]
-    cells = [_decoded(m, drawn[i], int(labels[a[i]]), int(seen[i]), f"the style of column {i % count + 1}") for i in range(len(drawn))]
-    heads = tuple(m.real(int(row)) for row in chosen)
-    rows = tuple(ImageRow(head.caption, tuple(cells[i * count : (i + 1) * count]), head) for i, head in enumerate(heads))
-    return Grid(rows, heads, float((seen == labels[a]).mean()))
+    cells = _decoded(m, drawn, labels[a], seen, [f"the style of column {i % count + 1}" for i in range(len(drawn))])
+    heads = m.reals(chosen)
+    rows = tuple(ImageRow(head.caption, cells[i * count : (i + 1) * count], head) for i, head in enumerate(heads))
+    return Grid(rows, heads), float((seen == labels[a]).mean())
 
 
-def _decoded(m: Material, picture: Pixels, asked: int, seen: int, what: str) -> Picture:
-    """A decoded picture; where the evaluation classifier sees another class than was asked for, its name is the caption."""
-    good, name = asked == seen, m.names[seen]
-    alt = f"{m.names[asked]} in {what}; the evaluation classifier sees {'the same' if good else name}"
-    return Picture(picture, alt, "" if good else name, not good)
+def _decoded(m: Material, drawn: Pixels, asked: Labels, seen: Labels, styles: Sequence[str]) -> tuple[Picture, ...]:
+    """Decoded pictures [n, H, W, C]; where the evaluation classifier sees another class than was asked for, its name is the caption."""
+    found = []
+    for pixels, label, other, style in zip(drawn, asked, seen, styles, strict=True):
+        good, name = bool(label == other), m.names[other]
+        alt = f"{m.names[label]} in {style}; the evaluation classifier sees {'the same' if good else name}"
+        found.append(Picture(pixels, alt, "" if good else name, not good))
+    return tuple(found)
 
 
 def reconstructions(m: Material) -> Grid:
@@ -142,7 +164,7 @@ def reconstructions(m: Material) -> Grid:
     middle = (len(rows) - count) // 2
     found = []
     for title, at in (("best", order[:count]), ("middle", order[middle : middle + count]), ("worst", order[len(order) - count :])):
-        found.append(ImageRow(f"{title}: real", tuple(m.real(int(row)) for row in rows[at])))
+        found.append(ImageRow(f"{title}: real", m.reals(rows[at])))
         again = (Picture(drawn[i], f"reconstruction, {decibels[i]:.1f} dB", f"{decibels[i]:.1f} dB") for i in at)
         found.append(ImageRow(f"{title}: reconstruction", tuple(again)))
     return Grid(tuple(found))
@@ -151,12 +173,10 @@ def reconstructions(m: Material) -> Grid:
 def interpolations(m: Material, pairs: int = 2) -> list[Interpolation]:
     """From one held-out picture to another of a different class: class and style together, then each of them alone."""
     rng, labels, found = m.rng(3), m.held.labels, []
-    share = np.linspace(0, 1, FRAMES, dtype=np.float32)[:, None]
     for _ in range(pairs):
-        a = int(rng.integers(len(labels)))
-        b = int(rng.choice(np.flatnonzero(labels != labels[a])))
+        a, b = unlike_pair(labels, rng)
         start, end = m.names[labels[a]], m.names[labels[b]]
-        z_s, z_u = ((1 - share) * code[a] + share * code[b] for code in (m.codes.z_s, m.codes.z_u_mean))
+        z_s, z_u = (line(code[a], code[b]) for code in (m.codes.z_s, m.codes.z_u_mean))
         still_s, still_u = (np.repeat(code[a : a + 1], FRAMES, 0) for code in (m.codes.z_s, m.codes.z_u_mean))
         for what, codes in (("class and style", (z_s, z_u)), ("class only", (z_s, still_u)), ("style only", (still_s, z_u))):
             drawn = m.model.decode(*codes)
@@ -192,14 +212,11 @@ def inpainted(m: Material) -> Grid:
     hole = inpainting.quarter_holes(len(real), real.shape[1], real.shape[2], m.rng(5))
     cut = np.where(hole[..., None], m.mean, real)
     filled = m.model.inpaint(real, hole)
-    rows_of = {"real": real, "mean in the hole": cut, "inpainted": filled}
     captions = [m.names[label] for label in m.held.labels[rows]]
-    return Grid(
-        tuple(
-            ImageRow(title, tuple(Picture(p, f"{name}, {title}", name) for p, name in zip(pixels, captions, strict=True)))
-            for title, pixels in rows_of.items()
-        )
-    )
+    found = []
+    for title, pixels in (("real", real), ("mean in the hole", cut), ("inpainted", filled)):
+        found.append(ImageRow(title, tuple(Picture(p, f"{name}, {title}", name) for p, name in zip(pixels, captions, strict=True))))
+    return Grid(tuple(found))
 
 
 def lost_swaps(m: Material) -> tuple[Grid, float]:
@@ -211,9 +228,9 @@ def lost_swaps(m: Material) -> tuple[Grid, float]:
     lost = np.flatnonzero(seen != labels[a])
     shown = lost[:SHOWN]
     rows = (
-        ImageRow("class from", tuple(m.real(int(a[i])) for i in shown)),
-        ImageRow("style from", tuple(m.real(int(b[i])) for i in shown)),
-        ImageRow("the swap", tuple(_decoded(m, drawn[i], int(labels[a[i]]), int(seen[i]), "another style") for i in shown)),
+        ImageRow("class from", m.reals(a[shown])),
+        ImageRow("style from", m.reals(b[shown])),
+        ImageRow("the swap", _decoded(m, drawn[shown], labels[a[shown]], seen[shown], ["another style"] * len(shown))),
     )
     return Grid(rows if len(shown) else ()), len(lost) / len(drawn)
 
@@ -223,12 +240,5 @@ def least_typical(m: Material) -> Grid:
     rows = np.argsort(m.codes.log_density)[:SHOWN]
     drawn = m.model.decode(m.codes.z_s[rows], m.codes.z_u_mean[rows])
     read = m.codes.class_log_prob[rows].argmax(1)
-    return Grid(
-        (
-            ImageRow("real", tuple(m.real(int(row)) for row in rows)),
-            ImageRow(
-                "reconstruction",
-                tuple(_decoded(m, p, int(m.held.labels[r]), int(k), "its own style") for p, r, k in zip(drawn, rows, read, strict=True)),
-            ),
-        )
-    )
+    again = _decoded(m, drawn, m.held.labels[rows], read, ["its own style"] * len(rows))
+    return Grid((ImageRow("real", m.reals(rows)), ImageRow("reconstruction", again)))

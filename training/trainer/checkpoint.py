@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from twofold.files import atomic_file
+
 
 class CheckpointError(Exception):
     """A checkpoint is missing, damaged, or of another run."""
@@ -18,18 +20,13 @@ class CheckpointError(Exception):
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write beside, flush to disk, rename into place. Raises CheckpointError (a full disk) and leaves the old file whole."""
-    beside = path.with_name(path.name + ".part")
     try:
-        with beside.open("wb") as stream:
+        with atomic_file(path) as stream:
             torch.save(state, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        beside.replace(path)
-    except BaseException as error:
-        beside.unlink(missing_ok=True)
-        if isinstance(error, OSError | RuntimeError):  # torch wraps what the stream raised
-            raise CheckpointError(f"{path.name}: cannot be written (is the disk full?); what was saved before is whole") from error
-        raise
+    except (OSError, RuntimeError) as error:  # torch wraps what the stream raised
+        raise CheckpointError(f"{path.name}: cannot be written (is the disk full?); what was saved before is whole") from error
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

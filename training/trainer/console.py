@@ -26,7 +26,7 @@ class ProgressLine:
         if self.terminal:
             self._draw(figures)
             if last:
-                self.end()
+                self.close()
         elif last or time.monotonic() - self.shown >= self.plain_every_s:
             self.shown = time.monotonic()
             print(render(figures), file=sys.stderr, flush=True)
@@ -42,7 +42,7 @@ class ProgressLine:
         """Print a warning; the bar goes on below it."""
         tqdm.write(f"warning: {text}", file=sys.stderr)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Leave the bar as it stands; what is printed next begins below it."""
         if self.bar is not None:
             self.bar.close()

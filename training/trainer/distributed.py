@@ -14,15 +14,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from twofold.training.config.schema import ConfigError
 
-Rows = TypeVar("Rows", bound=Any)  # a tensor or an array whose first axis is the rows of a batch
+Rows = TypeVar("Rows", Tensor, np.ndarray)  # a tensor or an array whose first axis is the rows of a batch
 DEVICES = ("auto", "cpu", "cuda")
 
 

@@ -226,7 +226,7 @@ def class_code(setting: Setting, batch: Batch, classes: ClassCodes) -> Tensor:
     if stage.class_exchange:
         z_s = z_s[partners(setting, batch.label)]
     if stage.class_noise:
-        # z_s + class_noise * exp(s_y / 2) eps: what is finer than the class itself cannot be told from z_s
+        # z_s + class_noise * exp(s_y / 2) eps: nothing finer than the class itself can be read in z_s
         deviation = (0.5 * setting.model.prior.log_vars[batch.label]).exp().detach()
         z_s = z_s + stage.class_noise * deviation * setting.draws.normal("class noise", *z_s.shape)
     return z_s

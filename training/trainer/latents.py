@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ class Codes:
     label: Tensor
 
 
-def on_device(array: NDArray[Any], device: torch.device | str) -> Tensor:
+def on_device(array: np.ndarray, device: torch.device | str) -> Tensor:
     """The array as a tensor on the device. To a GPU it is copied from pinned memory, which waits for nothing that the GPU still does."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else tensor
@@ -36,6 +35,11 @@ def on_device(array: NDArray[Any], device: torch.device | str) -> Tensor:
 def to_tensor(pixels: Pixels, device: torch.device | str = "cpu") -> Tensor:
     """pixels uint8 [B, H, W, C] -> float32 [B, C, H, W] in [0, 1], channels last in memory, on the device."""
     return on_device(pixels, device).permute(0, 3, 1, 2).float() / 255
+
+
+def to_pixels(x: Tensor) -> Pixels:
+    """x [B, C, H, W] in [0, 1] -> pixels uint8 [B, H, W, C], the inverse of `to_tensor`."""
+    return (x * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def encode(model: VaeGan, pixels: Pixels, labels: NDArray[np.int64], chunk: int = PIECE) -> Codes:

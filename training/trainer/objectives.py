@@ -33,17 +33,13 @@ def needs_of(names: Iterable[str]) -> frozenset[str]:
     return frozenset[str]().union(*(OBJECTIVES[name].needs for name in names))
 
 
-def _class_weights(f: Forward) -> Tensor:
-    return f.setting.model.prior.log_weights.exp()
-
-
 def _likelihood(f: Forward) -> Tensor:
     # per dimension, so that its weight does not depend on D_s
     return losses.likelihood_loss(f.setting.model.prior.log_prob(f.classes.z_s, f.batch.label)) / f.classes.z_s.shape[1]
 
 
 def _latent_adversary(f: Forward) -> Tensor:
-    return losses.latent_adversary_loss(f.setting.model.classifier(f.style.code), _class_weights(f))
+    return losses.latent_adversary_loss(f.setting.model.classifier(f.style.code), f.setting.model.prior.log_weights.exp())
 
 
 def _latent_classifier(f: Forward) -> Tensor:

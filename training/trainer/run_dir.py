@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from twofold.files import write_atomic
 from twofold.model.contract import Pixels
 from twofold.training.trainer.checkpoint import CheckpointError
 
@@ -44,7 +45,7 @@ class RunDir:
             (path / VALIDATION).mkdir(parents=True, exist_ok=True)
         self.scalars: SummaryWriter | None = None
 
-    def describe(self, config: Mapping[str, Any], environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    def describe(self, config: Mapping[str, object], environment: Mapping[str, object], data: Mapping[str, object]) -> None:
         """Write who, from what and where: config.json, environment.json, data.json."""
         for name, facts in ((CONFIG, config), (ENVIRONMENT, environment), (DATA, data)):
             with _writing(name):
@@ -58,15 +59,13 @@ class RunDir:
             if facts and (facts["stage_number"], facts["step"]) <= (stage_number, step):
                 kept.append(line)
         with _writing(LOG):
-            beside = log.with_name(LOG + ".part")
-            beside.write_text("".join(kept), encoding="utf-8")
-            beside.replace(log)
+            write_atomic(log, "".join(kept).encode())
         from torch.utils.tensorboard import SummaryWriter  # costs a second: only where something is written
 
         with _writing(SCALARS):
             self.scalars = SummaryWriter(str(self.path / SCALARS), purge_step=global_step + 1)
 
-    def log(self, facts: Mapping[str, Any], global_step: int) -> None:
+    def log(self, facts: Mapping[str, object], global_step: int) -> None:
         """Append a line; numbers of losses, validation and speed go to TensorBoard too. Only between `open` and `close`."""
         assert self.scalars is not None
         with _writing(LOG), (self.path / LOG).open("a", encoding="utf-8") as stream:
@@ -79,9 +78,7 @@ class RunDir:
     def save_sheet(self, sheet: Pixels, stage_number: int, step: int) -> None:
         """Write a sheet uint8 [H, W, C] as validation/<stage>-<step>.png."""
         with _writing(VALIDATION):
-            Image.fromarray(sheet[..., 0] if sheet.shape[2] == 1 else sheet).save(
-                self.path / VALIDATION / f"{stage_number:02d}-{step:07d}.png"
-            )
+            as_image(sheet).save(self.path / VALIDATION / f"{stage_number:02d}-{step:07d}.png")
 
     def film(self) -> None:
         """Join the sheets into film.webp, in their order; the last one stays longer."""
@@ -98,6 +95,11 @@ class RunDir:
             with _writing(SCALARS):
                 self.scalars.close()
             self.scalars = None
+
+
+def as_image(pixels: Pixels) -> Image.Image:
+    """Pixels uint8 [H, W, C] as an image, grey where C is 1."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
 def now() -> str:

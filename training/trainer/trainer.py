@@ -68,9 +68,9 @@ def build(config: Config, pictures: Pictures) -> VaeGan:
 class Intervals:
     """How often a run saves and logs, in seconds, and keeps a checkpoint, in steps (0: never)."""
 
-    save_s: float = 60.0
-    log_s: float = 2.0
-    keep: int = 0
+    save_s: float
+    log_s: float
+    keep: int
 
 
 class Trainer:

@@ -5,7 +5,7 @@ The figures that are published come from training/evaluation, on the exported bu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from twofold.model.contract import Pixels
 from twofold.model.vae_gan import VaeGan
 from twofold.training.data.dataset import Pictures
 from twofold.training.metrics.image_metrics import brightness, class_table, pearson, psnr, standardise, within_class_variance
-from twofold.training.trainer.latents import PIECE, encode, to_tensor
+from twofold.training.trainer.latents import PIECE, encode, to_pixels, to_tensor
 
 ROWS = 2000
 CLASSES, STYLES, SHOWN = 16, 8, 8  # of the sheet, at most
@@ -48,9 +48,9 @@ def validate(model: VaeGan, validation: Pictures) -> ValidationResult:
     codes = encode(model, pictures.pixels, label)
     z_s, q, read = codes.z_s, codes.q, codes.read
     z_u = model.style_from_code(q, read).mean
-    swapped = _pixels(_in_pieces(model.decode, z_s, z_u.roll(1, 0)))
+    swapped = to_pixels(_in_pieces(model.decode, z_s, z_u.roll(1, 0)))
     error = (_in_pieces(model.draw, z_s, q.mean) - x).square().mean((1, 2, 3))
-    drawn = _pixels(_in_pieces(model.decode, *_samples(model, codes.label)))
+    drawn = to_pixels(_in_pieces(model.decode, *_samples(model, codes.label)))
     real = within_class_variance(pictures.pixels, label)
     figures = {
         "class_accuracy": float((read.cpu().numpy() == label).mean()),
@@ -74,17 +74,17 @@ def picture(model: VaeGan, validation: Pictures) -> Pixels:
     label = torch.from_numpy(np.repeat(classes, STYLES)).to(model.device)
     z_s, z_u = _samples(model, label)
     one_style = z_u[:STYLES].repeat(len(classes), 1)
-    samples = _pixels(model.decode(z_s, one_style)).reshape(len(classes), STYLES, *validation.pixels.shape[1:])
-    shown = _spread(validation, SHOWN)
+    samples = to_pixels(model.decode(z_s, one_style)).reshape(len(classes), STYLES, *validation.pixels.shape[1:])
+    shown = validation.pixels[by_turns(validation.labels)[:SHOWN]]
     x = to_tensor(shown, model.device)
     z_s, q, read = model.codes(x)
     styles = model.style_from_code(q, read).mean
     n = len(shown)
-    swaps = _pixels(model.decode(z_s.repeat_interleave(n, 0), styles.repeat(n, 1))).reshape(n, n, *shown.shape[1:])
+    swaps = to_pixels(model.decode(z_s.repeat_interleave(n, 0), styles.repeat(n, 1))).reshape(n, n, *shown.shape[1:])
     corner = np.full_like(shown[:1], 255)
     matrix = np.concatenate([np.concatenate([corner, shown])[None], np.concatenate([shown[:, None], swaps], 1)])
-    pairs = np.stack([shown, _pixels(model.draw(z_s, q.mean))], 1)
-    return _beside([_sheet(block) for block in (samples, matrix, pairs)])
+    pairs = np.stack([shown, to_pixels(model.draw(z_s, q.mean))], 1)
+    return _beside((samples, matrix, pairs))
 
 
 def _in_pieces(network: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -101,25 +101,18 @@ def _samples(model: VaeGan, label: Tensor) -> tuple[Tensor, Tensor]:
     return model.prior.sample(label, generator), z_u
 
 
-def _pixels(x: Tensor) -> Pixels:
-    return (x * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-
-
-def _spread(pictures: Pictures, count: int) -> Pixels:
-    """Pictures of as many different classes as there are, up to `count`: the first of each class, then the second, ..."""
-    rank = np.empty(len(pictures), np.int64)
-    for k in np.unique(pictures.labels):
-        rows = np.flatnonzero(pictures.labels == k)
+def by_turns(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows of labels [N] in an order that gives the first of every class, then the second of every class, and so on."""
+    rank = np.empty(len(labels), np.int64)
+    for k in np.unique(labels):
+        rows = np.flatnonzero(labels == k)
         rank[rows] = np.arange(len(rows))
-    return pictures.pixels[np.lexsort((pictures.labels, rank))[:count]]
+    return np.lexsort((labels, rank))
 
 
-def _sheet(cells: Pixels) -> Pixels:
-    """Cells [rows, columns, H, W, C] -> one picture, white between them."""
-    return image_grid.sheet(cells.reshape(-1, *cells.shape[2:]), cells.shape[1], gap=GAP)
-
-
-def _beside(sheets: list[Pixels]) -> Pixels:
+def _beside(blocks: Iterable[Pixels]) -> Pixels:
+    """Blocks of cells [rows, columns, H, W, C] -> one picture, white between cells and blocks."""
+    sheets = [image_grid.sheet(cells.reshape(-1, *cells.shape[2:]), cells.shape[1], gap=GAP) for cells in blocks]
     height = max(len(sheet) for sheet in sheets)
     filled = [np.pad(s, ((0, height - len(s)), (0, 4 * GAP), (0, 0)), constant_values=255) for s in sheets]
     return np.concatenate(filled, 1)

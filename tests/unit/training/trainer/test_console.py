@@ -45,7 +45,7 @@ def test_away_from_a_terminal_there_are_plain_lines_and_few_of_them(capsys):
     line = ProgressLine(plain_every_s=3600)
     for step in (1, 2, 3, 169):
         line(at(step))
-    line.end()
+    line.close()
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == f"{render(at(1))}\n{render(at(169))}\n"
@@ -58,7 +58,7 @@ def on_a_terminal(*calls):
     with os.fdopen(inner, "w", encoding="utf-8") as stream, contextlib.redirect_stderr(stream):
         line = ProgressLine()
         for call in calls:
-            line.end() if call is None else line.warn(call) if isinstance(call, str) else line(call)
+            line.close() if call is None else line.warn(call) if isinstance(call, str) else line(call)
     parts = []
     with contextlib.suppress(OSError):  # how a terminal ends whose other side is closed
         while part := os.read(outer, 4096):
