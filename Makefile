@@ -19,11 +19,11 @@ REPRODUCE_ARGS ?=
 BIN := .venv/bin
 # One thread each: the networks of the tests are too small for more, and two threads on a busy machine wait for one another.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --config-settings editable_mode=compat --editable
 SOURCES := pyproject.toml constraints.txt twofold/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow kill-test fuzz-api browser-test frozen check docs format train export reproduce bench bench-training study \
+.PHONY: help serve test test-slow kill-test fuzz-api browser-test openapi frozen check docs format train export reproduce bench bench-training study \
 	image training-image release system-deps clean
 
 help: ## this list
@@ -54,6 +54,9 @@ fuzz-api: .venv/.dev ## requests made from the OpenAPI document, FUZZ_EXAMPLES f
 browser-test: .venv/.dev system-deps ## the page in a real headless Chromium
 	$(PYTEST) -m browser $(PYTEST_ARGS)
 
+openapi: .venv/.serve ## write docs/openapi.json anew
+	$(BIN)/python -m twofold.service.http.openapi_document > docs/openapi.json
+
 frozen: .venv/.dev ## digests of what a change of structure must keep: FROZEN=answers of the service, or FROZEN=training
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.frozen $(FROZEN) $(if $(filter training,$(FROZEN)),tests/data/fashion-sample)
 
@@ -81,7 +84,7 @@ format: .venv/.dev ## let ruff format and repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-train: .venv/.train ## train CONFIG (fashion, cifar10, paper, tiny or a TOML file) on the Parquet files in DATA into RUN; takes up where it stopped
+train: .venv/.train ## train CONFIG (a preset or a TOML file) on DATA (a folder, .npz or hub id) into RUN; continues a run that was stopped
 	$(BIN)/twofold-train train $(CONFIG) --data $(DATA) --out $(RUN)
 
 export: .venv/.train ## make BUNDLE from RUN
@@ -96,7 +99,7 @@ bench: .venv/.dev ## cold start, latency, throughput and memory of the service o
 bench-training: .venv/.dev ## images/s and a profile of a training step, against a plain fp32 loop
 	$(BIN)/python -m tests.bench.training
 
-study: .venv/.dev ## what made pictures are worth to a classifier with 50 real pictures per class of DATA (docs/explanation/study.md)
+study: .venv/.dev ## what generated pictures are worth to a classifier with 50 real pictures per class of DATA (docs/explanation/study.md)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.study --data $(DATA) --out runs/study
 
 image: DOCKERFILE := docker/service.Dockerfile

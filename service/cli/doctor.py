@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         output.print_json({"service": __version__, "healthy": healthy, "checks": entries})
     else:
         for name, ok, message in found:
-            output.print_line("ok" if ok else "ILL", name, message)
+            output.print_line("ok" if ok else "FAIL", name, message)
     return OK if healthy else CHECK_FAILED
 
 

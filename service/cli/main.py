@@ -195,7 +195,7 @@ def swap(command: argparse.ArgumentParser) -> None:
     add_parameters(command, SWAP, "verdict")
 
 
-@_command("on the way from one to another", _output, _model, _connection)
+@_command("frames between pictures, codes or classes", _output, _model, _connection)
 def interpolate(command: argparse.ArgumentParser) -> None:
     """Frames on the way from the first KEY to the last, as one row, or as one moving picture."""
     keys = f'{_PICTURE}, class=CLASS, or a JSON object such as {{"class": 7, "seed": 1}}'
@@ -203,7 +203,7 @@ def interpolate(command: argparse.ArgumentParser) -> None:
     add_parameters(command, INTERPOLATE, "frames", "vary", "path", "seed", "verdict", "animate", "fps")
 
 
-@_command("the same picture, but", _output, _model, _connection)
+@_command("a picture as another class, or in other styles", _output, _model, _connection)
 def edit(command: argparse.ArgumentParser) -> None:
     """A picture in the same style as another class, moved along directions of style, or n times in other styles."""
     command.add_argument("image", metavar="PICTURE", help=_PICTURE)

@@ -32,22 +32,6 @@ _IF_NONE_MATCH = {
     "description": "the ETag of a picture that is at hand: 304 if it is still the same",
     "schema": {"type": "string"},
 }
-_EXAMPLES: Mapping[str, Spec] = {
-    "Generate": {"class": 7, "n": 4, "seed": 1},
-    "Encode": {"images": ["iVBORw0KGgo..."]},
-    "Decode": {"items": [{"code": "c1...."}, {"class": 7, "seed": 1}, {"class_weights": {"7": 0.5, "9": 0.5}, "seed": 1}]},
-    "Interpolate": {"keys": ["iVBORw0KGgo...", "c1....", {"class": "sneaker", "seed": 1}], "frames": 16, "vary": "both"},
-    "Edit": {"image": "iVBORw0KGgo...", "class": "ankle boot", "strength": 0.5, "style_spread": 0.5, "n": 4, "seed": 1},
-    "Inpaint": {"image": "iVBORw0KGgo...", "box": [7, 7, 14, 14]},
-    "Swap": {"class_from": ["iVBORw0KGgo..."], "style_from": ["iVBORw0KGgo...", "c1...."], "verdict": True},
-    "Infer": {
-        "inputs": [
-            {"name": "z_s", "datatype": "FP32", "shape": [1, 16], "data": [0.5] * 16},
-            {"name": "z_u", "datatype": "FP32", "shape": [1, 16], "data": [0.0] * 16},
-        ]
-    },
-    "Inspect": {"image": "iVBORw0KGgo...", "verify": True},
-}
 
 
 def reference(model: type[BaseModel]) -> dict[str, str]:
@@ -189,7 +173,7 @@ def write_caps(node: Any, max_items: int) -> None:
 
 
 def _bodies(kind: type[Strict], parts: Mapping[str, str], raw: bool) -> Spec:
-    content: Spec = {"application/json": {"schema": reference(kind), "example": _EXAMPLES[kind.__name__]}}
+    content: Spec = {"application/json": {"schema": reference(kind), "example": kind.example}}
     if parts:
         one = _BINARY | {"description": "PNG, JPEG or WebP"}
         several = {"type": "array", "items": _BINARY, "description": "PNG, JPEG or WebP; repeatable"}

@@ -75,6 +75,7 @@ class Strict(Part):
 
     in_query: ClassVar[Mapping[str, type]] = {}
     lists: ClassVar[frozenset[str]] = frozenset()  # fields that hold several
+    example: ClassVar[Mapping[str, Any]]  # a body, for the OpenAPI document
     names: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
@@ -201,6 +202,8 @@ class Request(Strict):
 class Generate(Request):
     """Pictures of a class. Picture k uses index `index + k`; the style of a (seed, index) is the same in every class."""
 
+    example = {"class": 7, "n": 4, "seed": 1}
+
     class_: ClassKey = Field(alias="class")
     n: int = _of(parameters.GENERATE["n"])
     seed: int | None = _of(parameters.GENERATE["seed"])
@@ -213,6 +216,8 @@ class Generate(Request):
 
 class Encode(Request):
     """Pictures to take apart."""
+
+    example = {"images": ["iVBORw0KGgo..."]}
 
     images: list[Picture] = _several("a list of 1 to {most} pictures in base64")
 
@@ -239,12 +244,16 @@ class Item(Part):
 class Decode(Request):
     """Codes to put together."""
 
+    example = {"items": [{"code": "c1...."}, {"class": 7, "seed": 1}, {"class_weights": {"7": 0.5, "9": 0.5}, "seed": 1}]}
+
     items: list[Item] = _several("a list of 1 to {most} items")
     format: PictureFormat = _of(parameters.DECODE["format"])
 
 
 class Swap(Request):
     """The class of some, the style of others: `class_from` gives the rows, `style_from` the columns."""
+
+    example = {"class_from": ["iVBORw0KGgo..."], "style_from": ["iVBORw0KGgo...", "c1...."], "verdict": True}
 
     class_from: list[Source] = _several("a list of pictures in base64 or code tokens")
     style_from: list[Source] = _several("a list of pictures in base64 or code tokens")
@@ -264,6 +273,8 @@ class Key(Part):
 class Interpolate(Request):
     """Pictures on the way from key to key, evenly from the first to the last."""
 
+    example = {"keys": ["iVBORw0KGgo...", "c1....", {"class": "sneaker", "seed": 1}], "frames": 16, "vary": "both"}
+
     keys: Annotated[
         list[Key | Source],
         Field(min_length=2, max_length=8, fail_fast=True, description="a list of 2 to 8 pictures in base64, code tokens or classes"),
@@ -280,6 +291,8 @@ class Interpolate(Request):
 
 class Edit(Request):
     """A picture with another class, in other styles, or moved along directions of style."""
+
+    example = {"image": "iVBORw0KGgo...", "class": "ankle boot", "strength": 0.5, "style_spread": 0.5, "n": 4, "seed": 1}
 
     image: Annotated[Source, Field(description="a picture in base64 or a code token")]
     class_: ClassKey | None = _CLASS
@@ -299,6 +312,8 @@ class Edit(Request):
 
 class Inpaint(Request):
     """A picture with a hole, which exactly one of mask and box says, to be filled."""
+
+    example = {"image": "iVBORw0KGgo...", "box": [7, 7, 14, 14]}
 
     image: Annotated[Picture, Field(description="a picture in base64")]
     mask: Annotated[Picture | None, Field(description="a picture in base64 (white: fill)")] = None
@@ -351,6 +366,13 @@ class InferParameters(Part):
 class Infer(Strict):
     """Rows for one graph, in the words of the Open Inference Protocol. Without `outputs` all of them are given."""
 
+    example = {
+        "inputs": [
+            {"name": "z_s", "datatype": "FP32", "shape": [1, 16], "data": [0.5] * 16},
+            {"name": "z_u", "datatype": "FP32", "shape": [1, 16], "data": [0.0] * 16},
+        ]
+    }
+
     id: Annotated[str | None, Field(max_length=1000, description="a text (given back if it is 1 to 64 of A-Z a-z 0-9 . _ -)")] = None
     inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=8, description="a list of the graph's inputs, each once")]
     outputs: Annotated[list[WantedOutput] | None, Field(max_length=8, description="a list of outputs to give, each once")] = None
@@ -359,6 +381,8 @@ class Infer(Strict):
 
 class Inspect(Request):
     """A picture that was made here."""
+
+    example = {"image": "iVBORw0KGgo...", "verify": True}
 
     image: Picture = Field(description="a picture in base64")
     verify: bool = _of(parameters.INSPECT["verify"])

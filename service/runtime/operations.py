@@ -65,10 +65,16 @@ def _stacked(pairs: Sequence[Pair]) -> Latents:
     return np.stack([z_s for z_s, _ in pairs]), np.stack([z_u for _, z_u in pairs])
 
 
+OPERATIONS: dict[str, type[Operation]] = {}  # by `do`
+
+
 class Operation(ABC):
-    """What makes n pictures; `do` is its name in recipes and the path of its route."""
+    """What makes n pictures; `do` is its name in recipes and the path of its route. A subclass can be replayed as soon as it exists."""
 
     do: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        OPERATIONS[cls.do] = cls
 
     @abstractmethod
     def latents(self, model: LatentModel) -> Latents:
@@ -384,10 +390,6 @@ def all_latents(operations: Sequence[Operation], model: LatentModel) -> Latents:
     """z_s [n, D_s] and z_u [n, D_u] of the pictures of all operations, in order."""
     rows = [operation.latents(model) for operation in operations]
     return np.concatenate([z_s for z_s, _ in rows]), np.concatenate([z_u for _, z_u in rows])
-
-
-# A new operation takes a line here, and its pictures can be made again.
-OPERATIONS: Mapping[str, type[Operation]] = {one.do: one for one in (Generate, Decode, Swap, Interpolate, Edit, Inpaint)}
 
 
 @contextmanager

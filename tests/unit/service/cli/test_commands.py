@@ -309,11 +309,11 @@ def test_the_doctor_names_what_is_ill_and_still_checks_the_rest(toy_bundle, tmp_
         code = main.main(["doctor", "--port", str(taken.getsockname()[1]), "--bundle", str(bad), "--bundle", str(toy_bundle)])
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert code == 5
-    assert [name for state, name, _ in lines if state == "ILL"] == ["port", "bundle bad"]
+    assert [name for state, name, _ in lines if state == "FAIL"] == ["port", "bundle bad"]
     assert ["decoder.onnx" in message for _, name, message in lines if name == "bundle bad"] == [True]
     monkeypatch.setenv("TWOFOLD_PRT", "1")
     assert main.main(["doctor"]) == 5
-    assert "ILL\tsettings\tTWOFOLD_PRT is not a setting" in capsys.readouterr().out
+    assert "FAIL\tsettings\tTWOFOLD_PRT is not a setting" in capsys.readouterr().out
 
 
 def test_free_memory_is_what_the_system_has_and_the_container_leaves(tmp_path):
