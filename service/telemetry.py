@@ -35,7 +35,7 @@ class Metrics:
         self.entropy = Histogram(
             "twofold_class_entropy_nats", "Entropy of the class posterior of encoded pictures.", buckets=entropy, registry=r
         )
-        self.swaps = Counter("twofold_swap_verdicts", "Swaps judged by the encoder: whether the class was kept.", ["kept"], registry=r)
+        self.swaps = Counter("twofold_swap_verdicts", "Swaps with a verdict: whether the class was kept.", ["kept"], registry=r)
 
     def watch_queue(self, rows: Callable[[], float]) -> None:
         """Call `rows` for the queue length when the metrics are collected."""

@@ -68,6 +68,18 @@ async def encode(context: RequestContext, model: Model, pixels: Pixels) -> Encod
     return encoded
 
 
+async def classify(context: RequestContext, model: Model, pixels: Pixels) -> Floats:
+    """Pixels uint8 [n,H,W,C] -> class log-probabilities [n,K] of the network `model.classified_by`. Raises what Model.classify raises."""
+    log_prob, timings = await model.classify(pixels, context.deadline)
+    record_timings(context, timings)
+    return log_prob
+
+
+def classifier_entry(model: Model, key: str) -> Entry:
+    """{key: the network that reads classes}; nothing where that is the encoder, as in every bundle without an evaluation classifier."""
+    return {} if model.classified_by == "encoder" else {key: model.classified_by}
+
+
 async def run(context: RequestContext, model: Model, operation: Operation) -> tuple[Floats, Floats, Pixels]:
     """An operation's z_s [n,D_s], z_u [n,D_u] and pixels uint8 [n,H,W,C]. Raises what Model.decode raises."""
     z_s, z_u = operation.latents(model)
@@ -80,11 +92,10 @@ def tokens(model: Model, z_s: Floats, z_u: Floats) -> list[str]:
 
 
 async def verdicts(context: RequestContext, model: Model, z_s: Floats, pixels: Pixels) -> list[Entry]:
-    """What the model's own encoder says of the results: which class it reads, and whether that is the class of z_s [n,D_s]."""
-    encoded = await encode(context, model, pixels)
-    expected = latents.class_log_joint(model.prior, z_s).argmax(1)
-    found = encoded.class_log_prob.argmax(1)
+    """What `classify` says of the results (`schemas.Verdict`): which class they show, and whether that is the class of z_s [n,D_s]."""
+    log_probs = await classify(context, model, pixels)
+    expected, by = latents.class_log_joint(model.prior, z_s).argmax(1), classifier_entry(model, "by")
     return [
-        {"class": class_entry(model, int(got)) | {"prob": float(np.exp(log_prob[got]))}, "kept": bool(want == got)}
-        for want, got, log_prob in zip(expected, found, encoded.class_log_prob, strict=True)
+        {"class": class_entry(model, int(got)) | {"prob": float(np.exp(log_prob[got]))}, "kept": bool(want == got), **by}
+        for want, got, log_prob in zip(expected, log_probs.argmax(1), log_probs, strict=True)
     ]

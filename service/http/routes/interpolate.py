@@ -40,12 +40,13 @@ async def interpolate(request: HttpRequest) -> Response:
         keys, notes = await _keys(context, model, asked)
         operation = operations.Interpolate.evenly(keys, asked.frames, asked.vary, asked.path)
         z_s, z_u, pixels = await model_calls.run(context, model, operation)
-        encoded = await model_calls.encode(context, model, pixels) if asked.verdict and media in WITH_ENTRIES else None
+        log_probs = await model_calls.classify(context, model, pixels) if asked.verdict and media in WITH_ENTRIES else None
     tokens = model_calls.tokens(model, z_s, z_u)
     entries: list[Entry] = [{"frame": k, "t": k / (asked.frames - 1), "code": code} for k, code in enumerate(tokens)]
-    if encoded is not None:
-        for entry, log_prob in zip(entries, encoded.class_log_prob, strict=True):
-            entry["class_probs"] = np.exp(log_prob.astype(np.float64)).tolist()
+    if log_probs is not None:
+        by = model_calls.classifier_entry(model, "class_probs_by")
+        for entry, log_prob in zip(entries, log_probs, strict=True):
+            entry.update({"class_probs": np.exp(log_prob.astype(np.float64)).tolist(), **by})
     fps = asked.fps if asked.animate or media == image_io.GIF else None
     images = Images(model, operation, pixels, entries, 1, asked.frames, fps)
     response = await responses.respond(context, media, images, asked.format, {"notes": {"keys": notes}})

@@ -45,10 +45,14 @@ async def models(request: HttpRequest) -> Response:
 
 @router.get("/models/{name}", **_route("model", {"id": "fashion-mnist@3f2c9a10", "name": "fashion-mnist"}))
 async def model_card(request: HttpRequest) -> Response:
-    """The card of a model, and the effect of each direction of style, in grey levels of a step; null without directions."""
+    """The card of a model, and the effect of each direction of style, in grey levels of a step; null without directions.
+
+    `classified_by` is there where the bundle has an evaluation classifier, from which its verdicts come.
+    """
     model = await _asked(request)
     effects = None if model.directions is None else model.directions.effects.tolist()
     card = {"id": model.card.id, "provider": model.provider, "directions": effects, **asdict(model.card)}
+    card |= model_calls.classifier_entry(model, "classified_by")
     return responses.plain_json(card, {"vary": "Accept"})
 
 
