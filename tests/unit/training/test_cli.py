@@ -334,7 +334,7 @@ def test_a_run_that_is_not_finished_is_not_exported(places, tmp_path):
 def test_the_best_checkpoint_of_the_last_stage_is_exported_on_request(places, tmp_path):
     assert checkpoint.load(places.run / "best.pt")["stage"] == 1  # within the last of the two stages
     assert quietly([*export(places.run, places.data, tmp_path / "bundle"), "--checkpoint=best.pt"])[0] == 0
-    assert (tmp_path / "bundle" / "card.json").exists()
+    assert (tmp_path / "bundle" / "eval_classifier.onnx").exists()
 
 
 def test_a_checkpoint_of_an_earlier_stage_is_not_exported(places, tmp_path):
