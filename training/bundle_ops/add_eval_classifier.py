@@ -25,7 +25,7 @@ from twofold.training.export.model_card import model_card
 from twofold.training.export.verify import verify_eval_classifier
 
 WIDTHS, FEATURES = (16, 32, 48), 64  # 250 KB for ten classes, 300 KB for two hundred
-PIXELS_SEEN = 300_000_000  # over all epochs: one to two minutes of a core
+PIXELS_SEEN = 350_000_000  # over all epochs: one to two minutes of a core
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 40
 LARGEST_BATCH, SMALLEST_BATCH, BATCHES = 128, 16, 16  # an epoch has at least so many batches where there are enough pictures
 SHIFT_SHARE = 28  # side of a picture per pixel of translation

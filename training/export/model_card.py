@@ -49,5 +49,6 @@ of `/encode` is how usual a picture is). A style code holds what varies *within*
 def _classifier(card: Card) -> str:
     """The line on the evaluation classifier; nothing for a bundle without one."""
     accuracy = card.training.get("eval_classifier", {}).get("accuracy", {})
-    figures = ", ".join(f"{share:.3f} of the {split} pictures" for split, share in accuracy.items() if share is not None)
+    measured = [split for split in ("validation", "test") if accuracy.get(split) is not None]
+    figures = ", ".join(f"{accuracy[split]:.3f} of the {split} pictures" for split in measured)
     return f"* Evaluation classifier, independent of the model: right for {figures}\n" if figures else ""

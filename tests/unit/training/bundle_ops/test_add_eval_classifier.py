@@ -108,7 +108,7 @@ def test_the_graph_holds_its_weights_and_no_batch_norm(classified):
 
 @pytest.mark.parametrize(
     ("count", "side", "epochs", "batch", "shift_px"),
-    [(55_000, 28, 6, 128, 1), (300, 64, 40, 18, 2), (100_000, 128, 3, 128, 4), (40, 28, 40, 16, 1)],
+    [(55_000, 28, 8, 128, 1), (300, 64, 40, 18, 2), (100_000, 128, 3, 128, 4), (40, 28, 40, 16, 1)],
 )
 def test_epochs_and_batch_follow_the_number_and_size_of_the_pictures(count, side, epochs, batch, shift_px):
     pixels = np.broadcast_to(np.uint8(0), (count, side, side, 1))
