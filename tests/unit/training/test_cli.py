@@ -364,6 +364,19 @@ def test_a_model_that_fails_its_proof_ends_with_5_and_writes_nothing(places, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.parametrize("options", [[], ["--no-eval-classifier"]])
+@pytest.mark.parametrize("command", ["export", "extras"])
+def test_a_bundle_gets_an_evaluation_classifier_unless_it_is_left_out(monkeypatch, command, options):
+    called = []
+    monkeypatch.setattr("twofold.training.export.bundle.export_run", lambda *arguments: called.append("export"))
+    monkeypatch.setattr("twofold.training.bundle_ops.refresh_extras.renew_extras", lambda *arguments: called.append("extras"))
+    added = "twofold.training.bundle_ops.add_eval_classifier.add_eval_classifier"
+    monkeypatch.setattr(added, lambda bundle, data, log: called.append((str(bundle), str(data))))
+    place = ["run", "--out", "bundle"] if command == "export" else ["bundle"]
+    assert quietly([command, *place, "--data", "pictures", *options]) == (0, "bundle\n")
+    assert called == [command, *([] if options else [("bundle", "pictures")])]
+
+
 # -------------------------------------------------------------------------------------------------------------- evaluate
 
 
