@@ -11,7 +11,7 @@ A bundle is a folder:
     prior.npz      the class Gaussians as learned, and refitted on the training codes (the default sampler)
     golden.npz     a few inputs and the outputs they must give
     SHA256SUMS     the SHA-256 of every other file, extras included
-    extras         calibration.json, directions.npz, map.npz, examples/*.png, README.md: may be missing
+    extras         eval_classifier.onnx, calibration.json, directions.npz, map.npz, examples/*.png, README.md: may be missing
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ CARD, PRIOR, GOLDEN, SUMS = "card.json", "prior.npz", "golden.npz", "SHA256SUMS"
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 REQUIRED = (CARD, ENCODER, DECODER, PRIOR, GOLDEN)
 HASHED = (DECODER, ENCODER, PRIOR)  # the files that decide what the model answers
+EVAL_CLASSIFIER = "eval_classifier.onnx"  # an extra: codes and pixels do not depend on it
 CALIBRATION, DIRECTIONS, MAP, EXAMPLES, MODEL_CARD = "calibration.json", "directions.npz", "map.npz", "examples", "README.md"
 HUB_FILE = ".gitattributes"  # a hub adds it to every repository; no part of the bundle, nothing reads it
 
@@ -198,6 +199,12 @@ def decoder_signature(dims: Dims) -> tuple[tuple[TensorSpec, ...], tuple[TensorS
         (TensorSpec("z_s", "float32", (dims.dim_s,)), TensorSpec("z_u", "float32", (dims.dim_u,))),
         (TensorSpec("pixels", "uint8", (dims.height, dims.width, dims.channels)),),
     )
+
+
+def eval_classifier_signature(dims: Dims) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of eval_classifier.onnx, which a bundle may have: those of the encoder that name the class, nats."""
+    inputs, outputs = encoder_signature(dims)
+    return inputs, tuple(spec for spec in outputs if spec.name == "class_log_prob")
 
 
 def check_tensors(file: str, expected: Sequence[TensorSpec], found: Sequence[tuple[str, str, Sequence[Any]]]) -> None:
@@ -447,6 +454,7 @@ class BundleFiles:
     golden: Golden
     encoder: bytes
     decoder: bytes
+    eval_classifier: bytes | None  # None: the bundle has none
 
 
 def open_bundle(folder: Path) -> BundleFiles:
@@ -459,8 +467,9 @@ def open_bundle(folder: Path) -> BundleFiles:
     if card.model_hash != model_hash(sums):
         raise ContractError(f"{CARD}: model_hash does not belong to these files")
     graphs = {}
-    for name in (ENCODER, DECODER):
+    for name in {ENCODER, DECODER, EVAL_CLASSIFIER} & sums.keys():
         graphs[name] = (folder / name).read_bytes()
         if hashlib.sha256(graphs[name]).hexdigest() != sums[name]:
             raise ContractError(f"{name}: changed while it was read")
-    return BundleFiles(card, read_prior(folder, card.dims), read_golden(folder, card.dims), graphs[ENCODER], graphs[DECODER])
+    arrays = read_prior(folder, card.dims), read_golden(folder, card.dims)
+    return BundleFiles(card, *arrays, graphs[ENCODER], graphs[DECODER], graphs.get(EVAL_CLASSIFIER))

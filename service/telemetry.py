@@ -33,7 +33,7 @@ class Metrics:
         self.entropy = Histogram(
             "twofold_class_entropy_nats", "Entropy of the class posterior of encoded pictures.", buckets=entropy, registry=r
         )
-        self.swaps = Counter("twofold_swap_verdicts", "Swaps judged by the encoder: whether the class was kept.", ["kept"], registry=r)
+        self.swaps = Counter("twofold_swap_verdicts", "Swaps with a verdict: whether the class was kept.", ["kept"], registry=r)
 
     def render(self) -> bytes:
         """The exposition text, of CONTENT_TYPE."""

@@ -7,11 +7,13 @@ the codes back up to the rounding of pixels. Four classes, two of them sharing a
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnx.utils import Extractor
 
 from twofold.model import contract
 
@@ -22,9 +24,17 @@ MEANS = np.array([[2, 0, 0], [-2, 0, 0], [0, 2, 0], [0, -2, 0]], np.float32)
 
 
 def make_bundle(
-    folder: Path, dims: contract.Dims = DIMS, name: str = "toy", seed: int = 0, directions: contract.Directions | None = None
+    folder: Path,
+    dims: contract.Dims = DIMS,
+    name: str = "toy",
+    seed: int = 0,
+    directions: contract.Directions | None = None,
+    eval_classifier: bool = False,
 ) -> Path:
-    """Write a complete, verified bundle into `folder` (created) and return it; with `directions` of style where they are given."""
+    """Write a complete, verified bundle into `folder` (created) and return it; with `directions` of style where they are given.
+
+    Its evaluation classifier, where one is asked for, reads every picture as the class after the one that the encoder reads.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     size = dims.height * dims.width * dims.channels
@@ -43,6 +53,8 @@ def make_bundle(
     onnx.save(_decoder(dims, basis), folder / contract.DECODER)
     contract.write_arrays(folder / contract.PRIOR, prior)
     contract.write_arrays(folder / contract.GOLDEN, _golden(dims, basis, inverse, prior, rng))
+    if eval_classifier:
+        onnx.save(_eval_classifier(dims, inverse, prior), folder / contract.EVAL_CLASSIFIER)
     if directions is not None:
         contract.write_arrays(folder / contract.DIRECTIONS, directions)
     (folder / contract.CALIBRATION).write_text(json.dumps({"log_density_quantiles": list(np.linspace(-60.0, 0.0, 101))}) + "\n")
@@ -139,6 +151,12 @@ def _encoder(dims, inverse, prior) -> onnx.ModelProto:
         n("Add", ["log_s", "log_u"], ["log_density"]),
     ]
     return _model("encoder", nodes, c, contract.encoder_signature(dims))
+
+
+def _eval_classifier(dims, inverse, prior) -> onnx.ModelProto:
+    """The encoder's class posterior with every class mean in the place of the next one."""
+    shifted = _encoder(dims, inverse, replace(prior, class_means=np.roll(prior.class_means, 1, 0)))
+    return Extractor(shifted).extract_model(["pixels"], ["class_log_prob"])
 
 
 def _decoder(dims, basis) -> onnx.ModelProto:

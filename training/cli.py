@@ -264,14 +264,23 @@ def add_export(commands: Commands) -> None:
     sub.add_argument("--include", type=Path, action="append", default=[], metavar="FILE", help=files)
     precision = "int8: smaller and faster, with rounding that is measured (fp32)"
     sub.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help=precision)
+    _add_no_eval_classifier(sub)
+
+
+def _add_no_eval_classifier(sub: argparse.ArgumentParser) -> None:
+    text = "do not train a small evaluation classifier for the bundle, from which its verdicts then come (one to two minutes of a core)"
+    sub.add_argument("--no-eval-classifier", dest="eval_classifier", action="store_false", help=text)
 
 
 def export(args: argparse.Namespace) -> int:
-    """Write a bundle; prints its folder."""
+    """Write a bundle, then put an evaluation classifier into it; prints its folder."""
+    from twofold.training.bundle_ops.add_eval_classifier import add_eval_classifier
     from twofold.training.export.bundle import export_run
     from twofold.training.trainer.run_dir import LAST
 
     export_run(args.run, args.data, args.out, args.name, args.checkpoint or LAST, args.precision, args.include)
+    if args.eval_classifier:
+        add_eval_classifier(args.out, args.data, _say)
     print(args.out)
     return 0
 
@@ -366,17 +375,22 @@ def figures(args: argparse.Namespace) -> int:
 
 def add_extras(commands: Commands) -> None:
     """Add `twofold-train extras`."""
-    text = "make a bundle's calibration, style directions, map and examples again, without its checkpoint"
+    text = "make a bundle's calibration, style directions, map, examples and evaluation classifier again, without its checkpoint"
     sub = _add(commands, "extras", extras, text)
     sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     _add_data(sub, "the data set that the model was trained on")
+    _add_no_eval_classifier(sub)
 
 
 def extras(args: argparse.Namespace) -> int:
     """Make the extras again; prints the bundle's folder."""
+    from twofold.training.bundle_ops.add_eval_classifier import add_eval_classifier
     from twofold.training.bundle_ops.refresh_extras import renew_extras
 
-    print(renew_extras(args.bundle, args.data))
+    renew_extras(args.bundle, args.data)
+    if args.eval_classifier:
+        add_eval_classifier(args.bundle, args.data, _say)
+    print(args.bundle)
     return 0
 
 

@@ -107,7 +107,7 @@ def swap(
 ) -> Plan[Matrix]:
     """The class of one with the style of the other, for every pair: `matrix[r, c]`. Each is one picture or code, or several.
 
-    `verdict` lets the model's own encoder say of every result whether its class was kept.
+    `verdict` lets the bundle's evaluation classifier, or else the encoder, say of every result whether its class was kept.
     """
     rows, cols = sources.several(class_from), sources.several(style_from)
     n, m, notes = len(rows), len(cols), None

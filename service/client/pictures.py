@@ -78,7 +78,7 @@ class Picture:
     @property
     def verdict(self) -> Verdict | None:
         found = self.entry.get("verdict")
-        return None if found is None else Verdict(from_entry(Class, found["class"]), found["kept"])
+        return None if found is None else Verdict(from_entry(Class, found["class"]), found["kept"], found.get("by", Verdict.by))
 
     def save(self, path: Path | str) -> None:
         """Write it, recipe included. A suffix of the other format writes the same pixels in that. Raises ValueError on a third suffix."""

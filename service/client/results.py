@@ -36,10 +36,14 @@ class Class:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the model's own encoder reads in a result, and whether that is the class it was made of."""
+    """The class that a result shows, whether that is the class it was made of, and the network that said so.
+
+    `by` is "evaluation classifier", which shares nothing with the model, where the bundle has one; else "encoder".
+    """
 
     class_: Class
     kept: bool
+    by: str = "encoder"
 
 
 class Listed(Sequence[One], Generic[One]):

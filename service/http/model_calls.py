@@ -26,6 +26,11 @@ from twofold.service.runtime.parameters import MAX_INDEX
 from twofold.service.runtime.registry import Model
 
 
+def classifier_entry(model: Model, key: str) -> Entry:
+    """{key: the network that reads classes}; nothing where that is the encoder, as in every bundle without an evaluation classifier."""
+    return {} if model.classified_by == "encoder" else {key: model.classified_by}
+
+
 async def begin(
     request: HttpRequest, kind: type[Asked], offered: Sequence[str], pictures: Mapping[str, str] = NO_PICTURES
 ) -> tuple[Asked, str, ModelCall]:
@@ -91,12 +96,20 @@ class ModelCall:
         """z_s [n,D_s], z_u [n,D_u] -> n code tokens."""
         return [latents.pack_token(*pair, self.model.card) for pair in zip(z_s, z_u, strict=True)]
 
+    async def classify(self, pixels: Pixels) -> Floats:
+        """Pixels uint8 [n,H,W,C] -> class log-probabilities [n,K] of the network `model.classified_by`.
+
+        Raises what Model.classify raises.
+        """
+        log_prob, timings = await self.model.classify(pixels, self.context.deadline)
+        self._record(timings)
+        return log_prob
+
     async def verdicts(self, z_s: Floats, pixels: Pixels) -> list[Entry]:
-        """What the model's own encoder says of the results: which class it reads, and whether that is the class of z_s [n,D_s]."""
-        encoded = await self.encode(pixels)
-        expected = latents.class_log_joint(self.model.prior, z_s).argmax(1)
-        found = encoded.class_log_prob.argmax(1)
+        """What `classify` says of the results (`schemas.Verdict`): which class they show, and whether that is the class of z_s [n,D_s]."""
+        log_probs = await self.classify(pixels)
+        expected, by = latents.class_log_joint(self.model.prior, z_s).argmax(1), classifier_entry(self.model, "by")
         return [
-            {"class": class_entry(self.model, int(got)) | {"prob": float(np.exp(log_prob[got]))}, "kept": bool(want == got)}
-            for want, got, log_prob in zip(expected, found, encoded.class_log_prob, strict=True)
+            {"class": class_entry(self.model, int(got)) | {"prob": float(np.exp(log_prob[got]))}, "kept": bool(want == got), **by}
+            for want, got, log_prob in zip(expected, log_probs.argmax(1), log_probs, strict=True)
         ]

@@ -21,7 +21,16 @@ from pydantic.fields import FieldInfo
 from twofold.service.runtime import parameters
 from twofold.service.runtime.errors import Invalid
 from twofold.service.runtime.latents import MAX_CODE
-from twofold.service.runtime.parameters import HARD_MAX_ITEMS, MAX_DIRECTION_WEIGHT, MAX_DIRECTIONS, Parameter, PathKind, Sampler, Vary
+from twofold.service.runtime.parameters import (
+    HARD_MAX_ITEMS,
+    MAX_DIRECTION_WEIGHT,
+    MAX_DIRECTIONS,
+    ClassifiedBy,
+    Parameter,
+    PathKind,
+    Sampler,
+    Vary,
+)
 
 CAPPED = "x-capped"  # in a JSON schema: a bound that the setting max_items may lower; `openapi` writes the one in force
 _MOST = "{most}"  # in a description: that bound
@@ -393,6 +402,9 @@ class Inspect(Request):
 # of checked parts and not validated again on their way out, so that the order of their members and their cost stay in our hands.
 
 
+_CLASSIFIED_BY = "the network that said so; not there where that is the encoder, because the bundle has no evaluation classifier"
+
+
 class ClassName(BaseModel):
     """A class of the model."""
 
@@ -401,16 +413,17 @@ class ClassName(BaseModel):
 
 
 class ReadClass(ClassName):
-    """A class with the probability that the encoder gives it."""
+    """A class with the probability that the network which read it gives it."""
 
     prob: float = Field(ge=0, le=1, examples=[0.98])
 
 
 class Verdict(BaseModel):
-    """The model's own encoder on a result."""
+    """The class that a result shows, and whether that is the class of its code."""
 
     class_: ReadClass = Field(alias="class")
     kept: bool
+    by: ClassifiedBy = Field("encoder", description=_CLASSIFIED_BY)
 
 
 class TimingsMs(BaseModel):
@@ -434,6 +447,7 @@ class Image(BaseModel):
     frame: int | None = None
     t: float | None = Field(None, description="of /interpolate: the place on the whole way, 0 to 1", examples=[0.5])
     class_probs: list[float] | None = None
+    class_probs_by: ClassifiedBy | None = Field(None, description=_CLASSIFIED_BY)
     verdict: Verdict | None = None
     code: str = Field(examples=["c1.PyyaEAAAAAA"])
 

@@ -48,6 +48,7 @@ class Arrays:
         self.directions = model.directions
         self.mean_picture = model.mean_picture  # what fills a hole at first, uint8 [H,W,C]
         self.provider = model.provider
+        self.classified_by = model.classified_by
         self._engine = model.engine
         self._settings = settings
 
@@ -58,6 +59,13 @@ class Arrays:
     def decode(self, z_s: ArrayLike, z_u: ArrayLike) -> Pixels:
         """z_s [n,D_s], z_u [n,D_u], n >= 1 -> pixels uint8 [n,H,W,C]. Raises Invalid on another shape or a value that is not finite."""
         return self._engine.decode(*registry.checked_codes(self.card.dims, z_s, z_u))
+
+    def classify(self, pictures: Pictures) -> Floats:
+        """n >= 1 pictures -> class log-probabilities float32 [n,K], nats, of the network `classified_by`. Raises as `encode`.
+
+        That is the bundle's evaluation classifier, which shares nothing with the model, or else the model's own encoder.
+        """
+        return self._engine.classify(self._pixels(pictures))
 
     def make(self, operation: Operation) -> Pixels:
         """The n pictures of an operation -> pixels uint8 [n,H,W,C]: those that the service gives, but for what is around a hole."""

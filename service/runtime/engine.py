@@ -1,4 +1,4 @@
-"""The two graphs of a bundle as functions on rows: the only module of the service that imports onnxruntime.
+"""The graphs of a bundle as functions on rows: the only module of the service that imports onnxruntime.
 
 It runs them on the CPU, at most `batch_rows` rows at once. It does not know requests, queues, classes or where the graphs came from.
 """
@@ -6,7 +6,9 @@ It runs them on the CPU, at most `batch_rows` rows at once. It does not know req
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from numpy.typing import NDArray
 from twofold.model import contract
 from twofold.model.contract import ContractError, Dims, Floats, Pixels, TensorSpec
 from twofold.service.runtime.onnx_header import check_header
+from twofold.service.runtime.parameters import ClassifiedBy
 
 Arrays = tuple[NDArray[Any], ...]
+Run = Callable[[Arrays], Arrays]
 PROVIDER = "CPUExecutionProvider"
 
 
@@ -34,17 +38,23 @@ class Encoded:
 
 
 class Engine:
-    """Both graphs of a bundle. Thread-safe: a graph may be run from any thread.
+    """The graphs of a bundle; it may lack an evaluation classifier. Thread-safe: a graph may be run from any thread.
 
     `threads` are those of one run, 0 takes the CPU quota; `batch_rows` bounds the memory of a run. Raises ContractError when a graph
     cannot be loaded, has an opset out of range, refers to other files, or has other tensors than the contract says.
     """
 
-    def __init__(self, encoder: bytes, decoder: bytes, dims: Dims, *, threads: int = 0, batch_rows: int = 8) -> None:
+    def __init__(
+        self, encoder: bytes, decoder: bytes, dims: Dims, eval_classifier: bytes | None = None, *, threads: int = 0, batch_rows: int = 8
+    ) -> None:
         threads = threads or cpu_quota()
         self._batch_rows = batch_rows
         self._encoder = _session(contract.ENCODER, encoder, contract.encoder_signature(dims), threads)
         self._decoder = _session(contract.DECODER, decoder, contract.decoder_signature(dims), threads)
+        self.run_eval_classifier: Run | None = None  # as rows -> rows: (pixels,) -> (class_log_prob,)
+        if eval_classifier is not None:
+            session = _session(contract.EVAL_CLASSIFIER, eval_classifier, contract.eval_classifier_signature(dims), threads)
+            self.run_eval_classifier = partial(self._run, session)
         self.provider = PROVIDER
 
     def encode(self, pixels: Pixels) -> Encoded:
@@ -54,6 +64,15 @@ class Engine:
     def decode(self, z_s: Floats, z_u: Floats) -> Pixels:
         """z_s float32 [n,D_s], z_u float32 [n,D_u], n >= 1 -> pixels uint8 [n,H,W,C]."""
         return self.run_decoder((z_s, z_u))[0]
+
+    @property
+    def classified_by(self) -> ClassifiedBy:
+        """The network that `classify` asks: the evaluation classifier where the bundle has one."""
+        return "encoder" if self.run_eval_classifier is None else "evaluation classifier"
+
+    def classify(self, pixels: Pixels) -> Floats:
+        """pixels uint8 [n,H,W,C], n >= 1 -> class log-probabilities float32 [n,K], nats, of the network `classified_by`."""
+        return self.encode(pixels).class_log_prob if self.run_eval_classifier is None else self.run_eval_classifier((pixels,))[0]
 
     def run_encoder(self, inputs: Arrays) -> Arrays:
         """The encoder as rows -> rows: (pixels,) -> the fields of Encoded."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 Sampler = Literal["fitted", "paper"]
 Vary = Literal["both", "class", "style"]
 PathKind = Literal["linear", "slerp"]
+ClassifiedBy = Literal["evaluation classifier", "encoder"]  # the network that says which class a picture shows
 
 MAX_SEED, MAX_INDEX = 2**63 - 1, 2**31 - 1
 MAX_DIRECTION_WEIGHT = 4.0
@@ -84,6 +85,8 @@ TEMPERATURE = Parameter(float, 1.0, "spread of the styles", 0, 4.0)
 FORMAT = Parameter(str, "png", "the encoding of pictures inside JSON and zip", choices=("png", "webp"))
 WEIGHT = Parameter(float, None, "", -MAX_DIRECTION_WEIGHT, MAX_DIRECTION_WEIGHT)  # of one direction of style
 
+_CLASSIFIER = "the bundle's evaluation classifier, or else the encoder,"
+
 GENERATE: Mapping[str, Parameter] = {
     "n": PICTURES,
     "seed": SEED,
@@ -95,7 +98,7 @@ GENERATE: Mapping[str, Parameter] = {
 }
 DECODE: Mapping[str, Parameter] = {"seed": SEED, "index": INDEX, "format": FORMAT}
 SWAP: Mapping[str, Parameter] = {
-    "verdict": _flag("the encoder reads every result and says whether the class was kept; JSON and zip only"),
+    "verdict": _flag(f"{_CLASSIFIER} says which class every result shows, and whether it was kept; JSON and zip only"),
     "format": FORMAT,
 }
 INTERPOLATE: Mapping[str, Parameter] = {
@@ -105,7 +108,7 @@ INTERPOLATE: Mapping[str, Parameter] = {
         str, "linear", "slerp: styles turn around the middle of all styles instead of crossing it", choices=get_args(PathKind)
     ),
     "seed": replace(SEED, about="the style of classes without a seed; without it one is drawn", help=""),
-    "verdict": _flag("the encoder reads every frame and gives its class_probs; JSON and zip only"),
+    "verdict": _flag(f"{_CLASSIFIER} gives the class_probs of every frame; JSON and zip only"),
     "animate": _flag("one moving WebP or GIF instead of a row of frames"),
     "fps": Parameter(int, 12, "frames a second of an animation", 1, 60),
     "format": FORMAT,
@@ -118,7 +121,7 @@ EDIT: Mapping[str, Parameter] = {
     "index": INDEX,
     "style_spread": _share(0.0, "0: the picture's own style, 1: entirely other styles"),
     "temperature": replace(TEMPERATURE, about="spread of the other styles"),
-    "verdict": _flag("the encoder reads every result and says whether it has the class asked for; JSON and zip only"),
+    "verdict": _flag(f"{_CLASSIFIER} says which class every result shows, and whether it is the one asked for; JSON and zip only"),
     "format": FORMAT,
 }
 INPAINT: Mapping[str, Parameter] = {"steps": Parameter(int, 8, "rounds of encoding and drawing", 1, 32), "format": FORMAT}

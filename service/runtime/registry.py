@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +59,13 @@ class Model:
         self.directions = contract.read_directions(folder, files.card.dims)
         self.examples = _read_examples(folder, files.card)
         self.mean_picture = mean_picture(engine, files.prior)
-        self._encoder, self._decoder = (
-            Batcher(run, batch_rows=settings.batch_rows, queue_rows=settings.queue_rows, stuck_s=3 * settings.deadline_s, on_batch=on_batch)
-            for run in (engine.run_encoder, engine.run_decoder)
+        self.classified_by = engine.classified_by
+        queue = partial(
+            Batcher, batch_rows=settings.batch_rows, queue_rows=settings.queue_rows, stuck_s=3 * settings.deadline_s, on_batch=on_batch
         )
+        self._encoder, self._decoder = queue(engine.run_encoder), queue(engine.run_decoder)
+        self._eval_classifier = None if engine.run_eval_classifier is None else queue(engine.run_eval_classifier)
+        self._queues = [each for each in (self._encoder, self._decoder, self._eval_classifier) if each is not None]
         self._drain_s = settings.drain_s
 
     async def encode(self, pixels: Pixels, deadline: float) -> tuple[Encoded, Timings]:
@@ -77,24 +81,32 @@ class Model:
         outputs, timings = await self._decoder.submit(checked_codes(self.card.dims, z_s, z_u), deadline)
         return outputs[0], timings
 
+    async def classify(self, pixels: Pixels, deadline: float) -> tuple[Floats, Timings]:
+        """pixels uint8 [n,H,W,C] -> class log-probabilities float32 [n,K], nats, of the network `classified_by`. Raises as `encode`."""
+        if self._eval_classifier is None:
+            encoded, timings = await self.encode(pixels, deadline)
+            return encoded.class_log_prob, timings
+        outputs, timings = await self._eval_classifier.submit((checked_pixels(self.card.dims, pixels),), deadline)
+        return outputs[0], timings
+
     @property
     def healthy(self) -> bool:
-        """Whether both queues move."""
-        return self._encoder.healthy and self._decoder.healthy
+        """Whether all queues move."""
+        return all(queue.healthy for queue in self._queues)
 
     @property
     def queued(self) -> int:
-        """Rows that wait before both graphs."""
-        return self._encoder.queued + self._decoder.queued
+        """Rows that wait before all graphs."""
+        return sum(queue.queued for queue in self._queues)
 
     def start(self) -> None:
-        """Start the threads of both queues. Raises RuntimeError when the system gives none."""
-        self._encoder.start()
-        self._decoder.start()
+        """Start the threads of all queues. Raises RuntimeError when the system gives none."""
+        for queue in self._queues:
+            queue.start()
 
     async def aclose(self) -> None:
         """Finish what was accepted, within the drain time."""
-        await asyncio.gather(*(queue.aclose(self._drain_s) for queue in (self._encoder, self._decoder)))
+        await asyncio.gather(*(queue.aclose(self._drain_s) for queue in self._queues))
 
 
 def checked_pixels(dims: Dims, pixels: NDArray[Any]) -> Pixels:
@@ -132,7 +144,8 @@ def load(folder: Path, settings: Settings, on_batch: OnBatch = lambda rows: None
 def load_engine(folder: Path, settings: Settings) -> tuple[BundleFiles, Engine]:
     """The verified files and the engine that runs their graphs, without queues. Raises ContractError."""
     files = contract.open_bundle(folder)
-    engine = Engine(files.encoder, files.decoder, files.card.dims, threads=settings.threads, batch_rows=settings.batch_rows)
+    limits = {"threads": settings.threads, "batch_rows": settings.batch_rows}
+    engine = Engine(files.encoder, files.decoder, files.card.dims, files.eval_classifier, **limits)
     try:
         _check_golden(engine, files.golden)
         _check_consistency(engine, files.card, files.prior)
@@ -140,6 +153,8 @@ def load_engine(folder: Path, settings: Settings) -> tuple[BundleFiles, Engine]:
         raise
     except Exception as error:  # onnxruntime raises many kinds
         raise ContractError(f"{contract.ENCODER} or {contract.DECODER}: fails on its golden inputs") from error
+    if files.eval_classifier is not None:
+        _check_eval_classifier(engine, files.golden.pixels)
     return files, engine
 
 
@@ -163,6 +178,17 @@ def _check_golden(engine: Engine, golden: Golden) -> None:
         want, got = golden.decoder_pixels[rows], engine.decode(golden.decoder_z_s[rows], golden.decoder_z_u[rows])
         if got.shape != want.shape or np.abs(got.astype(int) - want).max() > 1:
             raise ContractError(f"{contract.DECODER}: pixels are not what {contract.GOLDEN} says")
+
+
+def _check_eval_classifier(engine: Engine, pixels: Pixels) -> None:
+    """Raises ContractError unless it gives log-probabilities of pixels uint8 [n,H,W,C], all at once and of the first one alone."""
+    for rows in (pixels, pixels[:1]):
+        try:
+            log_prob = engine.classify(rows)
+        except Exception as error:  # onnxruntime raises many kinds
+            raise ContractError(f"{contract.EVAL_CLASSIFIER}: fails on the golden inputs") from error
+        if len(log_prob) != len(rows) or not np.allclose(np.exp(log_prob).sum(1), 1, atol=contract.GOLDEN_ATOL):
+            raise ContractError(f"{contract.EVAL_CLASSIFIER}: class_log_prob must be log-probabilities")
 
 
 def _check_consistency(engine: Engine, card: Card, prior: Prior) -> None:

@@ -215,9 +215,9 @@ function headerCell(one, list, at, role) {
 }
 
 function swapCell(row, column, made) {
-  const { kept, class: read } = made.verdict;
+  const { kept, class: read, by = "encoder" } = made.verdict;
   const verdict = kept ? "class kept" : `class lost, read as ${read.name}`;
-  const title = `class of ${row.name}, style of ${column.name}: ${verdict} (${Math.round(read.prob * 100)} %)`;
+  const title = `class of ${row.name}, style of ${column.name}: ${verdict} (${Math.round(read.prob * 100)} %, read by the ${by})`;
   const mark = element("span", { class: kept ? "mark" : "mark lost", "aria-hidden": "true" }, kept ? "✓" : "✗");
   return element("td", { title }, element("div", { class: "frame" }, picture(made.image, title), mark));
 }

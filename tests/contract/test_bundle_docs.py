@@ -36,14 +36,19 @@ def test_every_key_of_the_card_and_no_other_is_explained():
 
 def test_every_file_and_no_other_is_explained():
     named = {name.rstrip("/") for row in table("Files")[2:] for name in re.findall(r"`([^`]+)`", row[0])}
-    extras = {contract.CALIBRATION, contract.DIRECTIONS, contract.MAP, contract.EXAMPLES, contract.MODEL_CARD}
+    extras = {contract.EVAL_CLASSIFIER, contract.CALIBRATION, contract.DIRECTIONS, contract.MAP, contract.EXAMPLES, contract.MODEL_CARD}
     assert named == {*contract.REQUIRED, contract.SUMS} | extras
 
 
 def test_every_tensor_has_the_type_and_shape_of_the_contract():
     letters = {"D_s": 3, "D_u": 2, "K": 4, "H": 8, "W": 16, "C": 1}
     dims = contract.Dims(dim_s=3, dim_u=2, classes=4, height=8, width=16, channels=1)
-    specs = [spec for graph in (contract.encoder_signature, contract.decoder_signature) for side in graph(dims) for spec in side]
+    specs = [
+        spec
+        for graph in (contract.encoder_signature, contract.decoder_signature, contract.eval_classifier_signature)
+        for side in graph(dims)
+        for spec in side
+    ]
     found = []
     for name, dtype, shape in (row[1:4] for row in table("Tensors") if len(row) == 5 and row[1].startswith("`")):
         batch, *axes = shape.strip("[]").split(", ")

@@ -88,7 +88,7 @@ def test_the_model_that_is_served_has_the_classes_of_the_folder(served, home):
 def test_the_files_that_the_tutorial_promises_are_there(served, home):
     with Image.open(home / "eight.png") as eight:
         assert eight.size == (112, 56)
-    for file in ("batch.png", "bundle/README.md", "report/report.html", "log.jsonl"):
+    for file in ("batch.png", "bundle/README.md", "bundle/eval_classifier.onnx", "report/report.html", "log.jsonl"):
         assert (home / "runs" / "photos" / file).stat().st_size > 0, file
     card = contract.read_card(home / "runs" / "photos" / "bundle")
     assert card.metrics["split"] == "test"

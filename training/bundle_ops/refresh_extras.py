@@ -29,7 +29,7 @@ def renew_extras(bundle: Path, data: Path) -> Path:
     """
     bundle = bundle.resolve()
     files = contract.open_bundle(bundle)
-    held = _held_out(files.card, data)
+    _, held = split_as_trained(files.card, data)
     model = open_model(bundle)
     read = model.encode(held.pixels)
     encoded = {name: getattr(read, name) for name in ("z_s", "z_u_mean", "log_density")}
@@ -46,11 +46,11 @@ def renew_extras(bundle: Path, data: Path) -> Path:
     return bundle
 
 
-def _held_out(card: contract.Card, data: Path) -> Pictures:
-    """The rows that the training of this card held back."""
+def split_as_trained(card: contract.Card, data: Path) -> tuple[Pictures, Pictures]:
+    """The rows of `data` that the training of this card kept, and those that it held back. Raises DataError for other pictures."""
     pictures = load(data, "train", card.dims, card.preprocessing)
     said: Mapping[str, object] = card.data.get("sha256", {})
-    _, held = split_validation(pictures, int(card.data.get("validation_rows", 0)))
+    kept, held = split_validation(pictures, int(card.data.get("validation_rows", 0)))
     if digest(held) != said.get("validation"):
         raise DataError("these are not the pictures that the model was trained on: give the data set it was made from")
-    return held
+    return kept, held

@@ -150,7 +150,7 @@ def train_eval_classifier(
     config, started = config or EvalClassifierConfig(), time.monotonic()
     asked = shape_for(like, data) if like else ()
     train, validation = split_validation_rows(load(data, "train", *asked), config.validation_rows)
-    network = _fit(train, validation, config, log, torch.device(device)).cpu()
+    network = fit(train, validation, config, log, torch.device(device)).cpu()
     seconds = time.monotonic() - started
     test = load(data, "test", *asked)
     shape = (train.pixels.shape[1], train.pixels.shape[2], train.pixels.shape[3])
@@ -174,10 +174,11 @@ def split_validation_rows(pictures: Pictures, rows: int) -> tuple[Pictures, Pict
     return split_validation(pictures, min(rows, pictures.most_validation_rows))
 
 
-def _fit(
-    train: Pictures, validation: Pictures, config: EvalClassifierConfig, log: Callable[[str], object], device: torch.device
-) -> Network:
-    """AdamW, one cycle, cross-entropy, bfloat16 autocast; the same weights for the same seed, machine and thread count."""
+def fit(train: Pictures, validation: Pictures, config: EvalClassifierConfig, log: Callable[[str], object], device: torch.device) -> Network:
+    """A network on `device`, trained on `train`; `validation` is measured and logged after every epoch.
+
+    AdamW, one cycle, cross-entropy, bfloat16 autocast; the same weights for the same seed, machine and thread count.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = Network(config, train.pixels.shape[3], len(train.class_names)).to(device)

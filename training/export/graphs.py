@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import onnx
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twofold.model import contract
@@ -49,6 +50,18 @@ class DecoderGraph(nn.Module):
 
     def forward(self, z_s: Tensor, z_u: Tensor) -> Tensor:
         return (self.model.decode(z_s, z_u) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+class EvalClassifierGraph(nn.Module):
+    """pixels uint8 [N, H, W, C] -> log p(class) float32 [N, K], of a network that gives logits of pictures in [0, 1]; BatchNorm folded."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+        fold_batch_norm(self.network)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return F.log_softmax(self.network(pixels.permute(0, 3, 1, 2).float() / 255), 1)
 
 
 def inference_copy(model: VaeGan) -> VaeGan:

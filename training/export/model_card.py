@@ -33,7 +33,7 @@ code z_u ({dims.dim_u} numbers); a decoder makes a picture of any pair of codes.
 
 * Classes: {", ".join(card.class_names)}
 * Model hash: `{card.model_hash}` ({card.precision}, contract version {card.contract_version}, trained at revision {card.revision})
-* Data: {origin}, licence {licence}; {data.get("train_rows", "?")} training pictures,
+{_classifier(card)}* Data: {origin}, licence {licence}; {data.get("train_rows", "?")} training pictures,
   {data.get("validation_rows", "?")} of the training split held back for choosing
 
 ## Figures
@@ -44,3 +44,11 @@ code z_u ({dims.dim_u} numbers); a decoder makes a picture of any pair of codes.
 It was trained on {shape} pictures of this data set; any other picture is encoded as something like them (`typicality` in the answer
 of `/encode` is how usual a picture is). A style code holds what varies *within* the classes of this data set, nothing more.
 """
+
+
+def _classifier(card: Card) -> str:
+    """The line on the evaluation classifier; nothing for a bundle without one."""
+    accuracy = card.training.get("eval_classifier", {}).get("accuracy", {})
+    measured = [split for split in ("validation", "test") if accuracy.get(split) is not None]
+    figures = ", ".join(f"{accuracy[split]:.3f} of the {split} pictures" for split in measured)
+    return f"* Evaluation classifier, independent of the model: right for {figures}\n" if figures else ""

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from twofold.model import contract
 from twofold.model.contract import Golden, Prior
@@ -141,6 +142,20 @@ def verify_int8(
             raise ExportError(f"{contract.ENCODER}: {name} depends on the batch")
     _verify_alone(sessions, codes, pixels)
     return found
+
+
+@torch.no_grad()
+def verify_eval_classifier(network: nn.Module, graph: bytes, pixels: contract.Pixels) -> None:
+    """Run the graph of an evaluation classifier beside torch on pixels uint8 [N, H, W, C], in a batch and alone. Raises ExportError.
+
+    `network` gives logits of pictures in [0, 1], in evaluation mode.
+    """
+    session, pixels = onnxruntime.InferenceSession(graph), pixels[:PARITY_ROWS]
+    wanted = network(to_tensor(pixels)).log_softmax(1).numpy()
+    found, alone = (run_rows(session, {"pixels": rows}, chunk)[0] for rows, chunk in ((pixels, ENCODER_ROWS), (pixels[:ALONE_ROWS], 1)))
+    worst = max(float(np.abs(log_prob - wanted[: len(log_prob)]).max()) for log_prob in (found, alone))
+    bound = 10 * PARITY_ATOL * max(1.0, float(np.abs(wanted).max()))
+    _require(worst, bound, f"{contract.EVAL_CLASSIFIER}: class_log_prob differs from torch")
 
 
 def golden(graphs: Mapping[str, bytes], held: Pictures, prior: Prior) -> Golden:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from twofold.service.http import picture_codes, responses
 from twofold.service.http.content_negotiation import PICTURES, WITH_ENTRIES, negotiate
 from twofold.service.http.context import Connected, context_of
-from twofold.service.http.model_calls import ModelCall
+from twofold.service.http.model_calls import ModelCall, classifier_entry
 from twofold.service.http.openapi import picture_route
 from twofold.service.http.request_body import read
 from twofold.service.http.responses import Entry, Images
@@ -39,11 +39,12 @@ async def interpolate(request: HttpRequest) -> Response:
         keys, notes = await _keys(call, asked)
         operation = operations.Interpolate.evenly(keys, asked.frames, asked.vary, asked.path)
         z_s, z_u, pixels = await call.run(operation)
-        encoded = await call.encode(pixels) if asked.verdict and media in WITH_ENTRIES else None
+        log_probs = await call.classify(pixels) if asked.verdict and media in WITH_ENTRIES else None
     entries: list[Entry] = [{"frame": k, "t": k / (asked.frames - 1), "code": code} for k, code in enumerate(call.tokens(z_s, z_u))]
-    if encoded is not None:
-        for entry, log_prob in zip(entries, encoded.class_log_prob, strict=True):
-            entry["class_probs"] = np.exp(log_prob.astype(np.float64)).tolist()
+    if log_probs is not None:
+        by = classifier_entry(call.model, "class_probs_by")
+        for entry, log_prob in zip(entries, log_probs, strict=True):
+            entry.update({"class_probs": np.exp(log_prob.astype(np.float64)).tolist(), **by})
     fps = asked.fps if asked.animate or media == image_io.GIF else None
     images = Images(call.model, operation, pixels, entries, 1, asked.frames, fps)
     return await responses.respond(call.context, media, images, asked.format, {"notes": {"keys": notes}})

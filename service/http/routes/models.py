@@ -12,7 +12,7 @@ from starlette.responses import Response
 from twofold.service.http import responses
 from twofold.service.http.content_negotiation import ONLY_JSON, negotiate
 from twofold.service.http.context import context_of
-from twofold.service.http.model_calls import ModelCall
+from twofold.service.http.model_calls import ModelCall, classifier_entry
 from twofold.service.http.openapi import EVERYWHERE, in_path, plain_route
 from twofold.service.http.request_body import read_body
 from twofold.service.http.responses import Entry
@@ -41,10 +41,14 @@ async def models(request: HttpRequest) -> Response:
     "/models/{name}", **plain_route("model", refusals=_NAMED, path=_NAME, example={"id": "fashion-mnist@3f2c9a10", "name": "fashion-mnist"})
 )
 async def model_card(request: HttpRequest) -> Response:
-    """The card of a model, and the effect of each direction of style, in grey levels of a step; null without directions."""
+    """The card of a model, and the effect of each direction of style, in grey levels of a step; null without directions.
+
+    `classified_by` is there where the bundle has an evaluation classifier, from which its verdicts come.
+    """
     model = await _asked(request)
     effects = None if model.directions is None else model.directions.effects.tolist()
     card = {"id": model.card.id, "provider": model.provider, "directions": effects, **asdict(model.card)}
+    card |= classifier_entry(model, "classified_by")
     return responses.plain_json(card, {"vary": "Accept"})
 
 

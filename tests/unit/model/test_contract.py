@@ -152,6 +152,7 @@ def test_what_a_bundle_holds_is_what_was_written(tmp_path):
     assert files.card == contract.read_card(folder)
     assert files.encoder == (folder / contract.ENCODER).read_bytes()
     assert files.decoder == (folder / contract.DECODER).read_bytes()
+    assert files.eval_classifier is None
     for record, name in ((files.prior, contract.PRIOR), (files.golden, contract.GOLDEN)):
         contract.write_arrays(tmp_path / name, record)
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
@@ -229,6 +230,14 @@ def test_the_model_hash_follows_graphs_and_prior_alone(tmp_path):
     assert contract.model_hash(sums) == expected
     assert contract.model_hash(sums | {contract.CARD: "0" * 64}) == expected
     assert contract.model_hash(sums | {contract.PRIOR: "0" * 64}) != expected
+
+
+def test_an_evaluation_classifier_is_summed_and_no_part_of_the_model_hash(tmp_path):
+    plain, folder = (toy.make_bundle(tmp_path / str(has), eval_classifier=has) for has in (False, True))
+    files = contract.open_bundle(folder)
+    assert files.card == contract.read_card(plain)
+    assert files.eval_classifier == (folder / contract.EVAL_CLASSIFIER).read_bytes()
+    assert contract.EVAL_CLASSIFIER in contract.verify_sums(folder)
 
 
 def test_sums_are_in_the_format_of_sha256sum(tmp_path):

@@ -334,7 +334,7 @@ def test_a_run_that_is_not_finished_is_not_exported(places, tmp_path):
 def test_the_best_checkpoint_of_the_last_stage_is_exported_on_request(places, tmp_path):
     assert checkpoint.load(places.run / "best.pt")["stage"] == 1  # within the last of the two stages
     assert quietly([*export(places.run, places.data, tmp_path / "bundle"), "--checkpoint=best.pt"])[0] == 0
-    assert (tmp_path / "bundle" / "card.json").exists()
+    assert (tmp_path / "bundle" / "eval_classifier.onnx").exists()
 
 
 def test_a_checkpoint_of_an_earlier_stage_is_not_exported(places, tmp_path):
@@ -362,6 +362,19 @@ def test_a_model_that_fails_its_proof_ends_with_5_and_writes_nothing(places, tmp
     checkpoint.save(run / LAST, state)
     assert "differs from torch" in refusal(export(run, places.data, tmp_path / "bundle"), code=5)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("options", [[], ["--no-eval-classifier"]])
+@pytest.mark.parametrize("command", ["export", "extras"])
+def test_a_bundle_gets_an_evaluation_classifier_unless_it_is_left_out(monkeypatch, command, options):
+    called = []
+    monkeypatch.setattr("twofold.training.export.bundle.export_run", lambda *arguments: called.append("export"))
+    monkeypatch.setattr("twofold.training.bundle_ops.refresh_extras.renew_extras", lambda *arguments: called.append("extras"))
+    added = "twofold.training.bundle_ops.add_eval_classifier.add_eval_classifier"
+    monkeypatch.setattr(added, lambda bundle, data, log: called.append((str(bundle), str(data))))
+    place = ["run", "--out", "bundle"] if command == "export" else ["bundle"]
+    assert quietly([command, *place, "--data", "pictures", *options]) == (0, "bundle\n")
+    assert called == [command, *([] if options else [("bundle", "pictures")])]
 
 
 # -------------------------------------------------------------------------------------------------------------- evaluate

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests import toy
 from tests.serving import serving
 from twofold.service.client import AsyncClient, Client, Local, Picture, Unreachable, calls
 from twofold.service.client.local import InProcess
@@ -155,6 +156,13 @@ def test_a_matrix_has_the_class_of_its_row_and_the_style_of_its_column(local, sh
     assert matrix.notes == {"class_from": [[], []], "style_from": [[], [], []]}
     with pytest.raises(IndexError):
         matrix[2, 0]
+
+
+def test_a_verdict_names_the_network_that_read_the_class(local, shoes, tmp_path):
+    assert local.edit(shoes[0], verdict=True)[0].verdict.by == "encoder"
+    classified = Local(toy.make_bundle(tmp_path / "toy", eval_classifier=True))
+    verdict = classified.edit(shoes[0], verdict=True)[0].verdict
+    assert (verdict.by, verdict.kept) == ("evaluation classifier", False)
 
 
 def test_a_matrix_above_the_cap_is_that_of_one_request_cell_by_cell(local):

@@ -9,8 +9,11 @@ import pytest
 from PIL import Image
 
 from tests import drawings
+from tests.toy import make_bundle
 from twofold import __version__
 from twofold.service.client import Local
+from twofold.service.runtime.registry import load
+from twofold.service.settings import Settings
 
 JSON = {"accept": "application/json"}
 
@@ -267,6 +270,33 @@ async def test_a_lost_class_is_called_lost(client):
     assert read["index"] != 0
     assert image["verdict"]["class"]["index"] == read["index"]
     assert image["verdict"]["kept"] is False
+
+
+async def test_verdicts_come_from_the_evaluation_classifier_and_say_so(client, open_client, tmp_path):
+    model = load(make_bundle(tmp_path / "toy", eval_classifier=True), Settings())
+    classified = await open_client(model)
+    code = (await ok(client.post("/generate?class=1&seed=5", headers=JSON))).json()["images"][0]["code"]
+    bodies = {
+        "/swap": {"class_from": [code], "style_from": [code], "verdict": True},
+        "/edit": {"image": code, "verdict": True},
+        "/interpolate": {"keys": [code, code], "frames": 2, "verdict": True},
+    }
+    for path, body in bodies.items():
+        plain, (image, *_) = [(await ok(each.post(path, json=body, headers=JSON))).json()["images"] for each in (client, classified)]
+        assert image["image"] == plain[0]["image"]
+        if path == "/interpolate":
+            assert image["class_probs_by"] == "evaluation classifier"
+            assert np.argmax(image["class_probs"]) == 2  # the class after the encoder's
+            assert "class_probs_by" not in plain[0]
+        else:
+            assert image["verdict"] == {
+                "class": {"index": 2, "name": "Gamma", "prob": image["verdict"]["class"]["prob"]},
+                "kept": False,
+                "by": "evaluation classifier",
+            }
+            assert "by" not in plain[0]["verdict"]
+    assert (await ok(classified.get("/models/toy"))).json()["classified_by"] == "evaluation classifier"
+    assert "classified_by" not in (await ok(client.get("/models/toy"))).json()
 
 
 async def test_multipart_takes_tokens_and_fields_beside_pictures(client):

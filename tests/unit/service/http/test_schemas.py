@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import drawings
+from tests.toy import make_bundle
 from twofold.service.http import schemas
 from twofold.service.http.schemas import Decode, Edit, Generate, Inpaint, Interpolate, Swap
 from twofold.service.runtime.errors import Invalid
+from twofold.service.runtime.registry import load
+from twofold.service.settings import Settings
 
 PICTURE = base64.b64encode(drawings.png()).decode()
 
@@ -139,3 +142,11 @@ async def test_an_answer_has_the_documented_members_and_no_others(client, route,
     answer = await client.request(method, path, json=body, headers={"accept": "application/json"})
     assert answer.status_code == (404 if model is schemas.Problem else 200), answer.text
     model.model_validate(answer.json(), strict=True, extra="forbid")
+
+
+@pytest.mark.parametrize(("route", "body", "model"), ANSWERS[2:5], ids=[route for route, _, _ in ANSWERS[2:5]])
+async def test_a_verdict_of_an_evaluation_classifier_has_the_documented_members(open_client, tmp_path, route, body, model):
+    client = await open_client(load(make_bundle(tmp_path / "toy", eval_classifier=True), Settings()))
+    answer = await client.post(route.removeprefix("POST "), json=body, headers={"accept": "application/json"})
+    model.model_validate(answer.json(), strict=True, extra="forbid")
+    assert "evaluation classifier" in answer.text

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.toy import make_bundle
 from twofold.model.contract import ContractError
 from twofold.model.preprocessing import to_pixels
 from twofold.service.client import Local
@@ -23,6 +24,15 @@ def test_generated_pictures_are_read_as_their_class(arrays):
         pixels = arrays.generate(label, n=5, seed=label)
         assert pixels.shape == (5, 8, 8, 1)
         assert (arrays.encode(pixels).class_log_prob.argmax(1) == label).all()
+
+
+def test_the_class_is_read_by_the_evaluation_classifier_or_else_by_the_encoder(arrays, tmp_path):
+    pixels = arrays.generate(1, n=5)
+    assert arrays.classify(pixels).tobytes() == arrays.encode(pixels).class_log_prob.tobytes()
+    with_one = Local(make_bundle(tmp_path / "toy", eval_classifier=True)).arrays
+    assert (arrays.classified_by, with_one.classified_by) == ("encoder", "evaluation classifier")
+    assert with_one.classify(pixels).argmax(1).tolist() == [2] * 5
+    assert with_one.generate(1, n=5).tobytes() == pixels.tobytes()
 
 
 def test_a_class_may_be_named_and_each_picture_can_be_had_alone(arrays):

@@ -154,6 +154,41 @@ def test_a_graph_of_other_sizes_is_refused(graphs):
         Engine(graphs[contract.ENCODER], graphs[contract.DECODER], other)
 
 
+@pytest.fixture(scope="module")
+def eval_classifier(tmp_path_factory):
+    folder = toy.make_bundle(tmp_path_factory.mktemp("classified") / "toy", eval_classifier=True)
+    return (folder / contract.EVAL_CLASSIFIER).read_bytes()
+
+
+def test_the_class_comes_from_the_evaluation_classifier_where_there_is_one(graphs, engine, eval_classifier):
+    pixels = engine.decode(*draw_codes(11))
+    other = make(graphs, eval_classifier=eval_classifier, batch_rows=4)
+    assert (engine.classified_by, other.classified_by) == ("encoder", "evaluation classifier")
+    read = engine.encode(pixels).class_log_prob
+    assert engine.classify(pixels).tobytes() == read.tobytes()
+    np.testing.assert_allclose(other.classify(pixels), np.roll(read, 1, 1), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (set_opset(16), "must use one opset from 17 to 26"),
+        (lambda model: setattr(model.graph.input[0], "name", "images"), "cannot be loaded|tensors must be named pixels"),
+        (lambda model: setattr(model.graph.output[0].type.tensor_type.shape.dim[0], "dim_value", 1), "must have a dynamic batch axis"),
+    ],
+)
+def test_an_evaluation_classifier_that_breaks_the_contract_is_refused(graphs, eval_classifier, change, says):
+    model = onnx.load_from_string(eval_classifier)
+    change(model)
+    with pytest.raises(contract.ContractError, match=f"^eval_classifier.onnx: .*({says})"):
+        make(graphs, eval_classifier=model.SerializeToString())
+
+
+def test_an_evaluation_classifier_of_other_tensors_is_refused(graphs):
+    with pytest.raises(contract.ContractError, match=r"^eval_classifier.onnx: tensors must be named class_log_prob, in this order"):
+        make(graphs, eval_classifier=graphs[contract.ENCODER])
+
+
 @pytest.mark.parametrize("data", [b"", b"\x00", b"not a graph", b"\xff" * 100, b"\x08\x0a\x42\x02\x10\x14"])
 def test_what_is_no_graph_is_refused(graphs, data):
     with pytest.raises(contract.ContractError, match=r"^encoder.onnx: "):

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.toy import DIRECTIONS, make_bundle
@@ -80,6 +81,63 @@ async def test_a_model_that_is_not_started_is_not_healthy(toy_bundle):
     assert not model.healthy
     with pytest.raises(NotReady):
         await model.decode(*draw_codes(1), later())
+
+
+async def test_classes_come_from_the_evaluation_classifier_through_its_own_queue(tmp_path, toy_bundle):
+    plain, model = load(toy_bundle, SETTINGS), load(make_bundle(tmp_path / "toy", eval_classifier=True), SETTINGS)
+    assert (plain.classified_by, model.classified_by) == ("encoder", "evaluation classifier")
+    pixels = plain.engine.decode(*draw_codes(9))
+    for each, shift in ((plain, 0), (model, 1)):
+        each.start()
+        log_prob, _ = await each.classify(pixels, later())
+        np.testing.assert_allclose(log_prob, np.roll(plain.engine.encode(pixels).class_log_prob, shift, 1), atol=1e-4)
+        with pytest.raises(Invalid, match=r"uint8 of shape \[n,8,8,1\]"):
+            await each.classify(pixels[:, 1:], later())
+        assert each.healthy
+        await each.aclose()
+        assert not each.healthy
+
+
+def logits(model):
+    """Leave out the last step: the logarithm of a softmax."""
+    node = model.graph.node[-1]
+    assert node.op_type == "LogSoftmax"
+    node.op_type = "Identity"
+    del node.attribute[:]
+
+
+def not_a_number(model):
+    next(tensor for tensor in model.graph.initializer if tensor.name == "const_s").raw_data = np.full((1, 4), np.nan, np.float32).tobytes()
+
+
+def fails_beyond_one_row(model):
+    at = next(i for i, node in enumerate(model.graph.node) if node.op_type == "Sub")
+    model.graph.node[at].input[0] = "looked_up"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(2, np.float32), "both"))
+    for node in (
+        onnx.helper.make_node("Add", ["unit", "offset"], ["looked_up"]),
+        onnx.helper.make_node("Gather", ["both", "rows"], ["offset"]),  # out of bounds for more than one row
+        onnx.helper.make_node("Shape", ["pixels"], ["rows"], end=1),
+    ):
+        model.graph.node.insert(at, node)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (logits, "class_log_prob must be log-probabilities"),
+        (not_a_number, "class_log_prob must be log-probabilities"),
+        (fails_beyond_one_row, "fails on the golden inputs"),
+    ],
+)
+def test_an_evaluation_classifier_that_gives_no_classes_is_refused(tmp_path, change, says):
+    folder = make_bundle(tmp_path / "toy", eval_classifier=True)
+    model = onnx.load(folder / contract.EVAL_CLASSIFIER)
+    change(model)
+    onnx.save(model, folder / contract.EVAL_CLASSIFIER)
+    contract.write_sums(folder)
+    with pytest.raises(contract.ContractError, match=f"^eval_classifier.onnx: {says}$"):
+        load(folder, SETTINGS)
 
 
 def test_calibration_and_examples_come_with_the_bundle(tmp_path):
