@@ -36,22 +36,21 @@ def of_pairs(fit: Pictures, held: Pictures, a: Labels, b: Labels) -> dict[str, D
 
 def of_groups(fit: Pictures, pairs: TruePairs, rng: np.random.Generator) -> dict[str, Draw]:
     """Predictors that learn from groups: all other pictures in the style of b, and a regression on training pictures where they pair up."""
-    everything = pairs.everything
+    everything, styles = pairs.everything, pairs.styles
     means = trivial.class_means(fit.pixels, fit.labels, len(fit.class_names))
-    residual = trivial.residuals(everything.pixels, everything.labels, means)
-    known = np.flatnonzero(pairs.styles >= 0)
-    place = np.full(len(everything), -1)
-    place[known] = np.arange(len(known))
+    total, count = trivial.group_sums(everything.pixels, everything.labels, styles, means)
+
+    def residual(rows: Labels) -> trivial.Floats:
+        return trivial.residuals(everything.pixels[rows], everything.labels[rows], means)
 
     def others(some: Labels) -> trivial.Floats:
         truth = pairs.truth[some]
-        return trivial.additive(
-            trivial.group_residual(residual[known], pairs.styles[known], place[truth]), everything.labels[truth], means
-        )
+        mean = trivial.others_mean(total[styles[truth]], count[styles[truth]], residual(truth))
+        return trivial.additive(mean, pairs.label[some], means)
 
     found: dict[str, Draw] = {ADDITIVE_OTHERS: others}
     groups = next(fit.attributes[name] for name in (STYLE, GROUP) if name in fit.attributes)
-    ridge = trivial.ResidualRidge.fit(residual[: len(fit)], fit.labels, groups, rng)
+    ridge = trivial.ResidualRidge.fit(fit.pixels, fit.labels, groups, means, rng)
     if ridge is not None:
-        found[RIDGE] = lambda some: trivial.additive(ridge.predict(residual[pairs.source[some]]), pairs.label[some], means)
+        found[RIDGE] = lambda some: trivial.additive(ridge.predict(residual(pairs.source[some])), pairs.label[some], means)
     return found

@@ -34,13 +34,18 @@ def additive(residual: Floats, label: Labels, means: Floats) -> Floats:
     return np.asarray((means[label] + residual).clip(0, 255), np.float32)
 
 
-def group_residual(residual: Floats, group: Labels, left_out: Labels) -> Floats:
-    """For each row of `left_out` [N] the mean residual of all other pictures of its group; 0 where there is none."""
-    _, number, count = np.unique(group, return_inverse=True, return_counts=True)
-    total = np.zeros((len(count), *residual.shape[1:]), np.float32)
-    np.add.at(total, number, residual)
-    others = count[number[left_out]] - 1
-    return np.asarray((total[number[left_out]] - residual[left_out]) / np.maximum(others, 1)[:, None, None, None], np.float32)
+def group_sums(pixels: Pixels, labels: Labels, group: Labels, means: Floats) -> tuple[Floats, Labels]:
+    """The sum of the residuals of every group [G, H, W, C] and its pictures [G]; `group` [N] counts from 0, below 0 is in no group."""
+    count = np.bincount(group[group >= 0])
+    total = np.zeros((len(count), *means.shape[1:]), np.float32)
+    for row in np.flatnonzero(group >= 0):  # one at a time: all residuals at once would be four times the pictures
+        total[group[row]] += pixels[row] - means[labels[row]]
+    return total, count
+
+
+def others_mean(total: Floats, count: Labels, left_out: Floats) -> Floats:
+    """The mean residual of all others of a group [N, H, W, C], from its sum, its count and the residual left out; 0 if it is alone."""
+    return np.asarray((total - left_out) / np.maximum(count - 1, 1)[:, None, None, None], np.float32)
 
 
 @dataclass(frozen=True)
@@ -55,19 +60,21 @@ class ResidualRidge:
     coefficients: Floats  # [P, H W C]
 
     @classmethod
-    def fit(cls, residual: Floats, labels: Labels, group: Labels, rng: np.random.Generator) -> ResidualRidge | None:
-        """From residuals [N, H, W, C] of training pictures; None where no group has pictures of two classes."""
-        flat = residual.reshape(len(residual), -1)
+    def fit(cls, pixels: Pixels, labels: Labels, group: Labels, means: Floats, rng: np.random.Generator) -> ResidualRidge | None:
+        """From training pictures; None where no group has pictures of two classes."""
+
+        def flat(rows: Labels) -> Floats:
+            return residuals(pixels[rows], labels[rows], means).reshape(len(rows), -1)
+
         source, target = _pairs(labels, group, rng)
         if not len(source):
             return None
-        components = _components(flat[rng.permutation(len(flat))[:COMPONENT_ROWS]])
-        codes = flat @ components.T
+        components = _components(flat(rng.permutation(len(labels))[:COMPONENT_ROWS]))
         gram, cross = np.zeros((len(components),) * 2), np.zeros_like(components)
-        for start in range(0, len(source), 1000):
-            read, wanted = codes[source[start : start + 1000]], flat[target[start : start + 1000]]
-            gram += read.T @ read
-            cross += read.T @ wanted
+        for start in range(0, len(source), 500):
+            codes = flat(source[start : start + 500]) @ components.T
+            gram += codes.T @ codes
+            cross += codes.T @ flat(target[start : start + 500])
         penalty = RIDGE * len(source) * np.eye(len(components))
         return cls(components, np.linalg.solve(gram + penalty, cross).astype(np.float32))
 
