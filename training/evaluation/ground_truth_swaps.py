@@ -34,13 +34,14 @@ class TruePairs:
     """Pairs of held-out pictures that differ in class and style, and the picture that their swap should be.
 
     `a` [N] and `b` [N] are rows of the held-out pictures, `truth` [N] of `everything`: the training pictures and then the held-out
-    ones, `styles` [M] their styles, -1 for a picture whose style is not known.
+    ones, `groups` [M] what they are grouped by, `styles` [M] their styles, -1 for a picture whose style is not known.
     """
 
     a: Labels
     b: Labels
     truth: Labels
     everything: Pictures
+    groups: Labels
     styles: Labels
     first_held: int  # the rows of `everything` from here are held out
 
@@ -60,8 +61,11 @@ class TruePairs:
 
 def true_pairs(fit: Pictures, held: Pictures, pairs: int, rng: np.random.Generator) -> TruePairs | None:
     """Of `pairs` random pairs those with a truth; it may have been trained on. None where the data set has none."""
-    everything = _joined(fit, held)
-    styles = _styles(everything)
+    fit_groups, held_groups = _groups(fit), _groups(held)
+    if fit_groups is None or held_groups is None:
+        return None
+    everything, groups = _joined(fit, held), np.concatenate([fit_groups, held_groups])
+    styles = _styles(everything, groups)
     rows = np.full((len(held.class_names), int(styles.max(initial=-1)) + 1), -1)  # of the picture of every (class, style)
     known = np.flatnonzero(styles >= 0)
     rows[everything.labels[known], styles[known]] = known
@@ -70,20 +74,22 @@ def true_pairs(fit: Pictures, held: Pictures, pairs: int, rng: np.random.Generat
     usable = (style >= 0) & (mine != style) & (held.labels[a] != held.labels[b])
     a, b, truth = a[usable], b[usable], rows[held.labels[a[usable]], style[usable]]
     found = truth >= 0
-    return TruePairs(a[found], b[found], truth[found], everything, styles, len(fit)) if found.any() else None
+    return TruePairs(a[found], b[found], truth[found], everything, groups, styles, len(fit)) if found.any() else None
 
 
-def _styles(pictures: Pictures) -> Labels:
+def _groups(pictures: Pictures) -> Labels | None:
+    """What says which pictures have one style: the column of the style, or else their groups [N]; None without either."""
+    return pictures.attributes.get(STYLE, pictures.attributes.get(GROUP))
+
+
+def _styles(pictures: Pictures, groups: Labels) -> Labels:
     """The style of every picture as a number from 0, -1 where it is not known: its column, or its group if that is whole."""
-    name = next((name for name in (STYLE, GROUP) if name in pictures.attributes), None)
-    if name is None:
-        return np.full(len(pictures), -1)
-    _, style = np.unique(pictures.attributes[name], return_inverse=True)
-    if name == GROUP:
-        table = np.zeros((len(pictures.class_names), int(style.max()) + 1), np.int64)
-        np.add.at(table, (pictures.labels, style), 1)
-        style = np.where((table == 1).all(0)[style], style, -1)
-    return np.asarray(style, np.int64)
+    _, style = np.unique(groups, return_inverse=True)
+    if STYLE in pictures.attributes:
+        return np.asarray(style, np.int64)
+    table = np.zeros((len(pictures.class_names), int(style.max()) + 1), np.int64)
+    np.add.at(table, (pictures.labels, style), 1)
+    return np.where((table == 1).all(0)[style], style, -1)
 
 
 def figures(draw: Draw, pairs: TruePairs) -> dict[str, float]:
@@ -151,7 +157,7 @@ def rough_styles(pictures: Pictures) -> Labels | None:
 
 
 def probes(fit: Pictures, held: Pictures, fit_codes: Encoded, held_codes: Encoded, seed: int) -> dict[str, float]:
-    """Is the class read from z_u where pictures of both sets are mixed and split at random; and the rough style from z_s, where it is known.
+    """Is the class read from z_u where pictures of both sets are mixed and split at random; and the rough style from z_s, if it is known.
 
     Similar styles are held out together, which makes the usual leak a question of unseen styles; the random split is not.
     """
@@ -175,7 +181,7 @@ def _flat(pixels: Pixels) -> Floats:
 
 
 def _joined(first: Pictures, second: Pictures) -> Pictures:
-    shared = [name for name in (STYLE, GROUP, *ROUGH) if name in first.attributes and name in second.attributes]
+    shared = [name for name in (STYLE, *ROUGH) if name in first.attributes and name in second.attributes]
     attributes = {name: np.concatenate([first.attributes[name], second.attributes[name]]) for name in shared}
     pixels, labels = np.concatenate([first.pixels, second.pixels]), np.concatenate([first.labels, second.labels])
     return Pictures(pixels, labels, first.class_names, first.source, attributes=attributes)

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from twofold.model.contract import Floats
 from twofold.training.data.dataset import Pictures
-from twofold.training.evaluation.ground_truth_swaps import GROUP, STYLE, Draw, Labels, TruePairs
+from twofold.training.evaluation.ground_truth_swaps import Draw, Labels, TruePairs
 from twofold.training.metrics import trivial
-
-CLASS_MEAN, STYLE_COPY, CLASS_COPY = "class mean", "copy of the style source", "copy of the class source"
-ADDITIVE, ADDITIVE_OTHERS, RIDGE = "additive from the source", "additive over all others", "ridge from the source"
 
 
 def of_pairs(fit: Pictures, held: Pictures, a: Labels, b: Labels) -> dict[str, Draw]:
@@ -22,15 +20,15 @@ def of_pairs(fit: Pictures, held: Pictures, a: Labels, b: Labels) -> dict[str, D
     """
     means = trivial.class_means(fit.pixels, fit.labels, len(fit.class_names))
 
-    def additive(some: Labels) -> trivial.Floats:
+    def additive(some: Labels) -> Floats:
         source = b[some]
         return trivial.additive(trivial.residuals(held.pixels[source], held.labels[source], means), held.labels[a[some]], means)
 
     return {
-        CLASS_MEAN: lambda some: means[held.labels[a[some]]],
-        STYLE_COPY: lambda some: held.pixels[b[some]],
-        CLASS_COPY: lambda some: held.pixels[a[some]],
-        ADDITIVE: additive,
+        trivial.CLASS_MEAN: lambda some: means[held.labels[a[some]]],
+        trivial.STYLE_COPY: lambda some: held.pixels[b[some]],
+        trivial.CLASS_COPY: lambda some: held.pixels[a[some]],
+        trivial.ADDITIVE: additive,
     }
 
 
@@ -40,17 +38,16 @@ def of_groups(fit: Pictures, pairs: TruePairs, rng: np.random.Generator) -> dict
     means = trivial.class_means(fit.pixels, fit.labels, len(fit.class_names))
     total, count = trivial.group_sums(everything.pixels, everything.labels, styles, means)
 
-    def residual(rows: Labels) -> trivial.Floats:
+    def residual(rows: Labels) -> Floats:
         return trivial.residuals(everything.pixels[rows], everything.labels[rows], means)
 
-    def others(some: Labels) -> trivial.Floats:
+    def others(some: Labels) -> Floats:
         truth = pairs.truth[some]
         mean = trivial.others_mean(total[styles[truth]], count[styles[truth]], residual(truth))
         return trivial.additive(mean, pairs.label[some], means)
 
-    found: dict[str, Draw] = {ADDITIVE_OTHERS: others}
-    groups = next(fit.attributes[name] for name in (STYLE, GROUP) if name in fit.attributes)
-    ridge = trivial.ResidualRidge.fit(fit.pixels, fit.labels, groups, means, rng)
+    found: dict[str, Draw] = {trivial.ADDITIVE_OTHERS: others}
+    ridge = trivial.ResidualRidge.fit(fit.pixels, fit.labels, pairs.groups[: len(fit)], means, rng)
     if ridge is not None:
-        found[RIDGE] = lambda some: trivial.additive(ridge.predict(residual(pairs.source[some])), pairs.label[some], means)
+        found[trivial.RIDGE_SOURCE] = lambda some: trivial.additive(ridge.predict(residual(pairs.source[some])), pairs.label[some], means)
     return found

@@ -158,8 +158,8 @@ def mahalanobis_gap(codes: Array, labels: Labels, means: Array, scale_tril: Arra
 # ------------------------------------------------------------------------------------------------ picture against picture
 
 
-def mean_square_error(a: Pixels, b: Pixels) -> Array:
-    """Mean square error per picture [N], 0..1: pixels [N, H, W, C] are scaled to [0, 1]."""
+def mean_square_error(a: Array | Pixels, b: Array | Pixels) -> Array:
+    """Mean square error per picture [N], 0..1: pixels [N, H, W, C], 0..255, whole or not, are scaled to [0, 1]."""
     return np.square((a.astype(np.float64) - b) / 255).reshape(len(a), -1).mean(1)
 
 

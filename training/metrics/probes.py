@@ -97,7 +97,8 @@ class _NormalisedMLP:
         linear = [p for layer in self.network if isinstance(layer, nn.Linear) for p in layer.parameters()]
         others = [p for layer in self.network if not isinstance(layer, nn.Linear) for p in layer.parameters()]
         # the gradient of penalty * w^2 is 2 * penalty * w
-        optimiser = torch.optim.Adam([{"params": linear, "weight_decay": 2 * self.penalty}, {"params": others}], 1e-3)
+        parts: list[dict[str, Any]] = [{"params": linear, "weight_decay": 2 * self.penalty}, {"params": others}]
+        optimiser = torch.optim.Adam(parts, 1e-3)
         batch = min(self.batch, len(rows))
         best, since, kept = -1.0, 0, self.network.state_dict()
         for _ in range(self.epochs):

@@ -13,6 +13,9 @@ import numpy as np
 from twofold.model.contract import Floats, Pixels
 from twofold.training.metrics.image_metrics import Labels
 
+CLASS_MEAN, STYLE_COPY, CLASS_COPY = "class mean", "copy of the style source", "copy of the class source"
+ADDITIVE, ADDITIVE_OTHERS, RIDGE_SOURCE = "additive from the source", "additive over all others", "ridge from the source"
+
 COMPONENTS = 60  # principal components of the residual that the ridge regression reads
 COMPONENT_ROWS = 1500  # pictures at most that the components are computed from
 RIDGE_PAIRS = 10_000  # pairs of training pictures that it is fitted to
