@@ -30,7 +30,7 @@ from twofold.training.metrics.compute_cost import file_bytes, multiply_adds
 from twofold.training.metrics.probes import PROBES, chance, leak
 
 SPLITS = ("test", "validation")
-PAIRS, EXACT_PAIRS, TRIVIAL_PAIRS, HOLES = 10_000, 5_000, 2_000, 2_000
+PAIRS, EXACT_PAIRS, TRIVIAL_PAIRS, HOLES = 10_000, 5_000, 1_000, 2_000
 SAMPLERS: tuple[tuple[Literal["fitted", "paper"], str], ...] = (("fitted", ""), ("paper", "_paper"))  # with the suffix of its measures
 QUICK_FIT_ROWS, QUICK_HELD_ROWS = 1_000, 300
 

@@ -225,11 +225,13 @@ def radial_spectrum(pixels: Pixels) -> Array:
     then over the frequencies of a ring, of which r = sqrt(u^2 + v^2) with u, v in cycles per the shorter side. White noise of variance
     s^2 has P = s^2 everywhere.
     """
-    grey = _grey(pixels)
-    _, height, width = grey.shape
+    _, height, width, _ = pixels.shape
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
-    grey = (grey - grey.mean((1, 2), keepdims=True)) * window
-    power = (np.abs(np.fft.fft2(grey)) ** 2).mean(0) / np.square(window).sum()
+    power = np.zeros((height, width))
+    for start in range(0, len(pixels), 500):
+        grey = _grey(pixels[start : start + 500])
+        power += np.square(np.abs(np.fft.fft2((grey - grey.mean((1, 2), keepdims=True)) * window))).sum(0)
+    power /= len(pixels) * np.square(window).sum()
     radius = min(height, width) * np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
     ring = np.floor(radius + 0.5).astype(int).reshape(-1)
     total, count = np.bincount(ring, power.reshape(-1)), np.bincount(ring)
