@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twofold.training.evaluation.formats import BundleId, ClassifierId, EvaluatedData, Evaluation, RowCounts
+from twofold.training.evaluation.formats import BundleId, ClassifierId, EvaluatedData, Evaluation, RowCounts, Verdict
 
 
 def evaluation(
@@ -25,6 +25,8 @@ def evaluation(
         rows=RowCounts(fit=400, held=400, pairs=400, generated=400),
         eval_classifier=ClassifierId(classifier_hash, accuracy),
         values=values,
+        predictors={},
+        verdict=Verdict(True, "Usable for swaps.", []),
         bytes={"total": 1},
         seconds={"total": 3.0},
     )

@@ -7,7 +7,7 @@ split; the test split is for figures. `metric_table.py` has the definitions, `th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,20 +15,22 @@ from typing import Literal
 import numpy as np
 
 from twofold.model import contract
-from twofold.model.contract import Floats
+from twofold.model.contract import Floats, Pixels
 from twofold.service.runtime.array_api import Arrays, load_bundle
 from twofold.service.runtime.engine import Encoded
 from twofold.training.data.dataset import DataError, Pictures, load
-from twofold.training.evaluation import ground_truth_swaps
+from twofold.training.evaluation import ground_truth_swaps, predictors
 from twofold.training.evaluation.eval_classifier import EvalClassifier, load_eval_classifier, split_validation_rows
 from twofold.training.evaluation.formats import BundleId, ClassifierId, EvaluatedData, Evaluation, RowCounts, write
+from twofold.training.evaluation.ground_truth_swaps import Labels, TruePairs
+from twofold.training.evaluation.verdict import best_trivial, verdict
 from twofold.training.metrics import image_metrics
 from twofold.training.metrics import inpainting as inpaint
 from twofold.training.metrics.compute_cost import file_bytes, multiply_adds
-from twofold.training.metrics.probes import chance, leak
+from twofold.training.metrics.probes import PROBES, chance, leak
 
 SPLITS = ("test", "validation")
-PAIRS, EXACT_PAIRS, HOLES = 10_000, 5_000, 2_000
+PAIRS, EXACT_PAIRS, TRIVIAL_PAIRS, HOLES = 10_000, 5_000, 1_000, 2_000
 SAMPLERS: tuple[tuple[Literal["fitted", "paper"], str], ...] = (("fitted", ""), ("paper", "_paper"))  # with the suffix of its measures
 QUICK_FIT_ROWS, QUICK_HELD_ROWS = 1_000, 300
 
@@ -50,6 +52,10 @@ class Material:
     def rng(self, purpose: int) -> np.random.Generator:
         """Its own stream for every purpose, so that one stage's draws do not move another's."""
         return np.random.default_rng([self.seed, purpose])
+
+    def true_pairs(self) -> TruePairs | None:
+        """The pairs of the exact swaps, the same at every call; None where the data set has no truth of them."""
+        return ground_truth_swaps.true_pairs(self.fit, self.held, min(self.pairs, EXACT_PAIRS), self.rng(6))
 
 
 def evaluate(
@@ -80,6 +86,14 @@ def evaluate(
     encoded = round(time.monotonic() - started, 1)
     values, seconds = _measure(material, stages or tuple(STAGES), log)
     values = {**_cost(files.decoder, bundle), **values}
+    trivial: Mapping[str, Mapping[str, float]] = {}
+    if stages is None or "swaps" in stages:
+        since = time.monotonic()
+        trivial = trivial_swaps(material)
+        seconds["trivial_swaps"] = round(time.monotonic() - since, 1)
+    best = best_trivial(trivial)
+    if best and "swap_psnr_blurred" in values:
+        values["swap_blurred_gain"] = values["swap_psnr_blurred"] - best[1]
     result = Evaluation(
         bundle=BundleId(files.card.name, files.card.model_hash),
         data=EvaluatedData(held.source["name"], fit.source, held.source),
@@ -89,6 +103,8 @@ def evaluate(
         rows=RowCounts(fit=len(fit), held=len(held), pairs=pairs, generated=len(held)),
         eval_classifier=ClassifierId(classifier.card.hash, values["eval_classifier_accuracy"]),
         values=values,
+        predictors=trivial,
+        verdict=verdict(values, trivial, held.source["name"]),
         bytes=file_bytes(bundle),
         seconds={"load_and_encode": encoded, **seconds, "total": round(time.monotonic() - started, 1)},
     )
@@ -167,21 +183,47 @@ def swaps(m: Material) -> dict[str, float]:
     swapped = m.model.swap(m.held.pixels[a], m.held.pixels[b])
     seen, label_a, label_b = m.eval_classifier.classify(swapped)[0], m.held.labels[a], m.held.labels[b]
     kept, different = seen == label_a, label_a != label_b
+    read = m.model.encode(swapped)
     values = {
         "class_kept": float(kept.mean()),
         "class_kept_read": float((seen == m.held_codes.class_log_prob[a].argmax(1)).mean()),
+        "class_kept_own": float((read.class_log_prob.argmax(1) == label_a).mean()),
         "class_kept_different": float(kept[different].mean()),
+        **style_moved(m, swapped, a, b),
+        "spectrum_log_ratio_swaps": image_metrics.spectrum_log_ratio(swapped, m.held.pixels),
     }
+    again, codes = read.z_u_mean, m.held_codes.z_u_mean
+    used = image_metrics.active(codes)
+    values["style_kept_retrieval"] = image_metrics.retrieval(again, codes, b, rng)
+    values["style_kept_r"] = image_metrics.dimension_r(again, codes[b], used)
+    return values | {"active_dims": float(used.sum())}
+
+
+def style_moved(m: Material, swapped: Pixels, a: Labels, b: Labels) -> dict[str, float]:
+    """Pearson r of every style statistic of the swaps [N, H, W, C] of held-out rows with that of b, and with that of a."""
+    values = {}
+    label_a, label_b = m.held.labels[a], m.held.labels[b]
     for name, statistic in image_metrics.STATISTICS.items():
         table = image_metrics.class_table(statistic(m.fit.pixels), m.fit.labels, len(m.fit.class_names))
         real, moved = statistic(m.held.pixels), image_metrics.standardise(statistic(swapped), label_a, table)
         values[f"{name}_moved"] = image_metrics.pearson(image_metrics.standardise(real[b], label_b, table), moved)
         values[f"{name}_from_class"] = image_metrics.pearson(image_metrics.standardise(real[a], label_a, table), moved)
-    again, codes = m.model.encode(swapped).z_u_mean, m.held_codes.z_u_mean
-    used = image_metrics.active(codes)
-    values["style_kept_retrieval"] = image_metrics.retrieval(again, codes, b, rng)
-    values["style_kept_r"] = image_metrics.dimension_r(again, codes[b], used)
-    return values | {"active_dims": float(used.sum())}
+    return values
+
+
+def trivial_swaps(m: Material) -> dict[str, dict[str, float]]:
+    """What trivial predictors of a swap reach: class and style in random pairs; nearness to the truth where the data set has it."""
+    a, b = m.rng(7).integers(0, len(m.held), (2, min(m.pairs, TRIVIAL_PAIRS)))
+    found = {}
+    for name, draw in predictors.of_pairs(m.fit, m.held, a, b).items():
+        drawn = np.asarray(draw(np.arange(len(a))).round(), np.uint8)
+        kept = float((m.eval_classifier.classify(drawn)[0] == m.held.labels[a]).mean())
+        found[name] = {"class_kept": kept, **style_moved(m, drawn, a, b)}
+    pairs = m.true_pairs()
+    if pairs is not None:
+        draws = predictors.of_pairs(m.fit, m.held, pairs.a, pairs.b) | predictors.of_groups(m.fit, pairs, m.rng(8))
+        found = {name: {**ground_truth_swaps.figures(draw, pairs), **found.get(name, {})} for name, draw in draws.items()}
+    return found
 
 
 def generation(m: Material) -> dict[str, float]:
@@ -193,6 +235,7 @@ def generation(m: Material) -> dict[str, float]:
     values = {
         "frechet_real": image_metrics.frechet(m.eval_classifier.classify(m.fit.pixels[others])[1], features),
         "intra_class_ssim_real": image_metrics.intra_class_ssim(m.held.pixels, labels, m.rng(3)),
+        "spectrum_log_ratio_real": image_metrics.spectrum_log_ratio(m.fit.pixels[others], m.held.pixels),
     }
     for sampler, suffix in SAMPLERS:
         drawn = m.model.decode(*m.model.sample(labels, seed=m.seed, sampler=sampler))
@@ -202,6 +245,7 @@ def generation(m: Material) -> dict[str, float]:
             f"frechet{suffix}": image_metrics.frechet(drawn_features, features),
             f"pixel_variance_ratio{suffix}": image_metrics.within_class_variance(drawn, labels) / pixel_variance,
             f"feature_variance_ratio{suffix}": image_metrics.within_class_variance(drawn_features, labels) / feature_variance,
+            f"spectrum_log_ratio{suffix}": image_metrics.spectrum_log_ratio(drawn, m.held.pixels),
             f"intra_class_ssim{suffix}": image_metrics.intra_class_ssim(drawn, labels, m.rng(3)),
         }
     return values
@@ -222,8 +266,9 @@ def inpainting(m: Material) -> dict[str, float]:
 def leak_of_means(m: Material) -> dict[str, float]:
     """Can a fresh probe read the class from the style code's means."""
     fit, held = m.fit_codes.z_u_mean, m.held_codes.z_u_mean
-    found = {f"leak_{kind}": leak(kind, fit, m.fit.labels, held, m.held.labels, m.seed) for kind in ("linear", "mlp", "mlp_512")}
-    return {"chance": chance(m.held.labels), **found}
+    found = {f"leak_{kind}": leak(kind, fit, m.fit.labels, held, m.held.labels, m.seed) for kind in PROBES}
+    worst, least = max(found.values()), chance(m.held.labels)
+    return {"chance": least, **found, "leak_worst": worst, "leak_excess": worst - least}
 
 
 def leak_of_samples(m: Material) -> dict[str, float]:
@@ -239,9 +284,10 @@ def leak_of_samples(m: Material) -> dict[str, float]:
 
 def exact_swaps(m: Material) -> dict[str, float]:
     """Swaps beside the true picture, where the data set has it; else nothing."""
-    if not ground_truth_swaps.is_known(m.held):
+    pairs = m.true_pairs()
+    if pairs is None:
         return {}
-    found = ground_truth_swaps.exact_swaps(m.model, m.fit, m.held, m.held_codes, min(m.pairs, EXACT_PAIRS), m.rng(6))
+    found = ground_truth_swaps.exact_swaps(m.model, pairs, m.held, m.held_codes)
     return found | ground_truth_swaps.probes(m.fit, m.held, m.fit_codes, m.held_codes, m.seed)
 
 

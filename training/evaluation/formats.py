@@ -59,6 +59,15 @@ class ClassifierId:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What a model is good for, by its figures: see `training.evaluation.verdict`."""
+
+    usable: bool
+    text: str  # "Usable for ..." or "Not usable, because ...", with the amounts and what mends it
+    failed: list[str]  # measures that missed what is asked of them, the gravest first
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """evaluation.json: what `twofold-train evaluate` measured on one bundle."""
 
@@ -72,6 +81,8 @@ class Evaluation:
     rows: RowCounts
     eval_classifier: ClassifierId
     values: Mapping[str, float]  # by `Measure.key`, with what they are compared with
+    predictors: Mapping[str, Mapping[str, float]]  # trivial predictors of a swap by name, each with some of the model's measures
+    verdict: Verdict
     bytes: Mapping[str, int]  # of every file of the bundle, with "total"
     seconds: Mapping[str, float]  # of every stage of the measurement, with "total"
 

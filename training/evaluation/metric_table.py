@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from twofold.training.evaluation.formats import EvaluatedData, Evaluation
 
 THRESHOLDS = Path(__file__).with_name("thresholds.toml")
+OWN_FOLDER = "own-folder"  # the thresholds of a data set that has none of its own
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ def thresholds() -> Mapping[str, Mapping[str, Thresholds]]:
     return TypeAdapter(dict[str, dict[str, Thresholds]]).validate_python(tomllib.loads(THRESHOLDS.read_text(encoding="utf-8")))
 
 
+def thresholds_of(data: str) -> Mapping[str, Thresholds]:
+    """{measure: thresholds} of a data set by its name."""
+    return thresholds().get(data, thresholds()[OWN_FOLDER])
+
+
 _PROBE = "accuracy of a fresh probe on z_u, standardised by the training codes, fitted to the training split: "
 _SWAP = "swaps G(z_s(a), z_u(b)) of random pairs "
 _LEAK, _KEPT, _MOVED = "class leakage", "class preservation", "style transfer correlation"
@@ -79,6 +85,10 @@ MEASURES = (
     Measure("leak_linear", "leak, linear", _PROBE + "logistic regression on the means", "chance", term=_LEAK),
     Measure("leak_mlp", "leak, MLP 256-256", _PROBE + "MLP with early stopping on the means", "chance", term=_LEAK),
     Measure("leak_mlp_512", "leak, MLP 512-512", _PROBE + "MLP of 25 epochs on the means", "chance", term=_LEAK),
+    Measure("leak_dcodr", "leak, six layers of 64", _PROBE + "the MLP of DCoDR on the means", "chance", term=_LEAK),
+    Measure("leak_overlord", "leak, penalised MLP 256-256", _PROBE + "the MLP of OverLORD on the means", "chance", term=_LEAK),
+    Measure("leak_worst", "leak, worst of all probes", "the greatest of the five above", "chance", term=_LEAK),
+    Measure("leak_excess", "... above chance", "leak, worst of all probes, less chance"),
     Measure("leak_mlp_sampled", "leak, MLP on sampled z_u", _PROBE + "MLP 256-256 on one draw per picture", "chance", term=_LEAK),
     Measure(
         "class_kept",
@@ -88,6 +98,7 @@ MEASURES = (
         term=_KEPT,
     ),
     Measure("class_kept_read", "class kept, of the class read", "the same against the class that the encoder read in a", term=_KEPT),
+    Measure("class_kept_own", "class kept, by the model's own encoder", "the same by the encoder: the decoder learned from it", term=_KEPT),
     Measure("class_kept_different", "class kept, pairs of different classes", "the same over pairs of different classes", term=_KEPT),
     Measure(
         "brightness_moved",
@@ -105,9 +116,16 @@ MEASURES = (
     Measure(
         "swap_psnr",
         "exact swap, PSNR, dB",
-        "swaps of held-out pairs beside the true picture, where the data set has it; beside class mean + style mean - mean",
-        "swap_psnr_means",
-        1,
+        "swaps of held-out pairs of two classes and styles beside the true picture, where the data set has it",
+        decimals=1,
+    ),
+    Measure("swap_psnr_blurred", "... both blurred, dB", "the same after a Gaussian blur of 2 pixels", decimals=1),
+    Measure("swap_blurred_gain", "... above trivial, dB", "that less the best of class mean and copies of the two sources", decimals=1),
+    Measure(
+        "swap_truth_rank",
+        "exact swap, rank of the truth",
+        "median share of the other held-out pictures of its class that are nearer to the swap than the truth",
+        "half",
     ),
     Measure("swap_psnr_gap", "... below the reconstruction, dB", "reconstruction PSNR less that", decimals=1),
     Measure("style_exact", "exact swap, style found", "the nearest picture of all of its class is the true one, pixel for pixel", "one"),
@@ -141,6 +159,14 @@ MEASURES = (
     Measure(
         "frechet_paper", "Fréchet distance (evaluation classifier), paper's sampler", "the same with the learned Gaussians", "frechet_real"
     ),
+    Measure(
+        "spectrum_log_ratio",
+        "texture of samples, spectrum log ratio",
+        "mean over spatial frequencies of |ln(power of generated / power of held-out pictures)|",
+        "spectrum_log_ratio_real",
+    ),
+    Measure("spectrum_log_ratio_paper", "... paper's sampler", "the same with the learned Gaussians", "spectrum_log_ratio_real"),
+    Measure("spectrum_log_ratio_swaps", "texture of swaps, spectrum log ratio", "the same of swaps", "spectrum_log_ratio_real"),
     Measure("pixel_variance_ratio", "pixel variance within class, ratio to real", "generated against real pictures", "one"),
     Measure("feature_variance_ratio", "feature variance within class, ratio to real", "on the evaluation classifier's features", "one"),
     Measure("intra_class_ssim", "SSIM of pairs within a class", "generated; lower is more varied", "intra_class_ssim_real"),
@@ -180,7 +206,7 @@ def lines(evaluations: Sequence[Evaluation]) -> list[Line]:
     if not evaluations or any(_conditions(evaluation) != _conditions(evaluations[0]) for evaluation in evaluations):
         raise ValueError("evaluations are comparable only on the same data, split and evaluation classifier")
     first = evaluations[0]
-    known, real_values = thresholds().get(first.data.name, {}), {"one": 1.0, **first.values}
+    known, real_values = thresholds_of(first.data.name), {"one": 1.0, "half": 0.5, **first.values}
     found = []
     for measure in MEASURES:
         values = tuple(evaluation.values.get(measure.key) for evaluation in evaluations)
@@ -209,6 +235,35 @@ def table(evaluations: Mapping[str, Evaluation], seeds: Sequence[Evaluation] = (
     heads = ["measure", "real", *titles, "threshold", "target"]
     rows = [_cells(line, len(runs), bool(seeds)) for line in found]
     return "\n".join([_row(*heads), _row("---", *["---:"] * (len(heads) - 1)), *(_row(*row) for row in rows), "", _foot(runs[0])]) + "\n"
+
+
+PREDICTED = (  # measures that trivial predictors have too, and where their column is narrow
+    ("swap_psnr", "raw dB", 1),
+    ("swap_psnr_blurred", "blurred dB", 1),
+    ("swap_truth_rank", "median rank", 3),
+    ("class_kept", "class kept", 3),
+    ("brightness_moved", "brightness r", 2),
+    ("slant_moved", "slant r", 2),
+    ("stroke_width_moved", "stroke width r", 2),
+)
+
+
+def predictor_rows(evaluation: Evaluation) -> list[list[str]]:
+    """Swaps by the model and by the trivial predictors beside it: a row of heads, then a row each; [] where they were not measured."""
+    if not evaluation.predictors:
+        return []
+    rows = {evaluation.bundle.name: evaluation.values, **evaluation.predictors}
+    shown = [column for column in PREDICTED if any(column[0] in values for values in rows.values())]
+    cells = [[name, *(f"{values[k]:.{n}f}" if k in values else "" for k, _, n in shown)] for name, values in rows.items()]
+    return [["swaps by", *(title for _, title, _ in shown)], *cells]
+
+
+def predictors_table(evaluation: Evaluation) -> str:
+    """`predictor_rows` as Markdown; "" where there are none."""
+    found = predictor_rows(evaluation)
+    if not found:
+        return ""
+    return "\n".join([_row(*found[0]), _row("---", *["---:"] * (len(found[0]) - 1)), *(_row(*row) for row in found[1:])]) + "\n"
 
 
 def _cells(line: Line, runs: int, with_seeds: bool) -> list[str]:

@@ -7,18 +7,22 @@ so these are fixed here and printed with the figure.
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
-PROBES = ("linear", "mlp", "mlp_512")
+PROBES = ("linear", "mlp", "mlp_512", "dcodr", "overlord")
+HELD_SHARE = 0.2  # of the training codes: what decides when a published probe stops
 
 
 def leak(
@@ -26,15 +30,17 @@ def leak(
 ) -> float:
     """Accuracy, 0..1, on held codes [M, D] of a probe fitted to codes [N, D]; a StandardScaler is fitted to the training codes.
 
-    kind "linear": logistic regression; "mlp": 256-256 with early stopping; "mlp_512": 512-512, 25 epochs. Codes that hold nothing of
-    the class get `chance` (linear probes: Alain and Bengio, 2016). Raises ValueError for another kind.
+    kind "linear": logistic regression (Alain and Bengio, 2016); "mlp": 256-256 with early stopping; "mlp_512": 512-512, 25 epochs;
+    "dcodr": the six layers of 64 of Kahana and Hoshen, A Contrastive Objective for Learning Disentangled Representations, 2022;
+    "overlord": the penalised 256-256 of Gabbay, Cohen and Hoshen, An Image is Worth More Than a Thousand Words, 2021, both in the
+    settings of their published code. Codes that hold nothing of the class get `chance`. Raises ValueError for another kind.
     """
-    probe = make_pipeline(StandardScaler(), _classifier(kind, seed))
+    scaler, probe = StandardScaler(), _classifier(kind, seed)
     with warnings.catch_warnings():
         # the 512-512 probe stops at its 25 epochs by definition, converged or not
         warnings.simplefilter("ignore", ConvergenceWarning)
-        probe.fit(codes, labels)
-    return float(probe.score(held, held_labels))
+        probe.fit(scaler.fit_transform(codes), labels)
+    return float(probe.score(scaler.transform(held), held_labels))
 
 
 def _classifier(kind: str, seed: int) -> Any:
@@ -44,7 +50,72 @@ def _classifier(kind: str, seed: int) -> Any:
         return MLPClassifier((256, 256), early_stopping=True, random_state=seed)
     if kind == "mlp_512":
         return MLPClassifier((512, 512), max_iter=25, random_state=seed)
+    if kind == "dcodr":
+        return _NormalisedMLP((64,) * 5, batch=128, epochs=200, patience=7, penalty=0.0, seed=seed)
+    if kind == "overlord":
+        return _NormalisedMLP((256, 256), batch=64, epochs=1000, patience=10, penalty=0.01, seed=seed)
     raise ValueError(f"no such probe; there are {', '.join(PROBES)}")
+
+
+@dataclass
+class _NormalisedMLP:
+    """Linear layers with batch normalisation and leaky ReLU between them, by Adam (1e-3).
+
+    Stops when for `patience` epochs no accuracy on held-out training codes was better, and keeps the best epoch.
+    """
+
+    widths: tuple[int, ...]
+    batch: int
+    epochs: int
+    patience: int
+    penalty: float  # of the squared weights, summed
+    seed: int
+
+    def fit(self, codes: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        order = np.random.default_rng(self.seed).permutation(len(codes))
+        cut = max(1, round(HELD_SHARE * len(codes)))
+        x, y = torch.from_numpy(codes).float(), torch.from_numpy(labels)
+        held, rows = order[:cut], torch.from_numpy(order[cut:])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.network = self._layers(codes.shape[1], int(labels.max()) + 1)
+            self._descend(x, y, rows, (codes[held], labels[held]))
+
+    def score(self, codes: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+        """Share of codes [N, D] that get their own class."""
+        self.network.eval()
+        with torch.inference_mode():
+            return float((self.network(torch.from_numpy(codes).float()).argmax(1).numpy() == labels).mean())
+
+    def _layers(self, inputs: int, classes: int) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for before, width in zip((inputs, *self.widths), self.widths, strict=False):
+            layers += [nn.Linear(before, width), nn.BatchNorm1d(width), nn.LeakyReLU()]
+        return nn.Sequential(*layers, nn.Linear(self.widths[-1], classes))
+
+    def _descend(self, x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, held: tuple[NDArray[Any], NDArray[Any]]) -> None:
+        linear = [p for layer in self.network if isinstance(layer, nn.Linear) for p in layer.parameters()]
+        others = [p for layer in self.network if not isinstance(layer, nn.Linear) for p in layer.parameters()]
+        # the gradient of penalty * w^2 is 2 * penalty * w
+        parts: list[dict[str, Any]] = [{"params": linear, "weight_decay": 2 * self.penalty}, {"params": others}]
+        optimiser = torch.optim.Adam(parts, 1e-3)
+        batch = min(self.batch, len(rows))
+        best, since, kept = -1.0, 0, self.network.state_dict()
+        for _ in range(self.epochs):
+            self.network.train()
+            shuffled = rows[torch.randperm(len(rows))]
+            for start in range(0, len(rows) - batch + 1, batch):
+                some = shuffled[start : start + batch]
+                optimiser.zero_grad(set_to_none=True)
+                F.cross_entropy(self.network(x[some]), y[some]).backward()
+                optimiser.step()
+            accuracy = self.score(*held)
+            since += 1
+            if accuracy > best:
+                best, since, kept = accuracy, 0, {name: value.clone() for name, value in self.network.state_dict().items()}
+            if since >= self.patience:
+                break
+        self.network.load_state_dict(kept)
 
 
 def chance(labels: NDArray[np.int64]) -> float:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from twofold.model.contract import Pixels
 from twofold.training.evaluation.formats import Evaluation
-from twofold.training.evaluation.metric_table import Line
+from twofold.training.evaluation.metric_table import Line, predictor_rows
 from twofold.training.reporting import charts, sections
 from twofold.training.reporting.facts import ModelFacts
 from twofold.training.reporting.sections import Grid
@@ -35,12 +35,15 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "Is the style free of the class?",
         "A probe is trained to predict the class from the style code alone. Lower is better; chance is the least possible.",
-        ("leak_linear", "leak_mlp", "leak_mlp_512", "leak_mlp_sampled", "leak_mlp_mixed", "style_group_from_class"),
+        (
+            *(f"leak_{kind}" for kind in ("linear", "mlp", "mlp_512", "dcodr", "overlord", "worst", "excess", "mlp_sampled", "mlp_mixed")),
+            "style_group_from_class",
+        ),
     ),
     (
         "Does a swap keep the class?",
         "Closer to 1 is better, but only together with the next question: a swap that changes nothing keeps the class too.",
-        ("class_kept", "class_kept_read", "class_kept_different"),
+        ("class_kept", "class_kept_read", "class_kept_own", "class_kept_different"),
     ),
     (
         "Does a swap carry the style over?",
@@ -50,6 +53,9 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "style_kept_retrieval",
             "style_kept_r",
             "swap_psnr",
+            "swap_psnr_blurred",
+            "swap_blurred_gain",
+            "swap_truth_rank",
             "swap_psnr_gap",
             "style_exact",
             "style_near",
@@ -60,7 +66,8 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "Can it generate new pictures?",
         "Are they of the class that was asked for, as varied as real ones and similar to them? A smaller Fréchet distance is better.",
         (
-            *(f"{name}{sampler}" for name in ("class_consistency", "frechet") for sampler in ("", "_paper")),
+            *(f"{name}{sampler}" for name in ("class_consistency", "frechet", "spectrum_log_ratio") for sampler in ("", "_paper")),
+            "spectrum_log_ratio_swaps",
             "pixel_variance_ratio",
             "feature_variance_ratio",
             "intra_class_ssim",
@@ -81,7 +88,7 @@ HEADLINES = (
     ("class_accuracy", "of real pictures are read as the class they are"),
     ("class_kept", "of swaps show the class that was asked for"),
     ("style_kept_retrieval", "of swaps lead back to their style source among 100 pictures (chance: 1%)"),
-    ("leak_mlp", "of classes are predicted from the style code alone; it should be near chance"),
+    ("leak_worst", "of classes are predicted from the style code alone; it should be near chance"),
     ("class_consistency", "of generated pictures show the class that was asked for"),
 )
 
@@ -89,6 +96,7 @@ HEADLINES = (
 REAL_WORDS = {
     "chance": "chance",
     "eval_classifier_accuracy": "evaluation classifier on real",
+    "half": "without knowledge",
     "inpainting_psnr_mean": "mean fill",
     "one": "ideal",
 }
@@ -126,6 +134,7 @@ def render(models: Sequence[ModelSection], lines: Sequence[Line], baselines: Seq
     environment.filters |= {"uri": uri, "pretty": _pretty, "limit": lambda limit: str(limit).replace(">=", "≥").replace("<=", "≤")}
     return environment.get_template("report.html").render(
         models=models,
+        predictor_rows=predictor_rows,
         baselines=[f"{baseline.bundle.name}@{baseline.bundle.model_hash[:8]}" for baseline in baselines],
         headlines=_headlines(lines, len(models)),
         groups=_groups(lines),

@@ -395,7 +395,10 @@ def measured(places, tmp_path_factory):
 
 def test_an_evaluation_prints_a_table_and_is_written_beside_the_bundle(measured):
     assert measured.printed.startswith("| measure | real | toy (quick) |")
-    assert json.loads(measured.out.read_text())["quick"] is True
+    stored = json.loads(measured.out.read_text())
+    assert stored["quick"] is True
+    assert "\n| class mean | " in measured.printed
+    assert measured.printed.splitlines()[-1] == f"Verdict on a sample: {stored['verdict']['text']}"
 
 
 def test_two_models_of_one_name_have_a_column_each(measured, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from tests import evaluations
 from twofold.model import contract
 from twofold.model.contract import ContractError
-from twofold.training.bundle_ops.record_metrics import record
+from twofold.training.bundle_ops.record_metrics import RECORDED, record
 from twofold.training.evaluation.formats import BundleId
 from twofold.training.export.model_card import model_card
 
@@ -40,11 +40,19 @@ def contents(folder):
 def test_the_figures_land_in_the_card_and_in_the_model_card(bundle, evaluation):
     record(bundle, {"toy": evaluation})
     metrics = contract.open_bundle(bundle).card.metrics
-    assert metrics == {key: evaluation.to_dict()[key] for key in ("split", "values", "rows", "eval_classifier", "seed")}
+    assert metrics == {key: evaluation.to_dict()[key] for key in RECORDED}
+    assert metrics["verdict"]["text"] == "Usable for swaps."
     text = (bundle / contract.MODEL_CARD).read_text(encoding="utf-8")
     assert "| class accuracy | 0.750 | 0.812 |" in text
     assert "test split, 400 pictures; evaluation classifier abababab" in text
+    assert "\n\nUsable for swaps.\n\n| measure |" in text
     assert "Alpha, Beta, Gamma, Gamut" in text
+
+
+def test_the_trivial_predictors_stand_in_the_card_and_below_the_table(bundle, evaluation):
+    card = record(bundle, {"toy": replace(evaluation, predictors={"class mean": {"class_kept": 0.5}})})
+    assert card.metrics["predictors"] == {"class mean": {"class_kept": 0.5}}
+    assert "\n\n| swaps by | class kept |\n" in (bundle / contract.MODEL_CARD).read_text(encoding="utf-8")
 
 
 def test_a_measured_bundle_is_the_same_model(bundle, evaluation):

@@ -20,6 +20,8 @@ from twofold.training.evaluation import evaluate as evaluation
 from twofold.training.evaluation.eval_classifier import EvalClassifierConfig, load_eval_classifier, train_eval_classifier
 from twofold.training.evaluation.formats import Evaluation
 from twofold.training.evaluation.metric_table import MEASURES
+from twofold.training.metrics import image_metrics, trivial
+from twofold.training.metrics.probes import PROBES
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +56,10 @@ def material(places) -> evaluation.Material:
 @pytest.fixture(scope="module")
 def with_poses(material) -> evaluation.Material:
     """The same pictures, with a table that gives every one of a class a style of its own."""
-    fit, held = (replace(p, attributes={"pose": np.arange(len(p)) // 4 % 50}) for p in (material.fit, material.held))
+    fit, held = (
+        replace(p, attributes={"pose": np.arange(len(p)) // 4 % 50, "action": np.arange(len(p)) // 4 % 5})
+        for p in (material.fit, material.held)
+    )
     return replace(material, fit=fit, held=held)
 
 
@@ -93,9 +98,45 @@ def test_an_evaluation_file_with_other_content_is_one_sentence(result, tmp_path,
 def test_every_measure_of_the_table_has_a_value_where_the_data_allow_it(result, with_poses):
     exact = evaluation.exact_swaps(with_poses)
     assert not set(exact) & set(result.values)
-    values = {**exact, **result.values}
+    values = {**exact, **result.values, "swap_blurred_gain": 0}  # by both: the trivial predictors and the model
     assert {measure.key for measure in MEASURES} <= set(values)
-    assert {measure.real for measure in MEASURES} <= {None, "one", *values}
+    assert {measure.real for measure in MEASURES} <= {None, "one", "half", *values}
+
+
+def test_copies_and_the_class_mean_stand_beside_the_model_by_class_and_style(result):
+    found = result.predictors
+    assert set(found) == {trivial.CLASS_MEAN, trivial.STYLE_COPY, trivial.CLASS_COPY, trivial.ADDITIVE}
+    assert found[trivial.CLASS_COPY]["class_kept"] > 0.95
+    assert found[trivial.STYLE_COPY]["class_kept"] < 0.5
+    assert found[trivial.STYLE_COPY]["brightness_moved"] > 0.6  # in the deviations of another class
+    assert found[trivial.CLASS_MEAN]["brightness_moved"] == pytest.approx(0, abs=0.15)
+
+
+def test_where_the_truth_is_known_all_predictors_are_measured_on_the_same_pairs(with_poses):
+    found, pairs = evaluation.trivial_swaps(with_poses), with_poses.true_pairs()
+    assert {trivial.ADDITIVE_OTHERS, trivial.RIDGE_SOURCE} < set(found)
+    copied = image_metrics.mean_square_error(with_poses.held.pixels[pairs.b], pairs.everything.pixels[pairs.truth]).mean()
+    assert found[trivial.STYLE_COPY]["swap_psnr"] == pytest.approx(image_metrics.psnr(copied))
+    assert evaluation.exact_swaps(with_poses)["swap_psnr"] < 30  # these poses are made up: no model finds them
+
+
+def test_the_worst_probe_and_its_distance_from_chance_are_figures(result):
+    values = result.values
+    assert values["leak_worst"] == max(values[f"leak_{kind}"] for kind in PROBES)
+    assert values["leak_excess"] == values["leak_worst"] - values["chance"]
+
+
+def test_a_good_model_is_usable_and_the_file_says_so(result, places):
+    assert result.verdict.usable
+    assert json.loads(places.out.read_text())["verdict"]["text"].startswith("Usable for swaps")
+
+
+def test_an_evaluation_of_an_earlier_version_is_one_sentence(result, tmp_path):
+    old = result.to_dict()
+    del old["verdict"], old["predictors"]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    with pytest.raises(DataError, match=r"^old\.json is not what evaluate writes$"):
+        Evaluation.read(tmp_path / "old.json")
 
 
 def test_the_same_seed_gives_the_same_figures(result, places, tmp_path):
@@ -158,7 +199,7 @@ def test_a_style_code_that_holds_the_class_is_found_out(material):
 
     fit, held = with_class(material.fit_codes, material.fit.labels), with_class(material.held_codes, material.held.labels)
     values = evaluation.leak_of_means(replace(material, fit_codes=fit, held_codes=held))
-    assert min(values["leak_linear"], values["leak_mlp"], values["leak_mlp_512"]) > 0.98
+    assert min(values[f"leak_{kind}"] for kind in PROBES) > 0.98
     assert evaluation.leak_of_samples(replace(material, fit_codes=fit, held_codes=held))["leak_mlp_sampled"] > 0.98
 
 

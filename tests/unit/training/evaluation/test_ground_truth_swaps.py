@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from twofold.training.data.dataset import Pictures
-from twofold.training.evaluation.ground_truth_swaps import exact_swaps, groups, is_known, probes
+from twofold.training.evaluation.ground_truth_swaps import exact_swaps, figures, probes, rough_styles, true_pairs
 
 CLASSES, STYLES = 4, 12
 RNG = np.random.default_rng(0)
@@ -36,13 +36,14 @@ def model(draw) -> SimpleNamespace:
     return SimpleNamespace(decode=lambda z_s, z_u: draw(z_s[:, 0].astype(int), z_u[:, 0].astype(int)))
 
 
-def measured(draw, held=HELD) -> dict[str, float]:
-    return exact_swaps(model(draw), FIT, held, codes(held), 300, np.random.default_rng(1))
+def measured(draw, fit=FIT, held=HELD) -> dict[str, float]:
+    return exact_swaps(model(draw), true_pairs(fit, held, 300, np.random.default_rng(1)), held, codes(held))
 
 
 def test_a_model_that_knows_the_data_set_finds_every_true_picture():
     found = measured(lambda k, s: TABLE[k, s])
     assert (found["swap_psnr"], found["swap_psnr_gap"]) == (100, 0)
+    assert (found["swap_psnr_blurred"], found["swap_truth_rank"]) == (100, 0)
     assert (found["style_exact"], found["style_near"], found["style_group"]) == (1, 1, 1)
 
 
@@ -59,37 +60,63 @@ def test_a_model_that_copies_the_style_source_finds_no_true_picture():
     assert found["swap_psnr_gap"] == pytest.approx(0, abs=1)  # it draws all pictures alike badly
 
 
-def test_where_pictures_are_class_plus_style_the_means_are_nearly_the_truth():
-    assert measured(lambda k, s: TABLE[k, s])["swap_psnr_means"] > 20
+def test_pairs_differ_in_class_and_style_and_their_truth_has_one_of_each():
+    pairs = true_pairs(FIT, HELD, 300, np.random.default_rng(1))
+    truth = pairs.everything.take(pairs.truth)
+    assert 100 < len(pairs) < 300
+    assert (truth.labels == HELD.labels[pairs.a]).all()
+    assert (truth.attributes["pose"] == HELD.attributes["pose"][pairs.b]).all()
+    assert (HELD.labels[pairs.a] != HELD.labels[pairs.b]).all()
+    assert (HELD.attributes["pose"][pairs.a] != HELD.attributes["pose"][pairs.b]).all()
+    assert (pairs.everything.pixels[pairs.source] == HELD.pixels[pairs.b]).all()
+
+
+def test_a_group_with_one_picture_of_each_class_is_a_style_and_no_other_is():
+    fit, held = (replace(p, attributes={"group": p.attributes["pose"]}) for p in (FIT, HELD))
+    by_group, by_column = (true_pairs(*both, 300, np.random.default_rng(1)) for both in ((fit, held), (FIT, HELD)))
+    assert (by_group.truth == by_column.truth).all()
+    fewer = fit.take(np.flatnonzero(fit.attributes["group"] != 9))  # class 2 is held out: the group is no longer whole
+    pairs = true_pairs(fewer, held, 300, np.random.default_rng(1))
+    assert 9 not in held.attributes["group"][pairs.b]
+    twice = replace(fit, attributes={"group": np.where(fit.attributes["group"] == 10, 9, fit.attributes["group"])})
+    assert 9 not in held.attributes["group"][true_pairs(twice, held, 300, np.random.default_rng(1)).b]
+    assert "style_group" not in exact_swaps(model(lambda k, s: TABLE[k, s]), by_group, held, codes(HELD))
+
+
+def test_tracks_of_one_class_each_are_groups_and_no_truth():
+    fit, held = (replace(p, attributes={"group": p.labels}) for p in (FIT, HELD))
+    assert true_pairs(fit, held, 300, np.random.default_rng(1)) is None
+
+
+def test_the_rank_of_a_constant_picture_is_about_half_and_that_of_the_truth_0():
+    pairs = true_pairs(FIT, HELD, 300, np.random.default_rng(1))
+    right = figures(lambda some: pairs.everything.pixels[pairs.truth[some]], pairs)
+    assert right == {"swap_psnr": 100, "swap_psnr_blurred": 100, "swap_truth_rank": 0}
+    same = figures(lambda some: np.broadcast_to(TABLE[0, 0], (len(some), 8, 8, 1)), pairs)
+    assert same["swap_truth_rank"] == pytest.approx(0.5, abs=0.25)  # three candidates a class
 
 
 def test_pictures_that_are_alike_pixel_for_pixel_are_both_right():
     table = TABLE.copy()
     table[:, 1] = table[:, 0]
     fit, held = (replace(p, pixels=table[p.labels, p.attributes["pose"] - 7]) for p in (FIT, HELD))
-    found = exact_swaps(model(lambda k, s: table[k, s]), fit, held, codes(held), 300, np.random.default_rng(1))
+    found = measured(lambda k, s: table[k, s], fit, held)
     assert (found["style_exact"], found["style_group"]) == (1, 1)
 
 
 def test_a_pair_without_a_true_picture_is_left_out():
     fewer = FIT.take(np.flatnonzero(FIT.attributes["pose"] != 9))
-    asked = []
-
-    def draw(k, s):
-        asked.extend(zip(k, s, strict=True))
-        return TABLE[k, s]
-
-    exact_swaps(model(draw), fewer, HELD, codes(HELD), 300, np.random.default_rng(1))
-    assert (2, 2) in asked  # held out itself, so its truth is there
-    assert (0, 2) not in asked
+    pairs = true_pairs(fewer, HELD, 300, np.random.default_rng(1))
+    cells = set(zip(pairs.label.tolist(), (HELD.attributes["pose"][pairs.b] - 7).tolist(), strict=True))
+    assert {s for _, s in cells} == set(range(STYLES)) - {2}  # the one picture in it is held out, and is its own style source
 
 
 def test_a_rough_style_is_every_combination_of_its_columns():
-    fit, held = groups(FIT, HELD)
-    rough = {(a, d): g for a, d, g in zip(FIT.attributes["action"], FIT.attributes["direction"], fit, strict=True)}
-    assert len(set(rough.values())) == 4
-    assert all(rough[a, d] == g for a, d, g in zip(HELD.attributes["action"], HELD.attributes["direction"], held, strict=True))
-    assert set(groups(replace(FIT, attributes={"pose": FIT.labels}), replace(HELD, attributes={"pose": HELD.labels}))[0]) == {0}
+    rough = rough_styles(FIT)
+    found = {(a, d): g for a, d, g in zip(FIT.attributes["action"], FIT.attributes["direction"], rough, strict=True)}
+    assert len(set(found.values())) == 4
+    assert all(found[a, d] == g for a, d, g in zip(FIT.attributes["action"], FIT.attributes["direction"], rough, strict=True))
+    assert rough_styles(replace(FIT, attributes={"pose": FIT.labels})) is None
 
 
 def test_probes_find_a_style_in_the_class_code_and_a_class_in_the_style_code():
@@ -102,6 +129,11 @@ def test_probes_find_a_style_in_the_class_code_and_a_class_in_the_style_code():
     assert clean["style_group_from_class"] < clean["style_group_chance"] + 0.15
 
 
-def test_a_data_set_that_does_not_tell_its_styles_has_no_exact_swaps():
-    assert is_known(HELD)
-    assert not is_known(replace(HELD, attributes={"frame": HELD.labels}))
+def test_without_rough_styles_only_the_class_is_probed():
+    fit, held = (replace(p, attributes={"pose": p.attributes["pose"]}) for p in (FIT, HELD))
+    assert set(probes(fit, held, codes(fit), codes(held), seed=0)) == {"leak_mlp_mixed"}
+
+
+def test_a_data_set_that_does_not_say_its_styles_has_no_exact_swaps():
+    plain = [replace(p, attributes={"frame": p.labels}) for p in (FIT, HELD)]
+    assert true_pairs(*plain, 300, np.random.default_rng(1)) is None

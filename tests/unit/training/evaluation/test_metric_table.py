@@ -8,7 +8,7 @@ import pytest
 
 from tests.evaluations import evaluation
 from twofold.training.evaluation.formats import ClassifierId, EvaluatedData, Evaluation
-from twofold.training.evaluation.metric_table import MEASURES, table, thresholds
+from twofold.training.evaluation.metric_table import MEASURES, OWN_FOLDER, predictors_table, table, thresholds, thresholds_of
 
 
 def fashion(**values: float) -> Evaluation:
@@ -66,3 +66,25 @@ def test_every_threshold_is_of_a_measure_and_every_target_is_inside_it():
         for own in known.values():
             assert own.threshold.least <= own.target.least
             assert own.target.most <= own.threshold.most
+
+
+def test_a_data_set_without_thresholds_has_those_of_an_own_folder():
+    assert thresholds_of("my pictures") is thresholds()[OWN_FOLDER]
+    assert thresholds_of("mnist") is thresholds()["mnist"]
+    text = table({"mine": replace(fashion(class_kept=0.7), data=EvaluatedData("my pictures", {}, {}))})
+    assert "| 0.700 x | >= 0.9 | >= 0.95 |" in text
+
+
+def test_trivial_predictors_stand_below_the_model_in_the_columns_that_were_measured():
+    own = replace(
+        evaluation({"swap_psnr": 19.04, "swap_psnr_blurred": 22.5, "swap_truth_rank": 0.04, "class_kept": 0.9}),
+        predictors={"class mean": {"swap_psnr": 17.9, "swap_psnr_blurred": 21.4, "swap_truth_rank": 0.41}, "ridge": {"swap_psnr": 18.4}},
+    )
+    assert predictors_table(own).splitlines() == [
+        "| swaps by | raw dB | blurred dB | median rank | class kept |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| toy | 19.0 | 22.5 | 0.040 | 0.900 |",
+        "| class mean | 17.9 | 21.4 | 0.410 |  |",
+        "| ridge | 18.4 |  |  |  |",
+    ]
+    assert predictors_table(evaluation({"swap_psnr": 19})) == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
+from scipy.ndimage import gaussian_filter
 
 from twofold.training.metrics import image_metrics
 
@@ -145,3 +146,70 @@ def test_pairs_within_a_class_of_equal_pictures_have_ssim_1_and_of_noise_about_0
     assert image_metrics.intra_class_ssim(equal, labels, rng, pairs=20) == pytest.approx(1)
     noise = rng.integers(0, 256, (20, 12, 12, 1), dtype=np.uint8)
     assert abs(image_metrics.intra_class_ssim(noise, labels, rng, pairs=50)) < 0.1
+
+
+def test_a_blur_forgives_a_line_that_is_a_pixel_off_and_not_a_wrong_brightness():
+    line, moved = np.zeros((2, 1, 32, 32, 1), np.uint8)
+    line[:, :, 15], moved[:, :, 16] = 255, 255
+    raw, blurred = image_metrics.mean_square_error(line, moved)[0], image_metrics.blurred_square_error(line, moved)[0]
+    assert blurred < raw / 20
+    grey = np.full((1, 32, 32, 1), 51, np.uint8)
+    assert image_metrics.blurred_square_error(grey, np.zeros_like(grey)) == pytest.approx([0.04])
+
+
+def test_the_blurred_error_of_a_point_is_the_energy_of_the_gaussian():
+    point = np.zeros((1, 41, 41, 1), np.uint8)
+    point[0, 20, 20] = 255
+    energy = 1 / (4 * np.pi * image_metrics.BLUR**2)  # integral of the squared Gaussian in two dimensions
+    assert image_metrics.blurred_square_error(point, np.zeros_like(point))[0] == pytest.approx(energy / 41**2, rel=0.01)
+
+
+def test_the_rank_is_0_for_the_truth_1_for_the_farthest_and_half_for_a_tie():
+    others = grey([[0, 0]], [[10, 0]], [[20, 0]], [[30, 0]])
+    assert image_metrics.truth_rank(others[:1], others[:1], others).tolist() == [0]
+    assert image_metrics.truth_rank(others[3:], others[:1], others).tolist() == [1]
+    assert image_metrics.truth_rank(others[1:2], others[:1], others[[0, 2]]).tolist() == [0.5]
+    assert image_metrics.truth_rank(others[1:2], others[:1], others).tolist() == [0.5]  # one nearer, one as near, one farther
+    assert image_metrics.truth_rank(others[:1], others[:1], others[[0]]).tolist() == [0.5]  # no other picture
+
+
+def test_pictures_drawn_without_knowledge_have_a_median_rank_of_half():
+    rng = np.random.default_rng(0)
+    truth, drawn = rng.integers(0, 256, (2, 400, 5, 5, 1), dtype=np.uint8)
+    assert np.median(image_metrics.truth_rank(drawn, truth, truth)) == pytest.approx(0.5, abs=0.07)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 1), (33, 24, 1)])
+def test_white_noise_has_its_variance_as_power_at_every_frequency(shape):
+    noise = np.random.default_rng(0).normal(128, 20, (1500, *shape)).round().clip(0, 255).astype(np.uint8)
+    power = image_metrics.radial_spectrum(noise)
+    assert len(power) == round(min(shape[:2]) / np.sqrt(2))
+    assert power == pytest.approx(np.full(len(power), 400), rel=0.1)
+
+
+@pytest.mark.parametrize("cycles", [3, 8, 16])
+def test_a_wave_has_its_power_in_the_bin_of_its_frequency(cycles):
+    wave = 128 + 100 * np.cos(2 * np.pi * cycles * np.arange(32) / 32)
+    pictures = np.broadcast_to(wave.round().astype(np.uint8)[None, None, :, None], (1, 32, 32, 3))
+    power = image_metrics.radial_spectrum(pictures)
+    assert power.argmax() + 1 == cycles
+    assert power[np.abs(np.arange(1, 24) - cycles) > 2].max() < 0.01 * power.max()
+
+
+def test_the_log_ratio_is_0_for_equals_and_the_logarithm_of_a_common_factor():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 20, (300, 32, 32, 1))
+    plain, double = ((128 + factor * noise).round().clip(0, 255).astype(np.uint8) for factor in (1, 2))
+    assert image_metrics.spectrum_log_ratio(plain, plain) == 0
+    assert image_metrics.spectrum_log_ratio(double, plain) == pytest.approx(np.log(4), rel=0.02)
+    assert image_metrics.spectrum_log_ratio(plain, double) == image_metrics.spectrum_log_ratio(double, plain)
+
+
+def test_a_pixel_grid_and_a_blur_are_both_seen_by_the_spectrum():
+    rng = np.random.default_rng(0)
+    real = gaussian_filter(rng.normal(128, 80, (60, 32, 32, 1)), (0, 1, 1, 0))
+    grid = real + 12 * (np.indices((32, 32)).sum(0) % 2)[None, :, :, None]  # a chequerboard
+    real, grid, blur = (p.round().clip(0, 255).astype(np.uint8) for p in (real, grid, gaussian_filter(real, (0, 1, 1, 0))))
+    assert image_metrics.spectrum_log_ratio(real[::2], real[1::2]) < 0.15
+    assert image_metrics.spectrum_log_ratio(grid, real) > 0.15
+    assert image_metrics.spectrum_log_ratio(blur, real) > 0.5

@@ -67,7 +67,8 @@ def evaluation(bundle: Path, eval_classifier: Path, **values: float) -> Evaluati
     names = {measure.key for measure in MEASURES} | {measure.real for measure in MEASURES} - {None, "one"}
     known = {name: round(0.1 + i / 97, 6) for i, name in enumerate(sorted(names))} | values
     card, classifier_hash = contract.read_card(bundle), load_eval_classifier(eval_classifier).card.hash
-    return evaluations.evaluation(known, card.name, card.model_hash, "fashion_mnist", classifier_hash)
+    made = evaluations.evaluation(known, card.name, card.model_hash, "fashion_mnist", classifier_hash)
+    return replace(made, predictors={"class mean": {"class_kept": 0.5}})
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,13 @@ def test_the_page_shows_every_measure_with_its_definition_and_value(written, pla
         assert measure.key in anchors
         assert measure.definition in written.page.words
         assert f"{values[measure.key]:.{measure.decimals}f}" in written.page.words
+
+
+def test_the_page_begins_with_the_verdict_and_shows_the_trivial_predictors(written, places):
+    stored = json.loads((places.run / "evaluation.json").read_text())
+    assert written.page.words.index(stored["verdict"]["text"]) < written.page.words.index("New pictures")
+    assert "class mean" in written.page.words
+    assert "Are swaps better than no model?" in written.page.words
 
 
 def test_the_page_makes_no_request(written):
