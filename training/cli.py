@@ -305,7 +305,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from twofold.training.bundle_ops.record_metrics import record
     from twofold.training.evaluation.evaluate import evaluate as measure
     from twofold.training.evaluation.formats import Evaluation
-    from twofold.training.evaluation.metric_table import predictors_table, table
+    from twofold.training.evaluation.metric_table import summary
 
     if args.quick and args.record:
         raise UsageError("--record writes figures, and --quick makes none: leave one of them out")
@@ -314,11 +314,9 @@ def evaluate(args: argparse.Namespace) -> int:
     result = measure(args.bundle, args.data, args.eval_classifier, out, args.split, args.quick, log=_say)
     results = _titled([result, *others])
     try:
-        print(table(results, seeds))
+        print(summary(results, seeds), end="")
     except ValueError as error:
         raise UsageError(f"--beside and --seeds: {error}") from error
-    print(predictors_table(result))
-    print(f"Verdict{' on a sample' if result.quick else ''}: {result.verdict.text}")
     if args.record:
         record(args.bundle, results, seeds)
     return 0

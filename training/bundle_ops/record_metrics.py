@@ -14,7 +14,7 @@ from twofold.files import atomic_folder
 from twofold.model import contract
 from twofold.model.contract import Card, ContractError
 from twofold.training.evaluation.formats import Evaluation
-from twofold.training.evaluation.metric_table import predictors_table, table
+from twofold.training.evaluation.metric_table import summary
 from twofold.training.export.model_card import model_card
 
 RECORDED = ("split", "values", "predictors", "verdict", "rows", "eval_classifier", "seed")  # fields of an evaluation that a card holds
@@ -38,13 +38,7 @@ def record(bundle: Path, evaluations: Mapping[str, Evaluation], seeds: Sequence[
     with atomic_folder(bundle) as beside:
         shutil.copytree(bundle, beside, dirs_exist_ok=True)
         (beside / contract.CARD).write_text(card.to_json(), encoding="utf-8")
-        (beside / contract.MODEL_CARD).write_text(model_card(card, _figures(evaluations, seeds)), encoding="utf-8")
+        (beside / contract.MODEL_CARD).write_text(model_card(card, summary(evaluations, seeds)), encoding="utf-8")
         contract.write_sums(beside)
         contract.open_bundle(beside)
     return card
-
-
-def _figures(evaluations: Mapping[str, Evaluation], seeds: Sequence[Evaluation]) -> str:
-    """Markdown: the verdict, the table and the trivial predictors."""
-    own = next(iter(evaluations.values()))
-    return "\n".join(part for part in (f"{own.verdict.text}\n", table(evaluations, seeds), predictors_table(own)) if part)

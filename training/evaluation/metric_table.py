@@ -237,6 +237,13 @@ def table(evaluations: Mapping[str, Evaluation], seeds: Sequence[Evaluation] = (
     return "\n".join([_row(*heads), _row("---", *["---:"] * (len(heads) - 1)), *(_row(*row) for row in rows), "", _foot(runs[0])]) + "\n"
 
 
+def summary(evaluations: Mapping[str, Evaluation], seeds: Sequence[Evaluation] = ()) -> str:
+    """Markdown: the `table`, and of the first evaluation the trivial predictors and the verdict. Raises ValueError as `lines`."""
+    own = next(iter(evaluations.values()))
+    verdict = f"Verdict{' on a sample' if own.quick else ''}: {own.verdict.text}\n"
+    return "\n".join(part for part in (table(evaluations, seeds), predictors_table(own), verdict) if part)
+
+
 PREDICTED = (  # measures that trivial predictors have too, and where their column is narrow
     ("swap_psnr", "raw dB", 1),
     ("swap_psnr_blurred", "blurred dB", 1),

@@ -26,7 +26,7 @@ MORE_STYLE = "raise the weight of `recon_sse` in the stage that trains encoder_u
 MORE_FLOW = "give the stage `flow` more epochs (`--set stage.N.epochs=E`)"
 LESS_GAN = "lower the weights of `gen_rec`, `gen_swap` and `gen_smp` in the last stages, or give the stages before them more epochs"
 SURER = "give the last stages more epochs, or sample with a class temperature below 1"
-MORE_PICTURES = "add pictures, or merge classes that look alike, until `twofold-train eval-classifier` tells the classes apart"
+MORE_PICTURES = "add pictures, or merge classes that resemble each other, until `twofold-train eval-classifier` separates them"
 WHOLE = "run `twofold-train evaluate` on a bundle with both encoders"
 
 
@@ -80,7 +80,7 @@ def _swap_faults(values: Figures, predictors: Mapping[str, Figures], limits: Map
 def _class_kept(values: Figures, limits: Mapping[str, Range]) -> Fault | None:
     kept, able, own = values["class_kept"], values["eval_classifier_accuracy"], values["class_kept_own"]
     if able < LEAST_ABLE:
-        clause = f"the independent classifier is right in no more than {able:.2f} of real pictures, so that it cannot tell what swaps show"
+        clause = f"the independent classifier is right in no more than {able:.2f} of real pictures, so that it cannot say what swaps show"
         return Fault("eval_classifier_accuracy", clause, MORE_PICTURES)
     limit = _class_limit(limits["class_kept"], able)
     if limit.holds(kept):

@@ -45,7 +45,7 @@ def test_the_figures_land_in_the_card_and_in_the_model_card(bundle, evaluation):
     text = (bundle / contract.MODEL_CARD).read_text(encoding="utf-8")
     assert "| class accuracy | 0.750 | 0.812 |" in text
     assert "test split, 400 pictures; evaluation classifier abababab" in text
-    assert "\n\nUsable for swaps.\n\n| measure |" in text
+    assert "\n\nVerdict: Usable for swaps.\n" in text
     assert "Alpha, Beta, Gamma, Gamut" in text
 
 
