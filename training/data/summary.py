@@ -74,8 +74,10 @@ def _siblings(train: Pictures, validation: Pictures, test: Pictures | None) -> I
     labels, thumbnails = np.concatenate([part.labels for part in parts]), np.stack([thumbnail(image) for image in images])
     found = guess(names if len(names) == len(labels) else (), labels, thumbnails)
     held = np.arange(len(labels)) >= len(parts[0])
-    torn = np.isin(found.numbers[held], found.numbers[~held])
-    if torn.mean() > SIBLINGS:
+    known = set(_digests(parts[0]))  # exact copies have a warning of their own
+    fresh = np.array([digest not in known for part in parts[1:] for digest in _digests(part)], bool)
+    torn = np.isin(found.numbers[held], found.numbers[~held]) & fresh
+    if torn.sum() > SIBLINGS * len(torn):
         yield (
             f"{torn.sum():,} of {held.sum():,} {'compared ' if step > 1 else ''}validation and test pictures have siblings among the training "
             f"pictures ({found.rule}): figures will be too good; --group auto keeps them together"
