@@ -110,5 +110,6 @@ def _check_groups(labels: Numbers, class_names: Sequence[str], groups: Numbers) 
     for k, name in enumerate(class_names):
         count = len(np.unique(groups[labels == k]))
         if count < FEWEST_GROUPS:
-            raise DataError(f"the class {name!r} has {count} groups: a split by groups needs at least {FEWEST_GROUPS} of every class, better 10")
-
+            raise DataError(
+                f"the class {name!r} has {count} groups: a split by groups needs at least {FEWEST_GROUPS} of every class, better 10"
+            )

@@ -78,9 +78,10 @@ def _siblings(train: Pictures, validation: Pictures, test: Pictures | None) -> I
     fresh = np.array([digest not in known for part in parts[1:] for digest in _digests(part)], bool)
     torn = np.isin(found.numbers[held], found.numbers[~held]) & fresh
     if torn.sum() > SIBLINGS * len(torn):
+        compared = "compared " if step > 1 else ""
         yield (
-            f"{torn.sum():,} of {held.sum():,} {'compared ' if step > 1 else ''}validation and test pictures have siblings among the training "
-            f"pictures ({found.rule}): figures will be too good; --group auto keeps them together"
+            f"{torn.sum():,} of {held.sum():,} {compared}validation and test pictures have siblings among the training pictures "
+            f"({found.rule}): figures will be too good; --group auto keeps them together"
         )
 
 

@@ -144,8 +144,8 @@ def train_eval_classifier(
 ) -> EvalClassifierCard:
     """Train on the training split of `data` without its validation rows, write eval_classifier.pt and eval_classifier.json into `out`.
 
-    Pictures have the size, preprocessing and groups that `like` asks for; `device` trains. Accuracy is measured on the validation rows and, once,
-    on the test split. Returns the card. Raises DataError.
+    Pictures have the size, preprocessing and groups that `like` asks for; `device` trains. Accuracy is measured on the validation rows
+    and, once, on the test split. Returns the card. Raises DataError.
     """
     config, started = config or EvalClassifierConfig(), time.monotonic()
     like = like or DataConfig()

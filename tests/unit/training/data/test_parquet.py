@@ -104,7 +104,9 @@ def test_pictures_as_plain_bytes_are_read(tmp_path):
     assert levels(load(tmp_path)) == list(range(ROWS))
 
 
-@pytest.mark.parametrize(("kind", "empty"), [(None, None), (None, -1), (Value("string"), None), (Value("string"), " "), (Value("int32"), -1)])
+@pytest.mark.parametrize(
+    ("kind", "empty"), [(None, None), (None, -1), (Value("string"), None), (Value("string"), " "), (Value("int32"), -1)]
+)
 def test_a_row_without_a_label_is_skipped_by_file_and_row(tmp_path, kind, empty):
     cells = ["ab"[i % 2] if kind == Value("string") else i % 2 for i in range(ROWS)]
     cells[3] = empty
