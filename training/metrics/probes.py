@@ -29,7 +29,7 @@ def leak(
     kind "linear": logistic regression; "mlp": 256-256 with early stopping; "mlp_512": 512-512, 25 epochs. Codes that hold nothing of
     the class get `chance` (linear probes: Alain and Bengio, 2016). Raises ValueError for another kind.
     """
-    probe = make_pipeline(StandardScaler(), _classifier(kind, seed))
+    probe = make_pipeline(StandardScaler(), _classifier(kind, seed, max(0.1, len(np.unique(labels)) / len(labels))))
     with warnings.catch_warnings():
         # the 512-512 probe stops at its 25 epochs by definition, converged or not
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -37,11 +37,12 @@ def leak(
     return float(probe.score(held, held_labels))
 
 
-def _classifier(kind: str, seed: int) -> Any:
+def _classifier(kind: str, seed: int, held_back: float) -> Any:
+    """`held_back` is the share of the rows by which a probe stops early: a tenth, or a row of each class where a tenth is less."""
     if kind == "linear":
         return LogisticRegression(max_iter=1000)
     if kind == "mlp":
-        return MLPClassifier((256, 256), early_stopping=True, random_state=seed)
+        return MLPClassifier((256, 256), early_stopping=True, validation_fraction=held_back, random_state=seed)
     if kind == "mlp_512":
         return MLPClassifier((512, 512), max_iter=25, random_state=seed)
     raise ValueError(f"no such probe; there are {', '.join(PROBES)}")
