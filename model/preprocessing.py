@@ -6,11 +6,20 @@ The only module of `model` that imports Pillow. It knows nothing of files, forma
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from twofold.model.contract import Dims, Pixels, Preprocessing
 
 _ORIENTATION = 0x0112
+_UPRIGHT = {  # EXIF orientation -> what turns the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _RESAMPLING = {name: getattr(Image.Resampling, name.upper()) for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")}
 
 
@@ -22,9 +31,9 @@ def to_pixels(image: Image.Image, dims: Dims, preprocessing: Preprocessing) -> t
     """
     notes: list[str] = []
     was_grey = image.mode in ("1", "L", "LA")
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    if isinstance(orientation, int) and 2 <= orientation <= 8:
-        image = ImageOps.exif_transpose(image)
+    turn = _turn(image)
+    if turn is not None:
+        image = image.transpose(turn)
         notes.append("rotated by EXIF")
     if image.mode.startswith("I;16") or image.mode == "I":
         # 16-bit grey: keep the upper byte (Pillow's own conversion would clip everything above 255 to white)
@@ -50,6 +59,15 @@ def to_pixels(image: Image.Image, dims: Dims, preprocessing: Preprocessing) -> t
         notes.append(f"{size[0]}x{size[1]} {'cropped' if cropped else 'resized'} to {dims.width}x{dims.height}")
     pixels = np.asarray(image, dtype=np.uint8)
     return np.ascontiguousarray(pixels.reshape(dims.height, dims.width, dims.channels)), notes
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns a picture upright, None where it is or where its EXIF cannot be read. The pixels are turned, the EXIF is left alone."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # Pillow raises several kinds on damaged metadata, which is no fault of the pixels
+        return None
+    return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 
 
 def _centred_box(size: tuple[int, int], dims: Dims) -> tuple[int, int, int, int]:

@@ -7,6 +7,7 @@ Messages go to stderr, results to stdout. Exit codes: 0 done, 1 a fault of this 
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -103,6 +104,11 @@ def _add_data(sub: argparse.ArgumentParser, text: str = DATA) -> None:
     sub.add_argument("--data", type=Path, required=True, help=text)
 
 
+def _add_group(sub: argparse.ArgumentParser) -> None:
+    text = "what a split keeps together: REGEX with one group, for the paths of the files; a COLUMN of a table; auto: a guess"
+    sub.add_argument("--group", default="", metavar="REGEX|COLUMN|auto", help=f"{text} (the configuration's)")
+
+
 def _add_threads(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--threads", type=_count, default=0, help="CPU threads (0: all)")
 
@@ -121,6 +127,7 @@ def add_init(commands: Commands) -> None:
     sub.add_argument("--out", type=Path, default=Path("twofold.toml"), help="file to write (twofold.toml)")
     sub.add_argument("--minutes", type=float, default=20.0, help="time that training may take on this machine (20)")
     sub.add_argument("--size", type=int, default=0, help="pixels a side, e.g. 64 (0: as the pictures are)")
+    _add_group(sub)
     _add_threads(sub)
     _add_device(sub)
 
@@ -133,7 +140,7 @@ def init(args: argparse.Namespace) -> int:
 
     _set_threads(args.threads)
     keep_memory()  # as `train` will
-    options = autoconfig.AutoConfigOptions(args.data, args.out, args.minutes, args.size)
+    options = autoconfig.AutoConfigOptions(args.data, args.out, args.minutes, args.size, args.group)
     autoconfig.init(options, _say, distributed=Distributed(choose_device(args.device)))
     return 0
 
@@ -145,6 +152,7 @@ def add_train(commands: Commands) -> None:
     _add_data(sub)
     sub.add_argument("--out", type=Path, required=True, help="run folder")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, dotted: --set stage.0.epochs=2")
+    _add_group(sub)
     begin = "begin after the stages that RUN's configuration has in common with this one"
     sub.add_argument("--start", type=Path, metavar="RUN", help=begin)
     sub.add_argument("--dry-run", action="store_true", help="print configuration, parameters, memory and time, write OUT/batch.png")
@@ -161,7 +169,7 @@ def train(args: argparse.Namespace) -> int:
     from twofold.training.trainer.distributed import join
     from twofold.training.trainer.malloc import keep_memory
 
-    config = read(args.config, _overrides(args.set))
+    config = read(args.config, _overrides(args.set) | _group(args.group))
     _set_threads(args.threads)
     keep_memory()
     with join(args.device) as distributed:
@@ -176,6 +184,11 @@ def _overrides(items: Iterable[str]) -> dict[str, str]:
         if "=" not in item:
             raise UsageError(f"--set {item}: must be KEY=VALUE")
     return dict(item.split("=", 1) for item in items)
+
+
+def _group(group: str) -> dict[str, str]:
+    """The override of an option --group that was given."""
+    return {"data.group": json.dumps(group, ensure_ascii=False)} if group else {}
 
 
 def _dry_run(args: argparse.Namespace, config: Config, pictures: tuple[Pictures, Pictures], distributed: Distributed, say: Say) -> int:
@@ -236,18 +249,22 @@ def add_eval_classifier(commands: Commands) -> None:
     _add_data(sub)
     sub.add_argument("--out", type=Path, required=True, help="folder of the classifier")
     sub.add_argument("--config", help="configuration whose size and preprocessing the pictures get (default: as they are)")
+    _add_group(sub)
     _add_threads(sub)
     _add_device(sub)
 
 
 def eval_classifier(args: argparse.Namespace) -> int:
     """Train the evaluation classifier."""
-    from twofold.training.config.schema import read
+    from dataclasses import replace
+
+    from twofold.training.config.schema import DataConfig, read
     from twofold.training.evaluation.eval_classifier import train_eval_classifier
     from twofold.training.trainer.distributed import choose_device
 
     _set_threads(args.threads)
-    like = read(args.config).data if args.config else None
+    like = read(args.config).data if args.config else DataConfig()
+    like = replace(like, group=args.group or like.group)
     train_eval_classifier(args.data, args.out, log=_say, like=like, device=choose_device(args.device))
     return 0
 
@@ -421,6 +438,7 @@ def add_reproduce(commands: Commands) -> None:
     _add_data(sub)
     sub.add_argument("--out", type=Path, required=True, help="folder for table.md, table.json and the rows' runs; continues what is there")
     sub.add_argument("--eval-classifier", type=Path, help=f"{CLASSIFIER}; trained if missing (default: OUT/eval_classifier)")
+    _add_group(sub)
     sub.add_argument("--rows", nargs="+", metavar="NAME", default=[], help="these rows only (default: all)")
     sub.add_argument("--scale", type=float, help="share of the configuration's epochs (default: that of ablations.toml)")
     sub.add_argument("--split", choices=("test", "validation"), default="validation", help="that is measured (validation)")
@@ -441,7 +459,7 @@ def reproduce(args: argparse.Namespace) -> int:
         data=args.data,
         out=args.out,
         eval_classifier=args.eval_classifier or args.out / "eval_classifier",
-        base=read(args.config),
+        base=read(args.config, _group(args.group)),
         plan=read_plan(scale=args.scale),
         rows=tuple(args.rows),
         split=args.split,

@@ -11,6 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+_JUNK = ("__macosx", "@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information")
+
+
+def is_junk(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or left behind by a system beside a person's own files."""
+    return name.startswith(".") or name.casefold() in _JUNK
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from twofold.files import is_junk
 from twofold.model.contract import file_sha256
 from twofold.service.datasets.plan import Source, folder_names
 from twofold.service.runtime import latents
@@ -28,13 +29,13 @@ def find(root: Path, class_names: Sequence[str]) -> Sources:
     """Every picture below `root`. Raises Invalid when a sub-folder is no class of the model, or when there is no picture."""
     if not root.is_dir():
         raise Invalid(f"{root.name}: no such folder", field="folder")
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not is_junk(path.name))
     found: list[Source] = []
     skipped: dict[str, str] = {}
     digest = hashlib.sha256()
     for folder in folders:
         label = _label(folder.name, class_names)
-        for file in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        for file in sorted(path for path in folder.iterdir() if not is_junk(path.name)):
             reason = _no_candidate(file)
             if reason:
                 skipped[f"{folder.name}/{file.name}"] = reason

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from twofold.files import atomic_file, atomic_folder, locked, part_of, replace_folder, write_atomic
+from twofold.files import atomic_file, atomic_folder, is_junk, locked, part_of, replace_folder, write_atomic
 
 
 def folder(path, text):
@@ -109,3 +109,13 @@ def test_a_locked_folder_is_refused_to_others_until_the_block_ends(tmp_path):
         pass
     with locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "._a.png", "Thumbs.db", "DESKTOP.INI", "__MACOSX", "@eaDir", ".hidden"])
+def test_what_systems_leave_behind_is_junk(name):
+    assert is_junk(name)
+
+
+@pytest.mark.parametrize("name", ["thumbs", "desktop", "a.png", "_", "MACOSX"])
+def test_what_a_person_may_have_named_is_not_junk(name):
+    assert not is_junk(name)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from twofold.files import atomic_folder
 from twofold.model import contract
-from twofold.training.data.dataset import DataError, Pictures, load, split_validation
+from twofold.training.data.dataset import DataError, Pictures, group_of, load, split_validation
 from twofold.training.data.provenance import digest
 from twofold.training.evaluation.evaluate import open_model
 from twofold.training.export.extras import NUDGE_OF_PIXELS, write_extras
@@ -48,7 +48,7 @@ def renew_extras(bundle: Path, data: Path) -> Path:
 
 def split_as_trained(card: contract.Card, data: Path) -> tuple[Pictures, Pictures]:
     """The rows of `data` that the training of this card kept, and those that it held back. Raises DataError for other pictures."""
-    pictures = load(data, "train", card.dims, card.preprocessing)
+    pictures = load(data, "train", card.dims, card.preprocessing, group_of(card.data))
     said: Mapping[str, object] = card.data.get("sha256", {})
     kept, held = split_validation(pictures, int(card.data.get("validation_rows", 0)))
     if digest(held) != said.get("validation"):

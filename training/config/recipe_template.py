@@ -33,6 +33,7 @@ class DatasetFacts:
     classes: int
     rows: int  # training pictures
     fewest: int  # of a class
+    group: str = ""  # as `[data]` takes it
 
 
 def batch(facts: DatasetFacts, stage: str) -> int:
@@ -81,6 +82,7 @@ def _values(facts: DatasetFacts) -> dict[str, object]:
         "origin": json.dumps("".join(c for c in facts.name if c.isprintable()), ensure_ascii=False),
         "size": f"height = {facts.height}\nwidth = {facts.width}\nchannels = {facts.channels}",
         "background": list(facts.background),
+        "group": json.dumps(facts.group, ensure_ascii=False),
         "dim_s": 16 if not many else 32 if facts.classes <= 200 else 64,
         "dim_u": dim_u(facts),
         "widths": _widths(facts, sides),
@@ -164,6 +166,7 @@ seed = 0
 {size}
 # Guessed from the borders of the pictures.
 background = {background}
+group = {group}
 origin = {origin}
 licence = "unknown"
 

@@ -70,6 +70,12 @@ class DataConfig:
     validation_rows: int = Field(
         default=5000, ge=1, le=1_000_000, description="cut off the training split for validation, stratified; at most a tenth of it"
     )
+    group: str = Field(
+        default="",
+        max_length=1000,
+        description="pictures that a split keeps together: a regular expression with one group in parentheses, searched in the paths of "
+        "the files, a column of a table, or `auto` (a guess from numbered names and near-duplicates); empty: each picture for itself",
+    )
     licence: str = Field(default="unknown", max_length=1000, description="of the pictures, for the model card")
     origin: str = Field(default="", max_length=1000, description="where the pictures come from, for the model card")
 

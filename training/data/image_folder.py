@@ -1,10 +1,10 @@
 """A folder of pictures, one sub-folder per class, as rows.
 
-    letters/A/*.png, letters/B/*.png, ...           split here: a tenth is the test split, see source.cut_test
+    letters/A/*.png, letters/B/*.png, ...           to be split: a tenth is the test split, see split.cut_test
     letters/train/A/*.png, letters/test/A/*.png     its own splits; val/ beside them, if there is one, is its validation split
 
-Names are sorted as people count (2 before 10). Hidden files are ignored, other files that cannot be pictures are listed with the reason.
-Knows nothing of sizes or of what is inside a file.
+Names are sorted as people count (2 before 10). What systems leave behind is ignored, other files that cannot be pictures are listed with
+the reason; a file's content decides, not its ending. Knows nothing of sizes.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twofold.training.data.source import MAX_FILE_BYTES, DataError, Rows, Unreadable, cut_test, decode, natural
+from twofold.files import is_junk
+from twofold.training.data.decoding import FORMATS_TEXT, MAX_FILE_BYTES, Unreadable, decode, is_picture
+from twofold.training.data.source import DataError, Rows, natural
 
 SPLITS = {"train": ("train", "training"), "test": ("test", "testing"), "validation": ("val", "valid", "validation")}
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp")
-IGNORED = ("__MACOSX", "@eaDir")
+NAMED = 10  # empty classes that a message names
 
 Listing = tuple[list[tuple[Path, int]], list[tuple[str, str]]]  # (file, label), (what was skipped, reason)
 
@@ -42,15 +43,11 @@ def open_folder(path: Path, split: str) -> Rows:
         return _rows(path, names, found, skipped, split)
     found, skipped = _list(root, names)
     _check_counts(names, found)
-    held_back, own = 0, 0
-    if not (parts["train"] and parts["test"]):
-        kept, test = cut_test(_labels(found), len(names))
-        held_back = len(test) if split == "train" else 0
-        found = [found[i] for i in (kept if split == "train" else test)]
+    uncut, own = not (parts["train"] and parts["test"]), 0
     if split == "train" and parts["train"] and parts["validation"]:
         more, also = _list(parts["validation"], names)
         found, skipped, own = found + more, skipped + also, len(more)
-    return _rows(path, names, found, skipped if split == "train" else [], split, held_back, own)
+    return _rows(path, names, found, skipped if split == "train" else [], split, uncut, own)
 
 
 def _rows(
@@ -59,7 +56,7 @@ def _rows(
     found: list[tuple[Path, int]],
     skipped: list[tuple[str, str]],
     split: str,
-    held: int = 0,
+    uncut: bool = False,
     own: int = 0,
 ) -> Rows:
     files = [file for file, _ in found]
@@ -69,17 +66,22 @@ def _rows(
         class_names=names,
         labels=_labels(found),
         read=lambda i: _read(files[i]),
-        row_name=lambda i: files[i].relative_to(path).as_posix(),
-        files=lambda: {f"{name}/{split}": _digest(path, files)},
+        row_name=lambda i: _within(path, files[i]),
+        files=lambda rows: {f"{name}/{split}": _digest(path, [files[i] for i in rows.tolist()])},
         tolerant=True,
         skipped=tuple(skipped),
         own_validation=own,
-        held_back=held,
+        uncut=uncut,
+        names=lambda: [_within(path, file) for file in files],
     )
 
 
+def _within(path: Path, file: Path) -> str:
+    return file.relative_to(path).as_posix()
+
+
 def _subfolders(path: Path) -> list[Path]:
-    found = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in IGNORED]
+    found = [p for p in path.iterdir() if p.is_dir() and not is_junk(p.name)]
     return sorted(found, key=lambda p: natural(p.name))
 
 
@@ -95,14 +97,14 @@ def _list(root: Path, names: tuple[str, ...]) -> Listing:
         if folder.name not in names:
             raise DataError(f"{root.name}/ has a class {folder.name!r} that the training pictures do not have")
         for file in sorted(folder.iterdir(), key=lambda p: natural(p.name)):
-            if file.name.startswith(".") or file.name in IGNORED:
+            if is_junk(file.name):
                 continue
             reason = _why_not(file)
             if reason:
                 skipped.append((f"{root.name}/{folder.name}/{file.name}", reason))
             else:
                 found.append((file, names.index(folder.name)))
-    loose = [p for p in root.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
+    loose = [p for p in root.iterdir() if not is_junk(p.name) and p.is_file() and is_picture(_start(p))]
     skipped += [(f"{root.name}/{p.name}", "not in the folder of a class") for p in sorted(loose)]
     return found, skipped
 
@@ -113,9 +115,18 @@ def _why_not(file: Path) -> str:
         return "a folder within a class"
     if not file.is_file():
         return "not a regular file"
-    if file.suffix.lower() not in SUFFIXES:
-        return "not named .png, .jpg or .webp"
-    return "" if file.stat().st_size <= MAX_FILE_BYTES else f"more than {MAX_FILE_BYTES >> 20} MiB"
+    try:
+        if not is_picture(_start(file)):
+            return "empty" if file.stat().st_size == 0 else f"not {FORMATS_TEXT}"
+        return "" if file.stat().st_size <= MAX_FILE_BYTES else f"more than {MAX_FILE_BYTES >> 20} MiB"
+    except OSError:
+        return "cannot be read"
+
+
+def _start(file: Path) -> bytes:
+    """The first bytes of a file, by which its format is known. Raises OSError."""
+    with file.open("rb") as opened:
+        return opened.read(16)
 
 
 def _labels(found: list[tuple[Path, int]]) -> NDArray[np.int64]:
@@ -134,7 +145,9 @@ def _check_counts(names: tuple[str, ...], found: list[tuple[Path, int]]) -> None
     counts = np.bincount(_labels(found), minlength=len(names))
     empty = [name for name, count in zip(names, counts, strict=True) if not count]
     if empty:
-        raise DataError(f"no picture (.png, .jpg, .webp) in the class folder {empty[0]!r}: fill it or remove it")
+        folders = ", ".join(map(repr, empty[:NAMED])) + (f" and {len(empty) - NAMED} more" if len(empty) > NAMED else "")
+        one = "class folder" if len(empty) == 1 else f"{len(empty)} class folders"
+        raise DataError(f"no picture ({FORMATS_TEXT}) in the {one} {folders}: fill or remove")
 
 
 def _read(file: Path) -> Image.Image:

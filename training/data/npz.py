@@ -1,4 +1,4 @@
-"""An .npz file as rows: x_train, y_train, x_test, y_test (x_val, y_val too), or images and labels, which are split here.
+"""An .npz file as rows: x_train, y_train, x_test, y_test (x_val, y_val too), or images and labels, which have to be split.
 
 Pictures uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3]; labels integers from 0, or names. `class_names` may name the integers.
 No pickle is ever read.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twofold.model.contract import file_sha256
-from twofold.training.data.source import DataError, Rows, cut_test, natural
+from twofold.training.data.source import DataError, Rows, natural
 
 MAX_ARRAY_BYTES = 16 * 2**30  # in memory: the sizes that the archive states are added up before it is unpacked
 PAIRS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test"), "validation": ("x_val", "y_val")}
@@ -30,9 +30,7 @@ def open_arrays(path: Path, split: str) -> Rows:
     names = _names(raw, arrays.get("class_names"))
     if "labels" in arrays:
         pixels, labels = _pair(arrays, "images", "labels", names)
-        kept, test = cut_test(labels, len(names))
-        rows = kept if split == "train" else test
-        return _rows(path, names, pixels[rows], labels[rows], held_back=len(test) if split == "train" else 0)
+        return _rows(path, names, pixels, labels, uncut=True)
     pixels, labels = _pair(arrays, *PAIRS[split], names)
     own = 0
     if split == "train" and "x_val" in arrays:
@@ -44,7 +42,7 @@ def open_arrays(path: Path, split: str) -> Rows:
 
 
 def _rows(
-    path: Path, names: tuple[str, ...], pixels: NDArray[np.uint8], labels: NDArray[np.int64], own: int = 0, held_back: int = 0
+    path: Path, names: tuple[str, ...], pixels: NDArray[np.uint8], labels: NDArray[np.int64], own: int = 0, uncut: bool = False
 ) -> Rows:
     return Rows(
         name=path.stem,
@@ -52,9 +50,9 @@ def _rows(
         labels=labels,
         read=lambda row: Image.fromarray(pixels[row]),
         row_name=lambda row: f"row {row}",
-        files=lambda: {path.name: file_sha256(path)},
+        files=lambda rows: {path.name: file_sha256(path)},
         own_validation=own,
-        held_back=held_back,
+        uncut=uncut,
     )
 
 

@@ -1,35 +1,29 @@
-"""One split of a data set before its pictures are at the model's size, and the only decoder of files from outside in training.
+"""One split of a data set before its pictures are at the model's size.
 
-Formats are those the service takes (PNG, JPEG, WebP, one frame), recognised by content; limits are checked before a decoder runs. Knows
-nothing of where rows come from (image_folder, parquet, npz) nor what becomes of them (dataset).
+Knows nothing of where rows come from (image_folder, parquet, npz), how they are split (split) nor what becomes of them (dataset).
 """
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-
-MAX_FILE_BYTES = 32 * 2**20
-MAX_PIXELS = 50_000_000
-MAX_SIDE = 16_384
-MAX_JPEG_SCANS = 100
-CUT_SEED = 20190616
-FORMATS = ("PNG", "JPEG", "WEBP")
+from PIL import Image
 
 
 class DataError(Exception):
     """A data set cannot be used; the text says what is wrong and what to do."""
 
 
-class Unreadable(Exception):
-    """One picture cannot be used; the text is the reason, short enough for a list."""
+def _no_names() -> Sequence[str]:
+    return ()
+
+
+def _no_column(name: str) -> Sequence[Hashable] | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -41,11 +35,15 @@ class Rows:
     labels: NDArray[np.int64]  # [N]
     read: Callable[[int], Image.Image]  # row -> picture; raises Unreadable
     row_name: Callable[[int], str]  # row -> its name in messages
-    files: Callable[[], dict[str, str]]  # file or collection -> SHA-256: the same bytes, the same hashes
+    files: Callable[[NDArray[np.int64]], dict[str, str]]  # row numbers -> SHA-256 by file or collection: same bytes, same hashes
     tolerant: bool = False  # an unreadable picture is skipped and named; otherwise the data set cannot be used
     skipped: tuple[tuple[str, str], ...] = ()  # (file, reason) of what cannot be a picture
     own_validation: int = 0  # the last so many rows are the data set's own validation split
-    held_back: int = 0  # so many pictures were cut off as the test split by `cut_test`
+    uncut: bool = False  # there is no test split: it has to be cut from the rows that are no validation rows
+    held_back: int = 0  # so many pictures were cut off as the test split
+    names: Callable[[], Sequence[str]] = _no_names  # [N] paths within the data set; empty where there are none
+    column: Callable[[str], Sequence[Hashable] | None] = _no_column  # [N] cells of another column; None where there is no such column
+    columns: tuple[str, ...] = ()  # the names of those columns
     attributes: Mapping[str, NDArray[np.int64]] = field(
         default_factory=dict
     )  # [N] by name: the other whole numbers that a table has of its pictures
@@ -53,47 +51,18 @@ class Rows:
     def __len__(self) -> int:
         return len(self.labels)
 
-
-def decode(data: bytes) -> Image.Image:
-    """Encoded picture -> loaded picture. Raises Unreadable with the reason."""
-    if len(data) > MAX_FILE_BYTES:
-        raise Unreadable(f"more than {MAX_FILE_BYTES >> 20} MiB")
-    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
-        raise Unreadable(f"more than {MAX_JPEG_SCANS} JPEG scans")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns above 89 megapixels and of odd metadata; our own limit is lower
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
-                raise Unreadable(f"{image.width}x{image.height} pixels are too many")
-            if getattr(image, "n_frames", 1) > 1:
-                raise Unreadable("animated")
-            image.load()
-    except Unreadable:
-        raise
-    except Image.DecompressionBombError:
-        raise Unreadable("too many pixels") from None
-    except UnidentifiedImageError:
-        raise Unreadable("damaged, or not PNG, JPEG or WebP") from None
-    except Exception:  # Pillow raises many kinds on a damaged file
-        raise Unreadable("damaged") from None
-    return image
-
-
-def cut_test(labels: NDArray[np.int64], classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(train, test) row numbers: a tenth of every class, at least one picture, is the test split; the same rows every time.
-
-    Raises DataError if a class has fewer than 3 pictures.
-    """
-    order = np.random.default_rng(CUT_SEED).permutation(len(labels))
-    test = []
-    for k in range(classes):
-        rows = order[labels[order] == k]
-        if len(rows) < 3:
-            raise DataError(f"class {k} (counted from 0) has {len(rows)} pictures: give every class at least 3, better 50")
-        test.append(rows[: max(1, round(len(rows) / 10))])
-    held = np.sort(np.concatenate(test))
-    return np.setdiff1d(np.arange(len(labels)), held), held
+    def take(self, rows: NDArray[np.int64]) -> Rows:
+        """The rows of the given numbers; `own_validation` is that of the caller to state."""
+        return replace(
+            self,
+            labels=self.labels[rows],
+            read=lambda i: self.read(int(rows[i])),
+            row_name=lambda i: self.row_name(int(rows[i])),
+            files=lambda numbers: self.files(rows[numbers]),
+            names=lambda: [names[i] for i in rows.tolist()] if (names := self.names()) else (),
+            column=lambda name: None if (cells := self.column(name)) is None else [cells[i] for i in rows.tolist()],
+            attributes={name: values[rows] for name, values in self.attributes.items()},
+        )
 
 
 def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:

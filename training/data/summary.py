@@ -11,12 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from twofold.training.config.schema import DataConfig
 from twofold.training.data.dataset import DataError, Pictures, load, shape_for
+from twofold.training.data.decoding import thumbnail
+from twofold.training.data.groups import guess
 
 FEW = 50  # pictures of a class
 IMBALANCE = 20.0  # largest class / smallest
+SIBLINGS = 0.02  # share of the pictures of a split beyond which siblings in training are worth a warning
+COMPARED = 10_000  # pictures that are looked at for siblings
 CLASSES_SHOWN, SKIPPED_SHOWN, KINDS_SHOWN = 40, 10, 5
 
 
@@ -28,7 +33,7 @@ def summarize(train: Pictures, validation: Pictures, test: Pictures | None) -> l
 def find_test_split(config: DataConfig, path: Path) -> Pictures | None:
     """The test split at the size of the training pictures, to be counted and compared; None where there is none."""
     try:
-        return load(path, "test", *shape_for(config, path))
+        return load(path, "test", *shape_for(config, path), config.group)
     except DataError:
         return None
 
@@ -51,9 +56,33 @@ def warnings(train: Pictures, validation: Pictures, test: Pictures | None) -> It
         copies = sum(digest in known for digest in _digests(other))
         if copies:
             yield f"{copies} of {len(other)} {title} pictures are also among the training pictures: figures will be too good"
+    yield from _siblings(train, validation, test)
     contradictions = sum(known[digest] != label for digest, label in zip(_digests(train), train.labels.tolist(), strict=True))
     if contradictions:
         yield f"{contradictions} training pictures are also in another class"
+
+
+def _siblings(train: Pictures, validation: Pictures, test: Pictures | None) -> Iterator[str]:
+    """What a split by pictures tears apart, found in COMPARED pictures at most, evenly spread; nothing where groups were asked for."""
+    if train.groups is not None:
+        return
+    parts = [train, validation, *([test] if test else [])]
+    step = max(1, -(-sum(map(len, parts)) // COMPARED))
+    parts = [part.take(np.arange(0, len(part), step)) for part in parts]
+    names = [name for part in parts for name in part.names]
+    images = (Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels) for part in parts for pixels in part.pixels)
+    labels, thumbnails = np.concatenate([part.labels for part in parts]), np.stack([thumbnail(image) for image in images])
+    found = guess(names if len(names) == len(labels) else (), labels, thumbnails)
+    held = np.arange(len(labels)) >= len(parts[0])
+    known = set(_digests(parts[0]))  # exact copies have a warning of their own
+    fresh = np.array([digest not in known for part in parts[1:] for digest in _digests(part)], bool)
+    torn = np.isin(found.numbers[held], found.numbers[~held]) & fresh
+    if torn.sum() > SIBLINGS * len(torn):
+        compared = "compared " if step > 1 else ""
+        yield (
+            f"{torn.sum():,} of {held.sum():,} {compared}validation and test pictures have siblings among the training pictures "
+            f"({found.rule}): figures will be too good; --group auto keeps them together"
+        )
 
 
 def printable(name: str) -> str:
@@ -81,6 +110,9 @@ def _files(train: Pictures, test: Pictures | None) -> list[str]:
         f"sizes: {_common([(f'{w}x{h}', n) for (w, h), n in sizes.most_common()])}; modes: {_common(modes.most_common())}",
         f"the model gets {width}x{height} {'grey' if channels == 1 else 'RGB'}",
     ]
+    group = train.source.get("group")
+    if group:
+        lines.append(f"split by groups: {group['groups']:,} of up to {group['largest']} pictures ({group['rule']})")
     skipped = [*train.seen.skipped, *(test.seen.skipped if test else ())]
     if skipped:
         reasons = Counter(reason for _, reason in skipped)

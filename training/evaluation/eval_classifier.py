@@ -144,11 +144,12 @@ def train_eval_classifier(
 ) -> EvalClassifierCard:
     """Train on the training split of `data` without its validation rows, write eval_classifier.pt and eval_classifier.json into `out`.
 
-    Pictures have the size and preprocessing that `like` asks for; `device` trains. Accuracy is measured on the validation rows and, once,
-    on the test split. Returns the card. Raises DataError.
+    Pictures have the size, preprocessing and groups that `like` asks for; `device` trains. Accuracy is measured on the validation rows
+    and, once, on the test split. Returns the card. Raises DataError.
     """
     config, started = config or EvalClassifierConfig(), time.monotonic()
-    asked = shape_for(like, data) if like else ()
+    like = like or DataConfig()
+    asked = (*shape_for(like, data), like.group)
     train, validation = split_validation_rows(load(data, "train", *asked), config.validation_rows)
     network = fit(train, validation, config, log, torch.device(device)).cpu()
     seconds = time.monotonic() - started

@@ -18,7 +18,7 @@ from twofold.model import contract
 from twofold.model.contract import Floats, Pixels
 from twofold.service.runtime.array_api import Arrays, load_bundle
 from twofold.service.runtime.engine import Encoded
-from twofold.training.data.dataset import DataError, Pictures, load
+from twofold.training.data.dataset import DataError, Pictures, group_of, load
 from twofold.training.evaluation import ground_truth_swaps, predictors
 from twofold.training.evaluation.eval_classifier import EvalClassifier, load_eval_classifier, split_validation_rows
 from twofold.training.evaluation.formats import BundleId, ClassifierId, EvaluatedData, Evaluation, RowCounts, write
@@ -135,8 +135,14 @@ def pictures(
     data: Path, split: str, card: contract.Card, eval_classifier: EvalClassifier, seed: int = 0, quick: bool = False
 ) -> tuple[Pictures, Pictures]:
     """(what probes learn from, what is measured). Raises DataError for a bundle, data and a classifier that do not belong together."""
-    fit = load(data, "train", card.dims, card.preprocessing)
+    group = group_of(card.data)
+    fit = load(data, "train", card.dims, card.preprocessing, group)
     classifier = eval_classifier.card
+    if group_of(classifier.data.train) != group:
+        raise DataError(
+            f"bundle and evaluation classifier must be of one split: the groups are {group or 'none'!r} and "
+            f"{group_of(classifier.data.train) or 'none'!r}"
+        )
     if classifier.data.train["files"] != fit.source["files"] or list(card.class_names) != list(fit.class_names):
         raise DataError(
             "bundle, data and evaluation classifier must have the same classes, "
@@ -145,7 +151,7 @@ def pictures(
     if classifier.shape != fit.pixels.shape[1:]:
         raise DataError("the evaluation classifier was trained on pictures of another size than the bundle's")
     if split == "test":
-        held = load(data, "test", card.dims, card.preprocessing)
+        held = load(data, "test", card.dims, card.preprocessing, group)
     else:
         # the rows that both the evaluation classifier and the model held back: a smaller cut is part of a larger one
         held_back = classifier.config.validation_rows

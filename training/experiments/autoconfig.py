@@ -37,6 +37,7 @@ class AutoConfigOptions:
     out: Path
     minutes: float = 20.0
     size: int = 0  # pixels a side; 0: as the pictures are
+    group: str = ""  # what a split keeps together, as `[data]` takes it
 
 
 def init(options: AutoConfigOptions, say: Callable[[str], object], steps: int = STEPS, distributed: Distributed = SINGLE_PROCESS) -> Config:
@@ -88,7 +89,7 @@ def _facts(train: Pictures, data: DataConfig) -> DatasetFacts:
     _, height, width, channels = train.pixels.shape
     counts = np.bincount(train.labels, minlength=len(train.class_names))
     name = str(train.source["name"]).rpartition("/")[2]
-    return DatasetFacts(name, height, width, channels, data.background, len(counts), len(train), int(counts.min()))
+    return DatasetFacts(name, height, width, channels, data.background, len(counts), len(train), int(counts.min()), data.group)
 
 
 def _config(facts: DatasetFacts, epochs: dict[str, float]) -> Config:
@@ -97,7 +98,7 @@ def _config(facts: DatasetFacts, epochs: dict[str, float]) -> Config:
 
 def _shape(options: AutoConfigOptions) -> DataConfig:
     """Size, channels and background as the pictures suggest: grey if no picture has any colour."""
-    data = DataConfig(height=options.size, width=options.size)
+    data = DataConfig(height=options.size, width=options.size, group=options.group)
     train, _ = load_for(data, options.data)
     some = train.pixels[np.unique(np.linspace(0, len(train) - 1, SAMPLE).astype(int))]
     _, height, width, channels = some.shape

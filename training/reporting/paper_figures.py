@@ -18,7 +18,7 @@ from PIL.ImageColor import getrgb
 from twofold import image_grid
 from twofold.model import contract
 from twofold.model.contract import Floats, Pixels, Prior
-from twofold.training.data.dataset import Pictures, load
+from twofold.training.data.dataset import Pictures, group_of, load
 from twofold.training.evaluation.evaluate import open_model
 from twofold.training.metrics import inpainting as inpaint
 from twofold.training.reporting import charts
@@ -81,7 +81,7 @@ class Material:
 def figures(bundle: Path, data: Path, out: Path, seed: int = 0, log: Callable[[str], object] = print) -> list[Path]:
     """Draw every figure of a bundle into the folder `out`, from the test split of `data`. Raises ContractError, DataError."""
     files = contract.open_bundle(bundle)
-    held = load(data, "test", files.card.dims, files.card.preprocessing)
+    held = load(data, "test", files.card.dims, files.card.preprocessing, group_of(files.card.data))
     model = open_model(bundle)
     material = Material(model, files.prior, held, model.encode(held.pixels), seed)
     out.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.pictures import write_pictures
 from tests.toy import make_bundle
@@ -430,3 +432,43 @@ def test_an_evaluation_on_other_data_cannot_stand_beside_it(measured, tmp_path):
     with contextlib.redirect_stderr(io.StringIO()) as err:
         assert main([*measured.arguments, "--out", str(tmp_path / "e.json"), "--beside", str(tmp_path / "other.json")]) == 2
     assert "comparable only on the same data, split and evaluation classifier" in err.getvalue().splitlines()[-1]
+
+
+# ------------------------------------------------------------------------------------------------------------ splits by group
+
+
+@pytest.fixture
+def people(tmp_path):
+    """24 people who each show two classes, one after the other, counted by a camera."""
+    for number in range(48):
+        place = tmp_path / "people" / "ab"[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        own = np.random.default_rng(number // 2).integers(0, 256, (8, 8), dtype=np.uint8)
+        shown = np.random.default_rng(1000 + number).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.blend(Image.fromarray(own), Image.fromarray(shown), 0.3).save(place / f"IMG_{number}.png")
+    return tmp_path / "people"
+
+
+def test_every_command_splits_by_the_group_of_the_configuration(places, people, tmp_path):
+    small = tmp_path / "grouped.toml"
+    small.write_text(SMALL.replace("validation_rows = 20", 'validation_rows = 20\ngroup = "auto"'))
+    grouped = SimpleNamespace(config=small, data=people)
+    assert quietly(train(grouped, tmp_path / "run"))[0] == 0
+    facts = json.loads((tmp_path / "run" / DATA).read_text())["group"]
+    assert facts == {"option": "auto", "rule": "runs of numbers across the classes", "groups": 24, "largest": 2}
+    assert quietly(["export", str(tmp_path / "run"), "--data", str(people), "--out", str(tmp_path / "bundle")])[0] == 0
+    assert json.loads((tmp_path / "bundle" / "card.json").read_text())["data"]["group"] == facts
+
+
+def test_the_option_group_overrides_the_configuration(places, people, tmp_path):
+    other = SimpleNamespace(config=places.config, data=people)
+    assert (
+        quietly(train(other, tmp_path / "run", "--group", r"IMG_(\d+)", "--set", "stage.0.epochs=1", "--set", "stage.1.epochs=1"))[0] == 0
+    )
+    assert json.loads((tmp_path / "run" / CONFIG).read_text())["data"]["group"] == r"IMG_(\d+)"
+    assert json.loads((tmp_path / "run" / DATA).read_text())["group"]["groups"] == 48
+
+
+def test_a_pattern_without_a_group_is_refused(places, people, tmp_path):
+    other = SimpleNamespace(config=places.config, data=people)
+    assert "must have one group in parentheses" in refusal(train(other, tmp_path / "run", "--group", "IMG_"))

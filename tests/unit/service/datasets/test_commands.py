@@ -181,6 +181,16 @@ def test_folders_may_have_any_name_of_a_class_and_other_files_are_reported(run, 
     assert pq.read_metadata(tmp_path / "more.parquet").num_rows == 12
 
 
+@pytest.mark.parametrize("left_behind", ["__MACOSX", "@eaDir"])
+def test_what_systems_leave_behind_is_passed_over(run, pictures, tmp_path, left_behind):
+    (pictures / left_behind).mkdir()
+    (pictures / left_behind / "a.png").write_text("left behind")
+    (pictures / "Gamut" / "Thumbs.db").write_text("left behind")
+    code, out, _ = run("augment", pictures, "--out", tmp_path / "more", "--json")
+    assert code == 0
+    assert json.loads(out)["skipped"] == {}
+
+
 # ------------------------------------------------------------------------------------------------------------ going on
 
 

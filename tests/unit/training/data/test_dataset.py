@@ -132,12 +132,19 @@ def test_a_missing_split_says_which_files_are_wanted(tmp_path):
         load(tmp_path, "test")
 
 
-@pytest.mark.parametrize("without", ["image", "label"])
-def test_a_data_set_without_pictures_or_without_class_names_is_refused(tmp_path, without):
-    features = {"image": ImageFeature(), "label": ClassLabel(names=NAMES)} | {without: Value("int64")}
-    folder = write(tmp_path, {"image": [encoded(0)], "label": [0]} | {without: [0]}, features)
-    with pytest.raises(DataError, match="a column of type Image and one of type ClassLabel"):
-        load(folder)
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"image": Value("int64"), "label": ClassLabel(names=NAMES)}, "a column of type Image"),
+        ({"image": ImageFeature(), "kind": Value("int64")}, "a column of labels, called label or of type ClassLabel; it has image, kind"),
+        ({"image": ImageFeature(), "label": Value("float32")}, r"row 1 of train-.*parquet: the column 'label' holds 0\.5"),
+    ],
+)
+def test_a_table_without_pictures_or_without_labels_is_refused(tmp_path, columns, words):
+    cells = {"image": [0, 1] if isinstance(columns["image"], Value) else [encoded(0), encoded(1)]}
+    others = {key: [0.0, 0.5] if "float" in str(kind) else [0, 1] for key, kind in columns.items() if key != "image"}
+    with pytest.raises(DataError, match=words):
+        load(write(tmp_path, cells | others, columns))
 
 
 @pytest.mark.parametrize("position", [0, 1])
@@ -145,7 +152,7 @@ def test_a_damaged_picture_is_refused(tmp_path, position):
     cells = [encoded(0), encoded(1)]
     cells[position] = {"bytes": cells[position]["bytes"][:40], "path": None}
     folder = write(tmp_path, {"image": cells, "label": [0, 1]}, {"image": ImageFeature(), "label": ClassLabel(names=NAMES)})
-    with pytest.raises(DataError, match="cannot be decoded"):
+    with pytest.raises(DataError, match=rf"the picture in row {position} of train-00000-of-00001\.parquet cannot be decoded: damaged"):
         load(folder)
 
 

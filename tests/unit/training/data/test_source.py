@@ -18,6 +18,7 @@ from PIL import Image
 from twofold.model.blocks import halvings
 from twofold.training.config.schema import DataConfig
 from twofold.training.data.dataset import DataError, load, load_for, nearest_size
+from twofold.training.data.decoding import FORMATS_TEXT
 
 SAMPLE = Path(__file__).parents[3] / "data" / "fashion-sample"
 
@@ -80,7 +81,7 @@ def test_without_a_test_folder_the_tenth_of_train_is_the_test_split(tmp_path):
 
 def test_a_folder_called_test_without_folders_in_it_is_a_class(tmp_path):
     for name in ("test", "train"):
-        paint(tmp_path / name, 5)
+        paint(tmp_path / name, 6)
     assert load(tmp_path).class_names == ("test", "train")
 
 
@@ -108,7 +109,6 @@ def test_files_that_are_no_pictures_are_skipped_with_the_reason(folder, tmp_path
     (hostile / "scans.jpg").write_bytes(jpeg_with_scans(tmp_path / "one.jpg", 200))
     frames = [Image.new("L", (28, 28), level) for level in (0, 255)]
     frames[0].save(hostile / "film.webp", save_all=True, append_images=frames[1:], lossless=True)
-    Image.new("L", (28, 28)).save(hostile / "gif.png", "GIF")
     (hostile / "notes.txt").write_text("not a picture")
     (hostile / "deeper").mkdir()
     os.mkfifo(hostile / "pipe.png")
@@ -117,12 +117,12 @@ def test_files_that_are_no_pictures_are_skipped_with_the_reason(folder, tmp_path
     train, test = load(folder), load(folder, "test")
     reasons = {Path(name).name: reason for name, reason in (*train.seen.skipped, *test.seen.skipped)}
     assert reasons.pop("cut.png") == "damaged"
-    assert reasons.pop("empty.png") == reasons.pop("gif.png") == "damaged, or not PNG, JPEG or WebP"
+    assert reasons.pop("empty.png") == "empty"
     assert reasons.pop("bomb.png") in ("50000x50000 pixels are too many", "too many pixels")
     assert reasons.pop("wide.png") == "20000x1 pixels are too many"
     assert reasons.pop("scans.jpg") == "more than 100 JPEG scans"
     assert reasons.pop("film.webp") == "animated"
-    assert reasons.pop("notes.txt") == "not named .png, .jpg or .webp"
+    assert reasons.pop("notes.txt") == f"not {FORMATS_TEXT}"
     assert reasons.pop("deeper") == "a folder within a class"
     assert reasons.pop("pipe.png") == "not a regular file"
     assert reasons.pop("loose.png") == "not in the folder of a class"
@@ -149,10 +149,50 @@ def test_an_empty_class_is_refused_by_name(folder):
         load(folder)
 
 
+def test_every_empty_class_is_named(folder):
+    for name in ("3", "4"):
+        (folder / name).mkdir()
+    with pytest.raises(DataError, match=r"in the 2 class folders '3', '4'"):
+        load(folder)
+
+
+def test_what_systems_leave_behind_is_no_class_and_no_picture(folder):
+    before = load(folder)
+    for name in ("__MACOSX", "@eaDir", ".git", "System Volume Information"):
+        paint(folder / name, 3)
+    for name in ("._0.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
+        (folder / "2" / name).write_bytes(b"left behind")
+    (folder / "2" / "@eaDir").mkdir()
+    after = load(folder)
+    assert (after.class_names, after.source, after.seen.skipped) == (before.class_names, before.source, ())
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_too_few_pictures_of_a_class_are_refused_with_the_number_needed(tmp_path, count):
+    for name, pictures in (("a", 20), ("b", count)):
+        paint(tmp_path / name, pictures)
+    with pytest.raises(DataError, match=f"class 'b' has {count} pictures: give every class at least 6"):
+        load_for(DataConfig(), tmp_path)
+
+
+def test_the_fewest_pictures_give_every_class_to_every_split(tmp_path):
+    for name, first in (("a", 0), ("b", 100)):
+        paint(tmp_path / name, 6, first)
+    parts = (*load_for(DataConfig(), tmp_path), load(tmp_path, "test"))
+    assert [np.bincount(part.labels).tolist() for part in parts] == [[3, 3], [1, 1], [2, 2]]
+
+
+def test_too_few_pictures_beside_a_test_split_are_refused(tmp_path):
+    for name in ("train/a", "train/b", "test/a", "test/b"):
+        paint(tmp_path / name, 3)
+    with pytest.raises(DataError, match="'a' has 3 readable pictures: give every class 4 or more"):
+        load_for(DataConfig(), tmp_path)
+
+
 def test_a_class_of_which_no_picture_can_be_read_is_refused_by_name(folder):
     (folder / "3").mkdir()
-    for i in range(5):
-        (folder / "3" / f"{i}.png").write_bytes(b"no picture")
+    for i in range(6):
+        (folder / "3" / f"{i}.png").write_bytes(b"\x89PNG, but no picture")
     with pytest.raises(DataError, match="'3' has no readable picture"):
         load_for(DataConfig(), folder)
 
@@ -160,8 +200,8 @@ def test_a_class_of_which_no_picture_can_be_read_is_refused_by_name(folder):
 def test_a_folder_of_which_no_picture_can_be_read_is_refused(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        for i in range(5):
-            (tmp_path / name / f"{i}.png").write_bytes(b"no picture")
+        for i in range(6):
+            (tmp_path / name / f"{i}.png").write_bytes(b"\x89PNG, but no picture")
     with pytest.raises(DataError, match="no readable picture"):
         load(tmp_path)
 
@@ -232,7 +272,7 @@ def test_images_and_labels_are_split_80_10_10_and_names_sorted_as_people_count(t
         ({"images": np.zeros((4, 28, 28, 2), np.uint8), "labels": [0, 0, 1, 1]}, "must be uint8"),
         ({"images": np.zeros((3, 28, 28), np.uint8), "labels": [0, 0, 1, 1]}, "one label in labels for each"),
         ({"images": np.zeros((4, 28, 28), np.uint8), "labels": [0, 0, -1, 1]}, "integers from 0"),
-        ({"images": np.zeros((6, 28, 28), np.uint8), "labels": [0, 0, 0, 2, 2, 2]}, "class 1 .* has 0 pictures"),
+        ({"images": np.zeros((12, 28, 28), np.uint8), "labels": [0] * 6 + [2] * 6}, "class '1' has 0 pictures"),
         ({"images": np.zeros((6, 28, 28), np.uint8), "labels": [0, 0, 0, 1, 1, 1], "class_names": ["a"]}, "fewer names"),
         ({"images": np.array([{}] * 4), "labels": [0, 0, 1, 1]}, "plain arrays"),
     ],

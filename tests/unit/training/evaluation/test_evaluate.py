@@ -163,6 +163,13 @@ def test_validation_rows_are_those_that_classifier_and_model_held_back(places):
     assert {p.tobytes() for p in mine.pixels} < {p.tobytes() for p in theirs.pixels}
 
 
+def test_a_classifier_of_another_split_by_groups_is_refused(places):
+    eval_classifier, card = load_eval_classifier(places.eval_classifier), contract.read_card(places.bundle)
+    grouped = replace(card, data={**card.data, "group": {"option": "auto"}})
+    with pytest.raises(DataError, match="the groups are 'auto' and 'none'"):
+        evaluation.pictures(places.data, "test", grouped, eval_classifier)
+
+
 class CopiesTheClassSource:
     """Swaps that are the class source, untouched: the class is kept because nothing is swapped."""
 

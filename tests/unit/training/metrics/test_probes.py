@@ -60,3 +60,9 @@ def test_neighbours_of_one_class_are_counted_without_the_point_itself():
     assert neighbour_share(points, np.array([0, 0, 1, 1]), 1) == 1.0
     assert neighbour_share(points, np.array([0, 1, 0, 1]), 1) == 0.0
     assert neighbour_share(points, np.array([0, 0, 1, 1])) == pytest.approx(1 / 3)
+
+
+def test_a_probe_with_early_stopping_is_fitted_to_four_codes_of_each_class():
+    labels = np.repeat(np.arange(5), 4)
+    codes = np.eye(5, dtype=np.float32)[labels]
+    assert 0 <= leak("mlp", codes, labels, codes, labels, seed=0) <= 1
