@@ -52,27 +52,33 @@ class ClassFlow(nn.Module):
             masks += [mask, 1 - mask]
         self.couplings = nn.ModuleList(AffineCoupling(mask, classes, hidden) for mask in masks[:layers])
 
-    def whiten(self, codes: Tensor, label: Tensor, shrink: float = 1e-3) -> None:
-        """Set the per-class ZCA whitening from codes [N, D_u] and label [N].
+    def whiten(self, codes: Tensor, label: Tensor, shrink: float = 1e-3, dead_variance: float = 0.0) -> int:
+        """Set the per-class ZCA whitening from codes [N, D_u] and label [N]; returns how many dimensions are alive.
 
         `shrink` times the mean variance is added to each diagonal. A class with no more rows than dimensions (it may never be read) has
-        no covariance: it is whitened like all codes.
+        no covariance: it is whitened like all codes. A dimension whose variance over all codes is below `dead_variance` is dead: it is
+        centred and keeps its scale, apart from the others, so that f stays invertible and noise is not magnified.
         """
-        eye = torch.eye(codes.shape[1], dtype=torch.float64, device=codes.device)
+        alive = (codes.var(0, correction=0) >= dead_variance).nonzero()[:, 0]
+        block = (alive[:, None], alive)
+        eye = torch.eye(len(alive), dtype=torch.float64, device=codes.device)
+        for matrices in (self.whitening, self.unwhitening):
+            matrices.copy_(torch.eye(codes.shape[1], device=codes.device))
         for k in range(len(self.code_means)):
             rows = codes[label == k].double()
             if len(rows) <= codes.shape[1]:
                 rows = codes.double()
+            self.code_means[k] = rows.mean(0).float()
             # C_k = V diag(v) V^T; W_k = V diag(v^-1/2) V^T is the whitening nearest to the identity, so axes keep their meaning
-            centred = rows - rows.mean(0)
+            centred = (rows - rows.mean(0))[:, alive]
             covariance = centred.T @ centred / max(1, len(rows) - 1)
             covariance += shrink * covariance.diagonal().mean() * eye
             values, vectors = torch.linalg.eigh(covariance)
-            self.code_means[k] = rows.mean(0).float()
-            self.whitening[k] = (vectors @ (values**-0.5).diag() @ vectors.T).float()
-            self.unwhitening[k] = (vectors @ (values**0.5).diag() @ vectors.T).float()
+            self.whitening[k][block] = (vectors @ (values**-0.5).diag() @ vectors.T).float()
+            self.unwhitening[k][block] = (vectors @ (values**0.5).diag() @ vectors.T).float()
             # log |det W_k| = -1/2 sum_j log v_j
             self.whitening_log_det[k] = (-0.5 * values.log().sum()).float()
+        return len(alive)
 
     def fold(self, codes: Tensor, label: Tensor) -> None:
         """Set the per-class affine map after the couplings, so that z_u of these codes has mean 0 and deviation 1 per class.

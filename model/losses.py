@@ -6,6 +6,8 @@ Knows no networks, no weights and no optimisers: `training/trainer/objectives.py
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,6 +29,15 @@ def recon_mse(x: Tensor, x_rec: Tensor) -> Tensor:
     """Mean squared error on the scale [-1, 1], x in [0, 1] -> scalar, mean over pixels and B. Zheng & Sun 2019 (code)."""
     # (2 x - 1) - (2 x' - 1) = 2 (x - x'), hence the 4
     return 4 * (x - x_rec).square().mean()
+
+
+def recon_nll(x: Tensor, x_rec: Tensor) -> Tensor:
+    """-log N(x; x_rec, sigma^2 I) under the sigma that is best for the batch, up to a constant -> scalar, nats, sum over pixels.
+
+    The weight of the error follows the error: no weight has to be found for pictures of another kind. Rybkin et al. 2021 (sigma-VAE).
+    """
+    # min over sigma of D/2 log sigma^2 + |x - x'|^2 / (2 sigma^2) is at sigma^2 = mean (x - x')^2
+    return 0.5 * x[0].numel() * (x - x_rec).square().mean().clamp_min(1e-8).log()
 
 
 def kl_sum(q: DiagonalGaussian) -> Tensor:
@@ -85,6 +96,43 @@ def discriminator_fake_loss(score: Tensor) -> Tensor:
     """Hinge on generated pictures, relu(1 + D(x', y)): [B] -> scalar, mean over B."""
     # max(0, 1 + D(x', y'))
     return F.relu(1 + score).mean()
+
+
+def gradient_penalty(score: Tensor, x: Tensor) -> Tensor:
+    """1/2 |dD/dx|^2 on pictures x [B, C, H, W] that require gradients, score [B] -> scalar, mean over B. R1, Mescheder et al. 2018."""
+    # 1/2 E |grad_x D(x, y)|^2: D may not be steep where the pictures are
+    (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+    return 0.5 * gradient.square().flatten(1).sum(1).mean()
+
+
+def feature_matching(features: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """|phi_l(x') - phi_l(x)| -> scalar: mean over B and the features of a level, sum over levels l of D. Larsen et al. 2016."""
+    # sum_l 1/N_l |phi_l(x') - phi_l(x)|_1
+    return torch.stack([(a.float() - b.float()).abs().mean() for a, b in zip(features, wanted, strict=True)]).sum()
+
+
+def radial_spectrum(x: Tensor) -> Tensor:
+    """Mean power of pictures x [B, C, H, W] at each distance from frequency 0: [min(H, W) // 2 - 1], the constant left out."""
+    height, width = x.shape[2:]
+    side = min(height, width)
+    # |F[w (x - mean)]|^2, a Hann window w so that opposite borders do not count as an edge
+    window = torch.hann_window(height, False, device=x.device)[:, None] * torch.hann_window(width, False, device=x.device)
+    power = torch.fft.fft2((x - x.mean((2, 3), keepdim=True)) * window).abs().square().mean((0, 1))
+    frequencies = (torch.fft.fftfreq(n, device=x.device)[:, None] * side for n in (height, width))
+    down, right = frequencies
+    ring = (down.square() + right.T.square()).sqrt().round().long().clamp_max(side // 2).flatten()
+    sums = torch.zeros(side // 2 + 1, device=x.device).index_add(0, ring, power.flatten())
+    return (sums / torch.bincount(ring, minlength=side // 2 + 1).clamp_min(1))[1 : side // 2]
+
+
+def spectrum_loss(x: Tensor, real: Tensor) -> Tensor:
+    """(log P(x') - log P(x))^2 of the radial power spectra of two sets of pictures [B, C, H, W] -> scalar, mean over frequencies.
+
+    Durall et al. 2020 compare such spectra of pictures one by one; here it is the mean over a batch, so that no picture has to be like
+    another.
+    """
+    # log P: a texture at a tenth of the power counts as much as one at ten times
+    return (radial_spectrum(x).clamp_min(1e-12).log() - radial_spectrum(real).clamp_min(1e-12).log()).square().mean()
 
 
 def generator_loss(score: Tensor) -> Tensor:

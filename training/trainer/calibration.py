@@ -28,10 +28,13 @@ def standard(model: VaeGan, codes: Codes) -> None:
 
 
 @torch.no_grad()
-def whiten(model: VaeGan, codes: Codes) -> None:
-    """Set the flow's per-class whitening from the codes, by the class read."""
+def whiten(model: VaeGan, codes: Codes) -> str:
+    """Set the flow's per-class whitening from the codes, by the class read; says which dimensions stay out of it."""
     assert model.flow is not None
-    model.flow.whiten(codes.q.mean, codes.read)
+    alive, dims = model.flow.whiten(codes.q.mean, codes.read, dead_variance=model.sizes.dead_variance), model.sizes.dim_u
+    if alive == dims:
+        return ""
+    return f"{alive} of {dims} style dimensions are alive; the others stay out of the whitening and are sampled as next to nothing"
 
 
 @torch.no_grad()
@@ -50,22 +53,42 @@ def quantize_style(model: VaeGan, codes: Codes) -> None:
 
 
 @torch.no_grad()
+def center_style(model: VaeGan, codes: Codes) -> None:
+    """Set the class means that are subtracted from E_u's codes to those of the training codes, by the class read."""
+    centres = model.encoder_u.class_running_mean
+    assert centres is not None
+    for k in codes.read.unique():
+        # the codes are centred already: what is left of their mean is what the running mean has missed
+        centres[k] += codes.q.mean[codes.read == k].mean(0)
+
+
+@torch.no_grad()
 def shrink_to_class_mean(model: VaeGan, codes: Codes) -> None:
     """From now on z_s is moved by `shrinkage` of its way to the mean of the class that it is read as."""
     assert model.prior.shrinkage is not None
     model.prior.shrinkage.fill_(model.sizes.shrinkage)
 
 
-ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {
-    action.__name__: action for action in (fit_sampler, standard, whiten, fold, quantize_style, shrink_to_class_mean)
+ACTIONS: dict[str, Callable[[VaeGan, Codes], str | None]] = {
+    action.__name__: action for action in (fit_sampler, standard, whiten, fold, center_style, quantize_style, shrink_to_class_mean)
 }
-# The size of the model that an action needs above 0.
-REQUIRES = {"whiten": "flow_layers", "fold": "flow_layers", "quantize_style": "style_step", "shrink_to_class_mean": "shrinkage"}
+CHANGE_CODES = ("center_style", "quantize_style", "shrink_to_class_mean")  # what follows them is measured on other codes
+# The size of the model that an action needs.
+REQUIRES = {
+    "whiten": "has_flow",
+    "fold": "has_flow",
+    "center_style": "style_centered",
+    "quantize_style": "style_step",
+    "shrink_to_class_mean": "shrinkage",
+}
 
 
-def act(model: VaeGan, actions: Sequence[str], codes: Callable[[], Codes]) -> None:
-    """Do the named actions in their order; the codes are made once, and only if there is anything to do."""
-    if actions:
-        found = codes()
-        for action in actions:
-            ACTIONS[action](model, found)
+def act(model: VaeGan, actions: Sequence[str], codes: Callable[[], Codes]) -> list[str]:
+    """Do the named actions in their order, and return what they say; codes are made anew only behind an action that changes them."""
+    found, said = None, list[str]()
+    for action in actions:
+        found = found or codes()
+        said.append(ACTIONS[action](model, found) or "")
+        if action in CHANGE_CODES:
+            found = None
+    return [text for text in said if text]
