@@ -67,7 +67,7 @@ class Sizes:
         False
     )
     dead_variance: Annotated[
-        float, _is("dimensions of E_u's mean of a smaller variance are dead: the whitening leaves them as they are; 0: none is")
+        float, _is("dimensions of E_u's mean of a smaller variance are dead: `quantize_style` and `whiten` set them to 0; 0: none is")
     ] = 0.0
     dropout: Annotated[float, _is("dropout before the head of E_s")] = 0.0
 

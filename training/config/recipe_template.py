@@ -199,7 +199,7 @@ style_step = 1.0
 shrinkage = 0.8
 flow_layers = 0
 flow_affine = true
-dead_variance = 0.05
+dead_variance = 0.5
 dropout = 0.3
 
 # 1. The class encoder and the class Gaussians alone; frozen afterwards. A swap keeps the class as well as this encoder reads it.

@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from twofold.model.flow import alive
 from twofold.model.vae_gan import VaeGan
 from twofold.training.trainer.latents import Codes
+
+DEAD_STEP = 1e9
 
 
 @torch.no_grad()
@@ -31,10 +34,8 @@ def standard(model: VaeGan, codes: Codes) -> None:
 def whiten(model: VaeGan, codes: Codes) -> str:
     """Set the flow's per-class whitening from the codes, by the class read; says which dimensions stay out of it."""
     assert model.flow is not None
-    alive, dims = model.flow.whiten(codes.q.mean, codes.read, dead_variance=model.sizes.dead_variance), model.sizes.dim_u
-    if alive == dims:
-        return ""
-    return f"{alive} of {dims} style dimensions are alive; the others stay out of the whitening and are sampled as next to nothing"
+    kept, dims = model.flow.whiten(codes.q.mean, codes.read, dead_variance=model.sizes.dead_variance), model.sizes.dim_u
+    return "" if kept == dims else f"{kept} of {dims} style dimensions are alive; the others are dropped, and nothing is drawn from them"
 
 
 @torch.no_grad()
@@ -48,8 +49,9 @@ def fold(model: VaeGan, codes: Codes) -> None:
 def quantize_style(model: VaeGan, codes: Codes) -> None:
     """Set the step that E_u's means are rounded to: `style_step` root mean square deviations of its posterior, per dimension."""
     assert model.encoder_u.style_step is not None
-    # step_j = style_step * sqrt(E_x exp v_j(x))
-    model.encoder_u.style_step.copy_(model.sizes.style_step * codes.q.log_var.exp().mean(0).sqrt())
+    # step_j = style_step * sqrt(E_x exp v_j(x)); a dead dimension has one so large that it rounds to 0
+    steps = model.sizes.style_step * codes.q.log_var.exp().mean(0).sqrt()
+    model.encoder_u.style_step.copy_(torch.where(alive(codes.q.mean, model.sizes.dead_variance), steps, DEAD_STEP))
 
 
 @torch.no_grad()
