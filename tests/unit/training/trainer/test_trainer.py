@@ -483,12 +483,12 @@ def collapsed_run(config: Config, folder, until: int = 10**9) -> tuple[Trainer, 
     said: list[str] = []
 
     def report(figures: dict) -> None:
-        trainer.stopping = figures["stage_number"] == 2 and figures["step"] >= until
+        made.stopping = figures["stage_number"] == 2 and figures["step"] >= until
 
-    trainer = Trainer(config, trainee.pictures(), trainee.pictures(10, seed=1), folder, report, said.append)
+    made = Trainer(config, trainee.pictures(), trainee.pictures(10, seed=1), folder, report, said.append)
     with contextlib.suppress(Stopped):
-        trainer.run(save_every_s=0, log_every_s=0)
-    return trainer, said
+        made.run(save_every_s=0, log_every_s=0)
+    return made, said
 
 
 def test_a_style_code_that_collapses_is_relieved_once_and_that_is_said(collapsing, tmp_path):
