@@ -6,6 +6,7 @@ Knows no networks, no weights and no optimisers: `training/trainer/objectives.py
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 from twofold.model.posterior import DiagonalGaussian
 from twofold.model.prior import LOG_2PI
+
+DIRECTIONS = 4  # of a power spectrum
 
 
 def recon_sse(x: Tensor, x_rec: Tensor) -> Tensor:
@@ -111,28 +114,32 @@ def feature_matching(features: Sequence[Tensor], wanted: Sequence[Tensor]) -> Te
     return torch.stack([(a.float() - b.float()).abs().mean() for a, b in zip(features, wanted, strict=True)]).sum()
 
 
-def radial_spectrum(x: Tensor) -> Tensor:
-    """Mean power of pictures x [B, C, H, W] at each distance from frequency 0: [min(H, W) // 2 - 1], the constant left out."""
+def power_spectrum(x: Tensor) -> Tensor:
+    """Mean power of pictures x [B, C, H, W] by distance from frequency 0 and by direction: [min(H, W) // 2 - 1, 4], the constant left out.
+
+    Directions are sectors of 45 degrees about the horizontal, the vertical and the diagonals; 0 where a sector holds no frequency.
+    """
     height, width = x.shape[2:]
     side = min(height, width)
     # |F[w (x - mean)]|^2, a Hann window w so that opposite borders do not count as an edge
     window = torch.hann_window(height, False, device=x.device)[:, None] * torch.hann_window(width, False, device=x.device)
     power = torch.fft.fft2((x - x.mean((2, 3), keepdim=True)) * window).abs().square().mean((0, 1))
-    frequencies = (torch.fft.fftfreq(n, device=x.device)[:, None] * side for n in (height, width))
-    down, right = frequencies
-    ring = (down.square() + right.T.square()).sqrt().round().long().clamp_max(side // 2).flatten()
-    sums = torch.zeros(side // 2 + 1, device=x.device).index_add(0, ring, power.flatten())
-    return (sums / torch.bincount(ring, minlength=side // 2 + 1).clamp_min(1))[1 : side // 2]
+    down, right = (torch.fft.fftfreq(n, 1 / side, device=x.device) for n in (height, width))
+    ring = (down.square()[:, None] + right.square()).sqrt().round().long().clamp_max(side // 2)
+    sector = (torch.atan2(down[:, None], right) / (math.pi / 4)).round().long() % DIRECTIONS
+    cell, cells = (DIRECTIONS * ring + sector).flatten(), DIRECTIONS * (side // 2 + 1)
+    sums = torch.zeros(cells, device=x.device).index_add(0, cell, power.flatten())
+    return (sums / torch.bincount(cell, minlength=cells).clamp_min(1)).view(-1, DIRECTIONS)[1 : side // 2]
 
 
 def spectrum_loss(x: Tensor, real: Tensor) -> Tensor:
-    """(log P(x') - log P(x))^2 of the radial power spectra of two sets of pictures [B, C, H, W] -> scalar, mean over frequencies.
+    """(log P(x') - log P(x))^2 of the power spectra of two sets of pictures [B, C, H, W] -> scalar, mean over distances and directions.
 
-    Durall et al. 2020 compare such spectra of pictures one by one; here it is the mean over a batch, so that no picture has to be like
-    another.
+    Durall et al. 2020 compare radial spectra of pictures one by one. Here it is the mean over a batch, so that no picture has to be like
+    another; and by direction, or stripes would do for texture.
     """
     # log P: a texture at a tenth of the power counts as much as one at ten times
-    return (radial_spectrum(x).clamp_min(1e-12).log() - radial_spectrum(real).clamp_min(1e-12).log()).square().mean()
+    return (power_spectrum(x).clamp_min(1e-12).log() - power_spectrum(real).clamp_min(1e-12).log()).square().mean()
 
 
 def generator_loss(score: Tensor) -> Tensor:

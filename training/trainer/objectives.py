@@ -240,8 +240,9 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "spectrum": Objective(
         _spectrum,
-        "(log P(x') - log P(x))^2, P the mean power at each distance from frequency 0; swaps and samples against training pictures",
-        "mean over frequencies",
+        "(log P(x') - log P(x))^2, P the mean power by distance from frequency 0 and in four directions; swaps and samples "
+        "against training pictures",
+        "mean over distances and directions",
         "swaps and samples are smoother or rougher than real pictures",
         "after [20]",
         frozenset({"swap", "smp"}),

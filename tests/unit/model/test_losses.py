@@ -279,10 +279,16 @@ def test_the_penalty_of_a_linear_discriminator_is_half_its_squared_slope():
 @pytest.mark.parametrize("cycles", [3, 9, 14])
 def test_a_wave_has_its_power_at_its_frequency(cycles):
     wave = torch.sin(2 * math.pi * cycles * torch.arange(32) / 32).expand(2, 1, 32, 32)
-    for x in (wave, wave.transpose(2, 3)):
-        spectrum = losses.radial_spectrum(0.5 + 0.4 * x)
-        assert spectrum.shape == (15,)
-        assert spectrum.argmax().item() == cycles - 1
+    for direction, x in ((0, wave), (2, wave.transpose(2, 3))):
+        spectrum = losses.power_spectrum(0.5 + 0.4 * x)
+        assert spectrum.shape == (15, 4)
+        assert divmod(spectrum.argmax().item(), 4) == (cycles - 1, direction)
+
+
+def test_stripes_do_not_pass_for_texture():
+    texture = torch.rand(16, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    stripes = texture[:, :, :1].expand_as(texture)
+    assert losses.spectrum_loss(stripes, texture).item() > 10 * losses.spectrum_loss(texture.flip(2) ** 1.1, texture).item()
 
 
 def test_blurred_pictures_differ_from_sharp_ones_in_their_spectrum():
