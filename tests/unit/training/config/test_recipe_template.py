@@ -33,7 +33,7 @@ def test_every_recipe_can_be_built_and_names_what_exists(classes, height, width,
     assert model.eval().decode(torch.zeros(1, config.model.dim_s), torch.zeros(1, config.model.dim_u)).shape == (1, channels, height, width)
 
 
-def test_every_stage_but_the_first_gives_the_decoder_the_class_code_of_another_picture():
+def test_later_stages_give_the_decoder_the_class_code_of_another_picture():
     assert [stage.class_exchange for stage in config_of(FASHION).stage] == [False, True, True]
 
 

@@ -586,7 +586,7 @@ def balanced(share: float = 0.5) -> Stage:
     return dataclasses.replace(SERVED, update=(update,), adversarial="gradient")
 
 
-def test_the_adversarial_losses_pull_at_the_last_layer_by_their_share_of_the_reconstruction():
+def test_adversarial_losses_pull_at_the_last_layer_by_their_share():
     stage, model = balanced(), make_model(SERVED)
     train = stage.update[0].train["decoder"]
     passed = forward_of(stage, needs_of(train), model)
