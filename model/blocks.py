@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 BLOCKS = ("plain", "residual")
+UPSAMPLINGS = ("transposed", "nearest")
 
 
 def halvings(height: int, width: int) -> int:
@@ -40,13 +41,16 @@ def conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
     )
 
 
-def up(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Doubles height and width: 4x4 transposed convolution of stride 2, BatchNorm, ReLU.
+def up(channels_in: int, channels_out: int, upsampling: str = "transposed") -> nn.Sequential:
+    """Doubles height and width: 4x4 transposed convolution of stride 2, BatchNorm, ReLU; or repeated pixels and a `conv`.
 
     The kernel is a multiple of the stride, so every output pixel is reached by the same number of taps: it is a 2x2-tap
     sub-pixel convolution (all of upsample + 3x3 convolution is a special case), not the 3x3 stride-2 form that draws
-    checkerboards.
+    checkerboards. Its four phases have weights of their own, though, and draw a pattern of period 2 on flat areas; "nearest"
+    cannot (docs/adr/0017).
     """
+    if upsampling == "nearest":
+        return nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), *conv(channels_in, channels_out))
     # H' = 2 (H - 1) - 2 + 4 = 2 H
     return nn.Sequential(
         nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1, bias=False),
@@ -75,11 +79,16 @@ def residual(channels_in: int, channels_out: int, stride: int = 1) -> Residual:
     return Residual(body, skip, nn.ReLU())
 
 
-def residual_up(channels_in: int, channels_out: int) -> Residual:
+def residual_up(channels_in: int, channels_out: int, upsampling: str = "transposed") -> Residual:
     """Doubles height and width: `up` and a 3x3 convolution beside a 2x2 transposed convolution of stride 2.
 
-    1x1 and repeated pixels are a special case of the latter.
+    1x1 and repeated pixels are a special case of the latter, and what "nearest" takes: a 3x3 convolution, repeated pixels and another
+    3x3 convolution beside it, so that only one convolution works on the larger grid.
     """
+    if upsampling == "nearest":
+        double = nn.Upsample(scale_factor=2, mode="nearest")
+        body = nn.Sequential(*conv(channels_in, channels_out), double, *_normed(nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)))
+        return Residual(body, nn.Sequential(*_normed(nn.Conv2d(channels_in, channels_out, 1, bias=False)), double), nn.ReLU())
     body = nn.Sequential(*up(channels_in, channels_out), *_normed(nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)))
     return Residual(body, nn.Sequential(*_normed(nn.ConvTranspose2d(channels_in, channels_out, 2, 2, bias=False))), nn.ReLU())
 

@@ -1,6 +1,6 @@
 """G: codes -> picture, x = sigmoid(G(z_s, e)). No label enters it; with a flow the class it needs is read from z_s (vae_gan.py).
 
-Zheng & Sun 2019, section 3, with transposed convolutions whose kernel is a multiple of the stride.
+Zheng & Sun 2019, section 3, with transposed convolutions whose kernel is a multiple of the stride, or repeated pixels and convolutions.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Decoder(nn.Module):
         width: int,
         blocks: str = "plain",
         modulated: bool = False,
+        upsampling: str = "transposed",
     ) -> None:
         super().__init__()
         times = halvings(height, width)
@@ -68,7 +69,7 @@ class Decoder(nn.Module):
         )
         block, double = (residual, residual_up) if blocks == "residual" else (conv, up)
         # [B, w_i, h, w] -> [B, w_i+1, 2 h, 2 w], n times, then one logit for each pixel and channel
-        doublings = [double(before, after) for before, after in itertools.pairwise(widths)]
+        doublings = [double(before, after, upsampling) for before, after in itertools.pairwise(widths)]
         self.draw = nn.Sequential(block(widths[0], widths[0]), *doublings, nn.Conv2d(widths[-1], channels, 3, 1, 1))
         self.modulations = nn.ModuleList([Modulation(dim_s + dim_u, width) for width in widths] if modulated else [])
 

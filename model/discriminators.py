@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from twofold.model.blocks import discriminator_level
+from twofold.model.blocks import Residual, discriminator_level
 
 
 class Discriminator(nn.Module):
@@ -39,6 +39,15 @@ class Discriminator(nn.Module):
         # psi(phi) + <v_y, phi>: whether it is real, and whether it is of class y. A log density ratio of (x, y) splits into that of x,
         # which is psi, and that of y given x, which is linear in phi where both are softmax classifiers on phi
         return self.score(features)[:, 0] + (self.embedding(label) * features).sum(1)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Pictures [B, C, H, W] in [0, 1] -> what each level but the first says of them, [B, C', H', W'] each."""
+        found, h = list[Tensor](), 2 * x - 1
+        for layer in self.trunk:
+            h = layer(h)
+            if isinstance(layer, nn.LeakyReLU | Residual):  # the end of a level
+                found.append(h)
+        return found[1:]
 
 
 class LatentClassifier(nn.Sequential):

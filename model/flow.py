@@ -20,6 +20,12 @@ from twofold.model.couplings import AffineCoupling
 MASK_SEED = 7  # masks are part of the architecture: the same for every run
 
 
+def alive(codes: Tensor, dead_variance: float) -> Tensor:
+    """Which dimensions of codes [N, D_u] vary by `dead_variance` or more, as a mask [D_u]; the one that varies most always does."""
+    variance = codes.var(0, correction=0)
+    return variance >= variance.max().clamp_max(dead_variance)
+
+
 class ClassFlow(nn.Module):
     """f(.; c): e [B, D_u] <-> z_u [B, D_u] for a class c.
 
@@ -53,28 +59,35 @@ class ClassFlow(nn.Module):
             masks += [mask, 1 - mask]
         self.couplings = nn.ModuleList(AffineCoupling(mask, classes, hidden) for mask in masks[:layers])
 
-    def whiten(self, codes: Tensor, label: Tensor, shrink: float = 1e-3) -> None:
-        """Set the per-class ZCA whitening from codes [N, D_u] and label [N].
+    def whiten(self, codes: Tensor, label: Tensor, shrink: float = 1e-3, dead_variance: float = 0.0) -> int:
+        """Set the per-class ZCA whitening from codes [N, D_u] and label [N]; returns how many dimensions are alive.
 
         `shrink` times the mean variance is added to each diagonal. A class with no more rows than dimensions (it may never be read) has
-        no covariance: it is whitened like all codes.
+        no covariance: it is whitened like all codes. Dead dimensions (`alive`)
+        are dropped: f and f^-1 are 0 there, so that f is invertible on the others and nothing is read in, or drawn from, what carries
+        nothing.
         """
-        eye = torch.eye(codes.shape[1], dtype=torch.float64, device=codes.device)
+        kept = alive(codes, dead_variance).nonzero()[:, 0]
+        block = (kept[:, None], kept)
+        eye = torch.eye(len(kept), dtype=torch.float64, device=codes.device)
+        for matrices in (self.whitening, self.unwhitening):
+            matrices.zero_()
         for k in range(len(self.code_means)):
             # N <= D_u rows have a covariance of rank N - 1: what they do not span would be scaled by the ridge alone
             rows = codes[label == k].double()
             if len(rows) <= codes.shape[1]:
                 rows = codes.double()
+            self.code_means[k] = rows.mean(0).float()
             # C_k = V diag(v) V^T; W_k = V diag(v^-1/2) V^T is the whitening nearest to the identity, so axes keep their meaning
-            centred = rows - rows.mean(0)
+            centred = (rows - rows.mean(0))[:, kept]
             covariance = centred.T @ centred / max(1, len(rows) - 1)
             covariance += shrink * covariance.diagonal().mean() * eye
             values, vectors = torch.linalg.eigh(covariance)
-            self.code_means[k] = rows.mean(0).float()
-            self.whitening[k] = (vectors @ (values**-0.5).diag() @ vectors.T).float()
-            self.unwhitening[k] = (vectors @ (values**0.5).diag() @ vectors.T).float()
+            self.whitening[k][block] = (vectors @ (values**-0.5).diag() @ vectors.T).float()
+            self.unwhitening[k][block] = (vectors @ (values**0.5).diag() @ vectors.T).float()
             # log |det W_k| = -1/2 sum_j log v_j
             self.whitening_log_det[k] = (-0.5 * values.log().sum()).float()
+        return len(kept)
 
     def fold(self, codes: Tensor, label: Tensor) -> None:
         """Set the per-class affine map after the couplings, so that z_u of these codes has mean 0 and deviation 1 per class.

@@ -6,12 +6,17 @@ Knows no networks, no weights and no optimisers: `training/trainer/objectives.py
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from twofold.model.posterior import DiagonalGaussian
 from twofold.model.prior import LOG_2PI
+
+DIRECTIONS = 4  # of a power spectrum
 
 
 def recon_sse(x: Tensor, x_rec: Tensor) -> Tensor:
@@ -27,6 +32,15 @@ def recon_mse(x: Tensor, x_rec: Tensor) -> Tensor:
     """Mean squared error on the scale [-1, 1], x in [0, 1] -> scalar, mean over pixels and B. Zheng & Sun 2019 (code)."""
     # (2 x - 1) - (2 x' - 1) = 2 (x - x'), hence the 4
     return 4 * (x - x_rec).square().mean()
+
+
+def recon_nll(x: Tensor, x_rec: Tensor) -> Tensor:
+    """-log N(x; x_rec, sigma^2 I) under the sigma that is best for the batch, up to a constant -> scalar, nats, sum over pixels.
+
+    The weight of the error follows the error: no weight has to be found for pictures of another kind. Rybkin et al. 2021 (sigma-VAE).
+    """
+    # min over sigma of D/2 log sigma^2 + |x - x'|^2 / (2 sigma^2) is at sigma^2 = mean (x - x')^2
+    return 0.5 * x[0].numel() * (x - x_rec).square().mean().clamp_min(1e-8).log()
 
 
 def kl_sum(q: DiagonalGaussian) -> Tensor:
@@ -87,6 +101,47 @@ def discriminator_fake_loss(score: Tensor) -> Tensor:
     """Hinge on generated pictures, relu(1 + D(x', y)): [B] -> scalar, mean over B."""
     # max(0, 1 + D(x', y')): with the loss above, D is drawn above +1 on real pictures and below -1 on generated ones
     return F.relu(1 + score).mean()
+
+
+def gradient_penalty(score: Tensor, x: Tensor) -> Tensor:
+    """1/2 |dD/dx|^2 on pictures x [B, C, H, W] that require gradients, score [B] -> scalar, mean over B. R1, Mescheder et al. 2018."""
+    # 1/2 E |grad_x D(x, y)|^2: D may not be steep where the pictures are
+    (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+    return 0.5 * gradient.square().flatten(1).sum(1).mean()
+
+
+def feature_matching(features: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """|phi_l(x') - phi_l(x)| -> scalar: mean over B and the features of a level, sum over levels l of D. Larsen et al. 2016."""
+    # sum_l 1/N_l |phi_l(x') - phi_l(x)|_1
+    return torch.stack([(a.float() - b.float()).abs().mean() for a, b in zip(features, wanted, strict=True)]).sum()
+
+
+def power_spectrum(x: Tensor) -> Tensor:
+    """Mean power of pictures x [B, C, H, W] by distance from frequency 0 and by direction: [min(H, W) // 2 - 1, 4], the constant left out.
+
+    Directions are sectors of 45 degrees about the horizontal, the vertical and the diagonals; 0 where a sector holds no frequency.
+    """
+    height, width = x.shape[2:]
+    side = min(height, width)
+    # |F[w (x - mean)]|^2, a Hann window w so that opposite borders do not count as an edge
+    window = torch.hann_window(height, False, device=x.device)[:, None] * torch.hann_window(width, False, device=x.device)
+    power = torch.fft.fft2((x - x.mean((2, 3), keepdim=True)) * window).abs().square().mean((0, 1))
+    down, right = (torch.fft.fftfreq(n, 1 / side, device=x.device) for n in (height, width))
+    ring = (down.square()[:, None] + right.square()).sqrt().round().long().clamp_max(side // 2)
+    sector = (torch.atan2(down[:, None], right) / (math.pi / 4)).round().long() % DIRECTIONS
+    cell, cells = (DIRECTIONS * ring + sector).flatten(), DIRECTIONS * (side // 2 + 1)
+    sums = torch.zeros(cells, device=x.device).index_add(0, cell, power.flatten())
+    return (sums / torch.bincount(cell, minlength=cells).clamp_min(1)).view(-1, DIRECTIONS)[1 : side // 2]
+
+
+def spectrum_loss(x: Tensor, real: Tensor) -> Tensor:
+    """(log P(x') - log P(x))^2 of the power spectra of two sets of pictures [B, C, H, W] -> scalar, mean over distances and directions.
+
+    Durall et al. 2020 compare radial spectra of pictures one by one. Here it is the mean over a batch, so that no picture has to be like
+    another; and by direction, or stripes would do for texture.
+    """
+    # log P: a texture at a tenth of the power counts as much as one at ten times
+    return (power_spectrum(x).clamp_min(1e-12).log() - power_spectrum(real).clamp_min(1e-12).log()).square().mean()
 
 
 def generator_loss(score: Tensor) -> Tensor:

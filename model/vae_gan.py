@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from twofold.model.blocks import BLOCKS
+from twofold.model.blocks import BLOCKS, UPSAMPLINGS
 from twofold.model.decoder import Decoder
 from twofold.model.discriminators import Discriminator, LatentClassifier
 from twofold.model.encoders import ClassEncoder, StyleEncoder, Trunk
@@ -41,6 +41,9 @@ class Sizes:
     ] = "plain"
     encoder_s_widths: Annotated[tuple[int, ...], _is("channels of E_s at each resolution, largest picture first")] = (24, 48, 96)
     encoder_u_widths: Annotated[tuple[int, ...], _is("channels of E_u at each resolution, largest picture first")] = (16, 32, 64)
+    style_centered: Annotated[
+        bool, _is("the mean of the class that is read is subtracted from every code of E_u, so that no linear map of codes finds the class")
+    ] = False
     style_step: Annotated[
         float, _is("E_u's means are rounded to so many posterior deviations, once `quantize_style` has measured them; 0: never")
     ] = 0.0
@@ -51,12 +54,21 @@ class Sizes:
     decoder_hidden: Annotated[int, _is("hidden layer of G, before the smallest grid")] = 128
     decoder_widths: Annotated[tuple[int, ...], _is("channels of G at each resolution, smallest grid first")] = (56, 32, 16)
     decoder_modulated: Annotated[bool, _is("the codes scale and shift the channels of every grid of G, not of the smallest alone")] = False
+    upsampling: Annotated[
+        str, _is("how G doubles its grid: by 4x4 transposed convolutions of stride 2, or by repeated pixels and 3x3 convolutions")
+    ] = "transposed"
     discriminator_widths: Annotated[
         tuple[int, ...], _is("channels of D; each but the last halves the picture, so D is as deep as there are widths")
     ] = (32, 64, 96)
     classifier_hidden: Annotated[int, _is("hidden layer of the latent classifier C")] = 256
     flow_layers: Annotated[int, _is("affine couplings of the flow; 0: no flow, z_u is E_u's code")] = 8
     flow_hidden: Annotated[int, _is("hidden width of the networks in the couplings")] = 128
+    flow_affine: Annotated[bool, _is("with flow_layers = 0: the flow is the whitening of each class alone, for a few thousand codes")] = (
+        False
+    )
+    dead_variance: Annotated[
+        float, _is("dimensions of E_u's mean of a smaller variance are dead: `quantize_style` and `whiten` set them to 0; 0: none is")
+    ] = 0.0
     dropout: Annotated[float, _is("dropout before the head of E_s")] = 0.0
 
     def __post_init__(self) -> None:
@@ -64,20 +76,29 @@ class Sizes:
             raise ValueError("shrinkage must be 0 to 1")
         if not self.style_step >= 0:
             raise ValueError("style_step must be 0 or more")
+        if not self.dead_variance >= 0:
+            raise ValueError("dead_variance must be 0 or more")
+        if self.flow_affine and self.flow_layers:
+            raise ValueError("flow_affine needs flow_layers = 0")
         if len(self.discriminator_widths) < 2:
             raise ValueError("discriminator_widths must be two numbers or more")
-        for key, allowed in (("blocks", BLOCKS), ("decoder_takes", DECODER_TAKES)):
+        for key, allowed in (("blocks", BLOCKS), ("decoder_takes", DECODER_TAKES), ("upsampling", UPSAMPLINGS)):
             if getattr(self, key) not in allowed:
                 raise ValueError(f"{key} must be one of {', '.join(allowed)}")
+
+    @property
+    def has_flow(self) -> bool:
+        """Whether there is a flow between E_u's code and z_u."""
+        return self.flow_layers > 0 or self.flow_affine
 
 
 # The parts, and the sizes that decide the shape of each, or what it is given.
 SIZES_OF = {
     "encoder_s": ("dim_s", "blocks", "encoder_s_widths", "dropout"),
     "prior": ("dim_s", "shrinkage"),
-    "encoder_u": ("dim_u", "blocks", "encoder_u_widths", "style_step"),
-    "decoder": ("dim_s", "dim_u", "blocks", "decoder_takes", "decoder_hidden", "decoder_widths", "decoder_modulated"),
-    "flow": ("dim_u", "flow_layers", "flow_hidden"),
+    "encoder_u": ("dim_u", "blocks", "encoder_u_widths", "style_centered", "style_step"),
+    "decoder": ("dim_s", "dim_u", "blocks", "decoder_takes", "decoder_hidden", "decoder_widths", "decoder_modulated", "upsampling"),
+    "flow": ("dim_u", "flow_layers", "flow_hidden", "flow_affine", "dead_variance"),
     "discriminator": ("blocks", "discriminator_widths"),
     "classifier": ("dim_u", "classifier_hidden"),
 }
@@ -98,10 +119,11 @@ class VaeGan(nn.Module):
         classes = len(class_weights)
         self.encoder_s = ClassEncoder(Trunk(*picture, sizes.encoder_s_widths, sizes.dropout, sizes.blocks), sizes.dim_s)
         self.prior = ClassPrior(class_weights, sizes.dim_s, shrinks=sizes.shrinkage > 0)
-        self.encoder_u = StyleEncoder(Trunk(*picture, sizes.encoder_u_widths, blocks=sizes.blocks), sizes.dim_u, sizes.style_step > 0)
-        drawn = (sizes.decoder_hidden, sizes.decoder_widths, *picture, sizes.blocks, sizes.decoder_modulated)
+        trunk_u = Trunk(*picture, sizes.encoder_u_widths, blocks=sizes.blocks)
+        self.encoder_u = StyleEncoder(trunk_u, sizes.dim_u, sizes.style_step > 0, classes if sizes.style_centered else 0)
+        drawn = (sizes.decoder_hidden, sizes.decoder_widths, *picture, sizes.blocks, sizes.decoder_modulated, sizes.upsampling)
         self.decoder = Decoder(sizes.dim_s, sizes.dim_u, *drawn)
-        self.flow = ClassFlow(sizes.dim_u, classes, sizes.flow_layers, sizes.flow_hidden) if sizes.flow_layers else None
+        self.flow = ClassFlow(sizes.dim_u, classes, sizes.flow_layers, sizes.flow_hidden) if sizes.has_flow else None
         self.discriminator = Discriminator(channels, sizes.discriminator_widths, classes, sizes.blocks)
         self.classifier = LatentClassifier(sizes.dim_u, classes, sizes.classifier_hidden)
         self.fitted = FittedPrior(classes, sizes.dim_s, sizes.dim_u)
@@ -147,7 +169,8 @@ class VaeGan(nn.Module):
         # p(c | z_s) is the softmax of the logits, so the posterior of the class costs no network of its own
         z_s = self.class_point(x)
         logits = self.prior.logits(z_s)
-        return z_s, self.style_from_code(self.encoder_u(x), logits.argmax(1)), logits.log_softmax(1)
+        read = logits.argmax(1)
+        return z_s, self.style_from_code(self.encoder_u.within_class(x, read), read), logits.log_softmax(1)
 
     def decode(self, z_s: Tensor, z_u: Tensor) -> Tensor:
         """z_s [B, D_s], z_u [B, D_u] -> pictures [B, C, H, W] in [0, 1]."""
@@ -163,4 +186,5 @@ class VaeGan(nn.Module):
     def codes(self, x: Tensor) -> tuple[Tensor, DiagonalGaussian, Tensor]:
         """Pictures [B, C, H, W] -> z_s [B, D_s], E_u's q(e | x) *before* the flow, and the class read from z_s [B]."""
         z_s = self.class_point(x)
-        return z_s, self.encoder_u(x), self.read_class(z_s)
+        read = self.read_class(z_s)
+        return z_s, self.encoder_u.within_class(x, read), read

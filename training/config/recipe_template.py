@@ -1,4 +1,4 @@
-"""The staged recipe of config/presets/fashion.toml, adapted to other pictures, as a TOML text that explains its keys.
+"""The staged recipe for folders of pictures that nobody prepared, as a TOML text that explains its keys (docs/adr/0017).
 
 Knows how sizes, widths, weights and lengths follow from the data; reads no files and measures nothing.
 """
@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from twofold.model.blocks import halvings
 from twofold.training.config.schema import keys
 
-FASHION_PIXELS = 28 * 28  # the weights of losses that sum over pixels were found on grey pictures of this size
-MANY_CLASSES = 20
-STAGES = ("class encoder", "codes", "flow", "served", "sharpened")
-SHARES = {"class encoder": 0.15, "codes": 0.40, "flow": 0.12, "served": 0.24, "sharpened": 0.09}  # of the time
+MANY_CLASSES = 12  # more: random batches hold too few pictures of each for an exchange
+STAGES = ("class encoder", "codes", "served")
+SHARES = {"class encoder": 0.12, "codes": 0.48, "served": 0.40}  # of the time
 # A stage gains little beyond so many epochs, or so many steps where that is more.
-ENOUGH = {"class encoder": (40, 1500), "codes": (80, 6000), "flow": (150, 4000), "served": (50, 4000), "sharpened": (20, 1500)}
+ENOUGH = {"class encoder": (40, 1200), "codes": (150, 8000), "served": (60, 4000)}
+MIN_CODES_STEPS = 1000  # with fewer, smaller pictures are learned better
+BATCH = {"class encoder": 64, "codes": 64, "served": 32}
+# Weights per number of a picture: recon_nll grows with how many there are, so what stands against it does too.
+KL, CYCLE_CLASS, CYCLE_STYLE, SPECTRUM = 0.003, 0.02, 0.04, 0.02
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,16 @@ class DatasetFacts:
 
 
 def batch(facts: DatasetFacts, stage: str) -> int:
-    """Pictures of a step: 128, and 512 codes for the flow; fewer where an epoch would be a few steps."""
-    largest = 512 if stage == "flow" else 128
+    """Pictures of a step; fewer where an epoch would be a few steps."""
+    largest = BATCH[stage]
     while largest > 16 and facts.rows < 8 * largest:
         largest //= 2
     return largest
+
+
+def codes_steps(facts: DatasetFacts, epochs: Mapping[str, float]) -> int:
+    """Steps of the stage that decides most."""
+    return int(epochs["codes"] * facts.rows / batch(facts, "codes"))
 
 
 def lengths(facts: DatasetFacts, epoch_s: Mapping[str, float], budget_s: float) -> dict[str, float]:
@@ -75,7 +83,7 @@ def text(facts: DatasetFacts, epochs: Mapping[str, float], header: str) -> str:
 
 def _values(facts: DatasetFacts) -> dict[str, object]:
     sides = [min(facts.height, facts.width) >> i for i in range(halvings(facts.height, facts.width) + 1)]
-    per_pixel = 8 * FASHION_PIXELS / (facts.height * facts.width * facts.channels)
+    numbers = facts.height * facts.width * facts.channels
     many = facts.classes > MANY_CLASSES
     return {
         "name": json.dumps(card_name(facts.name)),
@@ -83,13 +91,25 @@ def _values(facts: DatasetFacts) -> dict[str, object]:
         "size": f"height = {facts.height}\nwidth = {facts.width}\nchannels = {facts.channels}",
         "background": list(facts.background),
         "group": json.dumps(facts.group, ensure_ascii=False),
-        "dim_s": 16 if not many else 32 if facts.classes <= 200 else 64,
+        "dim_s": 16 if facts.classes <= 20 else 32 if facts.classes <= 200 else 64,
         "dim_u": dim_u(facts),
         "widths": _widths(facts, sides),
-        "recon": f"{per_pixel:.2g}" if per_pixel < 10 else f"{per_pixel:.0f}",
-        "shift": max(1, round(min(facts.height, facts.width) / 28)),
-        "exchange": _EXCHANGE if many else _NOISE,
+        "kl": f"{max(1.0, KL * numbers):.3g}",
+        "cycle_class": f"{CYCLE_CLASS * numbers:.3g}",
+        "cycle_style": f"{CYCLE_STYLE * numbers:.3g}",
+        "spectrum": f"{SPECTRUM * numbers:.3g}",
+        "clip": numbers,
+        "augmentation": _augmentation(facts),
+        "by_class": "\npictures_per_class = 4" if many else "",
     }
+
+
+def _augmentation(facts: DatasetFacts) -> str:
+    """Photographs are turned, scaled and recoloured a little; drawings on black or white are moved alone, which keeps their pixels."""
+    lines = [f"shift = {max(1, round(min(facts.height, facts.width) / 28))}"]
+    if not set(facts.background) <= {0, 255}:
+        lines += ["rotate = 8.0", "scale = 0.1", "jitter = 0.15"]
+    return "\n".join(lines)
 
 
 def _stage_values(facts: DatasetFacts, epochs: Mapping[str, float]) -> dict[str, object]:
@@ -99,7 +119,7 @@ def _stage_values(facts: DatasetFacts, epochs: Mapping[str, float]) -> dict[str,
         steps = epochs[stage] * facts.rows / batch(facts, stage)
         values[f"{key}_epochs"] = f"{epochs[stage]:g}"
         values[f"{key}_batch"] = batch(facts, stage)
-        values[f"{key}_ema"] = _ema(steps, 2 if stage == STAGES[-1] else 6)
+        values[f"{key}_ema"] = _ema(steps)
     return values
 
 
@@ -123,41 +143,34 @@ def _plain(description: str) -> str:
 
 
 def dim_u(facts: DatasetFacts) -> int:
-    """Dimensions of the style: by size; the flow whitens each class, which needs several pictures of it for every dimension."""
+    """Dimensions of the style: by size; the whitening of a class needs several pictures of it for every dimension."""
     side = max(facts.height, facts.width)
-    wanted = 16 if side <= 32 else 24 if side <= 64 else 32
+    wanted = 16 if side <= 32 else 20 if side <= 64 else 24
     return max(4, min(wanted, facts.fewest // 8 * 2))
 
 
-def _ema(steps: float, share: int) -> str:
-    """Decay of the average: over 500 steps, or one `share` of a short stage (the last one begins trained, so its first steps may count)."""
-    return f"{1 - max(1 / 500, min(0.1, share / max(1.0, steps))):.4g}"
+def _ema(steps: float) -> str:
+    """Decay of the average: over 500 steps, or a sixth of a short stage."""
+    return f"{1 - max(1 / 500, min(0.1, 6 / max(1.0, steps))):.4g}"
 
 
 def _widths(facts: DatasetFacts, sides: list[int]) -> str:
-    """Channels at each resolution: as fashion.toml at its sizes, thin where pictures are larger, so that cost grows slower than pixels."""
+    """Channels at each resolution: thin where the grid is large, so that cost grows slower than pixels."""
 
-    def ladder(*widths: int, factor: float = 1.0) -> list[int]:
-        found = [next(w for limit, w in zip((6, 12, 24, 48, 96, 999), widths, strict=True) if side < limit) for side in sides]
-        return [max(8, round(width * factor / 4) * 4) for width in found]
+    def ladder(*widths: int) -> list[int]:
+        return [next(w for limit, w in zip((6, 12, 24, 48, 96, 999), widths, strict=True) if side < limit) for side in sides]
 
     large = max(facts.height, facts.width) > 32
-    discriminator = {2: [32, 64, 96], 3: [16, 32, 64, 96], 4: [12, 24, 48, 96, 96]}[max(2, len(sides) - 2)] if large else [32, 64, 96]
+    discriminator = {2: [32, 64, 96], 3: [16, 32, 64, 96], 4: [16, 32, 64, 96, 96]}[min(4, max(2, len(sides) - 1))]
     lines = {
         "encoder_s_widths": ladder(128, 96, 48, 24, 8, 8),
         "encoder_u_widths": ladder(96, 64, 32, 16, 8, 8),
         "decoder_hidden": 256 if large else 128,
-        "decoder_widths": ladder(80, 56, 32, 16, 8, 8, factor=1.5 if large else 1.0)[::-1],
+        "decoder_widths": (ladder(128, 96, 64, 32, 12, 8) if large else ladder(96, 64, 48, 24, 12, 8))[::-1],
         "discriminator_widths": discriminator,
     }
     return "\n".join(f"{key} = {value}" for key, value in lines.items())
 
-
-_NOISE = """class_noise = 1.0"""
-_EXCHANGE = """class_exchange = true
-class_noise = 0.4
-# With many classes, random batches hold too few pictures of each for an exchange.
-pictures_per_class = 4"""
 
 _TEMPLATE = """name = {name}
 seed = 0
@@ -174,6 +187,14 @@ licence = "unknown"
 dim_s = {dim_s}
 dim_u = {dim_u}
 {widths}
+decoder_modulated = true
+upsampling = "nearest"
+style_centered = true
+style_step = 1.0
+shrinkage = 0.8
+flow_layers = 0
+flow_affine = true
+dead_variance = 0.5
 dropout = 0.3
 
 # 1. The class encoder and the class Gaussians alone; frozen afterwards. A swap keeps the class as well as this encoder reads it.
@@ -189,75 +210,57 @@ schedule = "one-cycle"
 ema = {class_ema}
 # true for clothes, not for letters:
 flip = false
-shift = {shift}
-after = ["fit_sampler"]
+{augmentation}
+after = ["shrink_to_class_mean", "fit_sampler"]
 [[stage.update]]
 train.encoder_s = {{ class = 1.0, likelihood = 0.1, log_var_regularizer = 0.1 }}
 train.prior = {{ class = 1.0, likelihood = 0.1, log_var_regularizer = 0.1 }}
 
-# 2. The style codes and the decoder. Reconstructions blurred: a larger recon_sse. Style ignored: a larger recon_sse or a smaller kl_sum.
+# 2. The style codes and the decoder. The class code is another picture's of the class, so all style passes through E_u; its codes are
+# centred by class while they are learned. Style ignored: a smaller kl_sum. Swaps keep too much of their source's shape: a larger one.
+# Afterwards codes are rounded to what their own noise leaves of them, and whitened class by class.
 [[stage]]
 name = "codes"
 epochs = {codes_epochs}
-batch = {codes_batch}
-lr = {{ encoder_u = 8e-4, decoder = 8e-4, discriminator = 1e-3 }}
-ema = {codes_ema}
-class_code = "detached"
-{exchange}
-pairs = "class"
-[[stage.update]]
-train.encoder_u = {{ recon_sse = {recon}, kl_sum = 1.0, cka_penalty = 100.0, gen_rec = 15.0, gen_swap = 15.0 }}
-train.decoder = {{ recon_sse = {recon}, kl_sum = 1.0, cka_penalty = 100.0, gen_rec = 15.0, gen_swap = 15.0 }}
-train.discriminator = {{ discriminator_real = 1.0, discriminator_rec = 0.5, discriminator_swap = 0.5 }}
-
-# 3. The flow makes the style code independent of the class. The style still tells the class (leak): more epochs. Swaps take over
-# too little of the style: a larger flow_transport.
-[[stage]]
-name = "flow"
-epochs = {flow_epochs}
-batch = {flow_batch}
-lr = {{ flow = 2e-3 }}
+batch = {codes_batch}{by_class}
+lr = {{ encoder_u = 1.5e-3, decoder = 1.5e-3 }}
 betas = [0.9, 0.99]
-schedule = "cosine"
-ema = {flow_ema}
-before = ["whiten"]
-after = ["fold", "fit_sampler"]
+schedule = "one-cycle"
+clip = {clip}
+collapse_watch = true
+ema = {codes_ema}
+flip = false
+{augmentation}
+class_code = "detached"
+class_exchange = true
+after = ["center_style", "quantize_style", "whiten", "fit_sampler"]
 [[stage.update]]
-train.flow = {{ flow_nll = 1.0, flow_transport = 0.1 }}
+train.encoder_u = {{ recon_nll = 1.0, kl_sum = {kl} }}
+train.decoder = {{ recon_nll = 1.0, kl_sum = {kl} }}
 
-# 4. The decoder learns exactly what is served: reconstructions, swaps, samples. Encoders and flow are frozen and cannot leak.
+# 3. The decoder learns exactly what is served: reconstructions, swaps, samples. Encoders and whitening are frozen and cannot leak.
+# Pictures are noisy: smaller gen_*. Pictures are blurred: a larger spectrum. Swaps lose the style: a larger latent_regression_u.
 [[stage]]
 name = "served"
 epochs = {served_epochs}
-batch = {served_batch}
-lr = {{ decoder = 7e-4, discriminator = 1e-3 }}
+batch = {served_batch}{by_class}
+lr = {{ decoder = 5e-4, discriminator = 1e-3 }}
 schedule = "cosine"
+clip = {clip}
+adversarial = "gradient"
 ema = {served_ema}
+flip = false
+{augmentation}
 class_code = "detached"
+class_exchange = true
 style_noise = 0.0
 through_flow = true
 sampler = "fitted"
-swap_share = 0.5
+swap_share = 0.75
 sample_share = 0.5
+discriminator_views = ["translation"]
 [[stage.update]]
-train.decoder = {{ recon_sse = {recon}, gen_rec = 20.0, gen_swap = 20.0, gen_smp = 20.0, cycle_class = 10.0, latent_regression_u = 10.0 }}
-train.discriminator = {{ discriminator_real = 1.0, discriminator_rec = 0.34, discriminator_swap = 0.33, discriminator_smp = 0.33 }}
-
-# 5. The same with a larger weight on the discriminator, for sharper pictures. Pictures are noisy: fewer epochs.
-[[stage]]
-name = "sharpened"
-epochs = {sharpened_epochs}
-batch = {sharpened_batch}
-lr = {{ decoder = 4e-4, discriminator = 1e-3 }}
-ema = {sharpened_ema}
-class_code = "detached"
-style_noise = 0.0
-through_flow = true
-sampler = "fitted"
-swap_share = 0.5
-sample_share = 0.5
-[[stage.update]]
-train.decoder = {{ recon_sse = {recon}, gen_rec = 20.0, gen_swap = 40.0, gen_smp = 40.0, cycle_class = 10.0, \
-latent_regression_s = 30.0, latent_regression_u = 10.0 }}
-train.discriminator = {{ discriminator_real = 1.0, discriminator_rec = 0.34, discriminator_swap = 0.33, discriminator_smp = 0.33 }}
+train.decoder = {{ recon_nll = 1.0, gen_rec = 0.17, gen_swap = 0.17, gen_smp = 0.16, feature_matching = 0.5, cycle_class = {cycle_class}, \
+latent_regression_u = {cycle_style}, spectrum = {spectrum} }}
+train.discriminator = {{ discriminator_real = 1.0, discriminator_rec = 0.4, discriminator_swap = 0.35, discriminator_smp = 0.25 }}
 """

@@ -111,6 +111,16 @@ class Stage:
     schedule: Literal["constant", "cosine", "one-cycle"] = Field(
         default="constant", description="of the learning rates; `one-cycle`: up from 4 % in the first quarter, then cosine down"
     )
+    clip: float = Field(default=0.0, ge=0, le=1e12, description="largest norm of the gradient of a part; 0: any")
+    adversarial: Literal["fixed", "gradient"] = Field(
+        default="fixed",
+        description="`gradient`: `gen_*` and `feature_matching` are multiplied by a factor, so that `gen_*` of total weight w pulls at "
+        "the last layer of G w times as hard as the reconstruction [16]",
+    )
+    collapse_watch: bool = Field(
+        default=False,
+        description="after 60 steps: if z_u tells under 3 nats, or under 3 of its dimensions are alive, kl_* weighs a quarter from then on",
+    )
     ema: float = Field(
         default=0.0, ge=0, lt=1, description="decay of the average of the weights that becomes the model when the stage ends; 0: none"
     )
@@ -118,6 +128,14 @@ class Stage:
         default=False, description="augmentation: mirror half of the pictures; only where a mirrored picture keeps its class"
     )
     shift: int = Field(default=0, ge=0, le=64, description="augmentation: shift pictures by up to so many pixels, borders repeated")
+    rotate: float = Field(default=0.0, ge=0, le=180, description="augmentation: turn pictures by up to so many degrees, borders reflected")
+    scale: float = Field(default=0.0, ge=0, le=1, description="augmentation: scale pictures by up to e^`scale`, or down by as much")
+    jitter: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="augmentation: contrast by up to e^`jitter`, brightness by half, every channel by a third of it",
+    )
     cutout: int = Field(default=0, ge=0, le=1024, description="augmentation: make a square of so many pixels a side grey, anywhere [10]")
     class_code: Literal["live", "detached"] = Field(default="live", description="`detached`: reconstruction sends no gradient to E_s")
     class_noise: float = Field(default=0.0, ge=0, le=100, description="noise on the z_s that G gets, in deviations of its class")
@@ -166,7 +184,7 @@ class Stage:
     @property
     def augments(self) -> bool:
         """Whether the training pictures of this stage are changed at random."""
-        return self.flip or self.shift > 0 or self.cutout > 0
+        return self.flip or max(self.shift, self.rotate, self.scale, self.jitter, self.cutout) > 0
 
     @property
     def reuses_codes(self) -> bool:

@@ -36,6 +36,24 @@ def moved(x: Tensor, down: Tensor, right: Tensor, reach: tuple[int, int], mode: 
     return padded[picture, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
+def turned(x: Tensor, angle: Tensor, factor: Tensor) -> Tensor:
+    """Each row turned by `angle` [B] in radians and scaled by `factor` [B] about its middle; borders are reflected, pixels interpolated."""
+    cosine, sine, nought = angle.cos() / factor, angle.sin() / factor, torch.zeros_like(angle)
+    ratio = x.shape[2] / x.shape[3]  # both axes of affine_grid run from -1 to 1, whatever the sides
+    rows = torch.stack([cosine, -sine * ratio, nought], 1), torch.stack([sine / ratio, cosine, nought], 1)
+    grid = torch.nn.functional.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return torch.nn.functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False).clamp(0, 1)
+
+
+def recoloured(x: Tensor, amount: Tensor) -> Tensor:
+    """Each row in other colours, by its own `amount` [B, 2 + C].
+
+    Contrast about grey is multiplied by e^a_0, brightness raised by half of a_1, and each channel by a third of an amount of its own.
+    """
+    contrast, brightness, channels = amount[:, :1].exp(), amount[:, 1:2] / 2, amount[:, 2:] / 3
+    return ((x - GREY) * contrast[..., None, None] + GREY + (brightness + channels)[..., None, None]).clamp(0, 1)
+
+
 def cut_out(x: Tensor, top: Tensor, left: Tensor, hole: tuple[int, int]) -> Tensor:
     """Grey in a rectangle of `hole` (height, width) whose corner is at `top`, `left` [B]; what lies outside the picture is cut off."""
     rows, columns = (torch.arange(side, device=x.device)[None] for side in x.shape[2:])

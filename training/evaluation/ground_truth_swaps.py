@@ -20,7 +20,6 @@ from twofold.training.metrics import image_metrics
 from twofold.training.metrics.probes import chance, leak
 
 STYLE = "pose"  # the attribute that names the style: the same number, the same style in every class
-GROUP = "group"  # the attribute that says which pictures belong together
 ROUGH = ("action", "direction")  # attributes that name the style roughly
 NEAR = 0.003  # mean square error on [0, 1] below which two styles of a class are the same to the eye
 PIECE = 500  # swaps at once
@@ -79,7 +78,7 @@ def true_pairs(fit: Pictures, held: Pictures, pairs: int, rng: np.random.Generat
 
 def _groups(pictures: Pictures) -> Labels | None:
     """What says which pictures have one style: the column of the style, or else their groups [N]; None without either."""
-    return pictures.attributes.get(STYLE, pictures.attributes.get(GROUP))
+    return pictures.attributes.get(STYLE, pictures.groups)
 
 
 def _styles(pictures: Pictures, groups: Labels) -> Labels:

@@ -15,9 +15,9 @@ import numpy as np
 
 from twofold.model.contract import Pixels
 from twofold.training.config import recipe_template
-from twofold.training.config.recipe_template import DatasetFacts
+from twofold.training.config.recipe_template import MIN_CODES_STEPS, DatasetFacts
 from twofold.training.config.schema import Config, ConfigError, DataConfig, from_dict
-from twofold.training.data.dataset import Pictures, load_for, nearest_size
+from twofold.training.data.dataset import SIDES, Pictures, load_for, nearest_size
 from twofold.training.data.summary import find_test_split, summarize
 from twofold.training.experiments.profile import STEPS, Profile, duration, profile
 from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
@@ -26,7 +26,6 @@ from twofold.training.trainer.trainer import VALIDATIONS
 SAMPLE = 500  # pictures that decide background and grey or RGB
 ALMOST = 12  # levels: a border this near to black or white is black or white
 RESERVE = 0.08  # of the time, for what the measured steps do not show
-FEW_EPOCHS = 3.0  # of the codes: fewer make a poor model
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,21 @@ class AutoConfigOptions:
     group: str = ""  # what a split keeps together, as `[data]` takes it
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Pictures, what the recipe needs to know of them, what it costs on them, and how long its stages may be."""
+
+    train: Pictures
+    facts: DatasetFacts
+    measured: Profile
+    epochs: dict[str, float]
+
+    @property
+    def steps(self) -> int:
+        """Steps of the codes."""
+        return recipe_template.codes_steps(self.facts, self.epochs)
+
+
 def init(options: AutoConfigOptions, say: Callable[[str], object], steps: int = STEPS, distributed: Distributed = SINGLE_PROCESS) -> Config:
     """Write `options.out` for the device of `distributed`, and say what was found.
 
@@ -47,24 +61,59 @@ def init(options: AutoConfigOptions, say: Callable[[str], object], steps: int = 
     """
     _check(options)
     data = _shape(options)
-    train, validation = load_for(data, options.data)
-    for line in summarize(train, validation, find_test_split(data, options.data)):
+    pictures = load_for(data, options.data)
+    for line in summarize(*pictures, find_test_split(data, options.data)):
         say(line)
-    facts = _facts(train, data)
-    say(f"measuring {steps} steps of each stage on this machine ({distributed.device.type})")
-    trial = _config(facts, dict.fromkeys(recipe_template.STAGES, 1.0))
-    measured = profile(trial, train, validation, steps, distributed)
-    epochs = lengths(facts, trial, measured, options.minutes * 60 * (1 - RESERVE))
-    config = _config(facts, epochs)
-    time = f"about {duration(measured.total_s(config, len(train)))} of {options.minutes:g} min asked for"
+    plan = _plan(options, data, pictures, say, steps, distributed)
+    height, width = (data.height, data.width) if options.size else _sides_for(plan)
+    if (height, width) != (data.height, data.width):
+        say(
+            f"{data.height}x{data.width} pictures leave time for {plan.steps} steps of the codes, {MIN_CODES_STEPS} make a better model: "
+            f"taking {height}x{width} (--size {min(data.height, data.width)} or more --minutes keep them larger)"
+        )
+        data = replace(data, height=height, width=width)
+        plan = _plan(options, data, load_for(data, options.data), say, steps, distributed)
+    train, config = plan.train, _config(plan.facts, plan.epochs)
+    time = f"about {duration(plan.measured.total_s(config, len(train)))} of {options.minutes:g} min asked for"
     eta = f"{time}, measured in {steps} steps of each stage on this machine"
     header = f"Written by `twofold-train init` for {len(train.class_names)} classes and {len(train):,} training pictures: {eta}."
-    options.out.write_text(recipe_template.text(facts, epochs, header), encoding="utf-8")
+    options.out.write_text(recipe_template.text(plan.facts, plan.epochs, header), encoding="utf-8")
     say(f"{options.out}: {eta}")
-    if epochs["codes"] < FEW_EPOCHS:
-        say(f"warning: only {epochs['codes']:g} epochs of the codes fit: give more --minutes, or a smaller --size than {facts.width}")
+    if plan.steps < MIN_CODES_STEPS:
+        say(
+            f"warning: only {plan.steps} steps of the codes fit, {MIN_CODES_STEPS} make a better model: "
+            f"give more --minutes, or a smaller --size than {plan.facts.width}"
+        )
     say(f"next: twofold-train train {options.out} --data {options.data} --out RUN")
     return config
+
+
+def _plan(
+    options: AutoConfigOptions,
+    data: DataConfig,
+    pictures: tuple[Pictures, Pictures],
+    say: Callable[[str], object],
+    steps: int,
+    distributed: Distributed,
+) -> Plan:
+    """Measure the recipe on the pictures, and fit its stages into the time."""
+    facts = _facts(pictures[0], data)
+    say(f"measuring {steps} steps of each stage on this machine ({distributed.device.type})")
+    trial = _config(facts, dict.fromkeys(recipe_template.STAGES, 1.0))
+    measured = profile(trial, *pictures, steps, distributed)
+    return Plan(pictures[0], facts, measured, lengths(facts, trial, measured, options.minutes * 60 * (1 - RESERVE)))
+
+
+def _sides_for(plan: Plan) -> tuple[int, int]:
+    """The largest height and width at which the codes have time for enough steps, if the cost follows the pixels; 28 or 32 at least."""
+    height, width = plan.facts.height, plan.facts.width
+    least = min(height, width, 32 if plan.facts.channels == 3 else 28)
+    sizes = {min(height, width): (height, width)}
+    for side in sorted((side for side in SIDES if least <= side < min(height, width)), reverse=True):
+        scale = side / min(height, width)
+        sizes[side] = nearest_size(round(width * scale), round(height * scale))[::-1]
+    enough = (h_w for h_w in sizes.values() if plan.steps * height * width >= MIN_CODES_STEPS * h_w[0] * h_w[1])
+    return next(enough, sizes[least])
 
 
 def lengths(facts: DatasetFacts, trial: Config, measured: Profile, budget_s: float) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What a configuration costs on this machine: a few real steps of every stage on a sample of the pictures, then thrown away.
 
-Writes nothing. The figures are of the moment: a machine that is busy now is slow now.
+Writes nothing. On a CPU the seconds are those of its cores: a busy machine takes longer on the clock.
 """
 
 from __future__ import annotations
@@ -112,10 +112,11 @@ def _seconds_per_step(
 
 
 def _now(device: torch.device) -> float:
-    """The clock, once the device has done what it was asked to."""
+    """Seconds so far, once the device has done what it was asked to: of each core in use on a CPU, so that other work does not count."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.monotonic()
+        return time.monotonic()
+    return time.process_time() / torch.get_num_threads()
 
 
 def _peak_bytes(device: torch.device) -> int:

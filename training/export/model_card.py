@@ -15,7 +15,8 @@ def model_card(card: Card, figures: str = "") -> str:
     data, dims = card.data, card.dims
     licence = str(data.get("licence", "unknown"))
     shape = f"{dims.height}x{dims.width} {'grey' if dims.channels == 1 else 'RGB'}"
-    has_flow = card.training.get("model", {}).get("flow_layers", 0) > 0
+    sizes = card.training.get("model", {})
+    has_flow = sizes.get("flow_layers", 0) > 0 or sizes.get("flow_affine", False)
     method = "Zheng & Sun, CVPR 2019" + (", with a conditional flow\nthat makes z_u independent of the class" if has_flow else "")
     measured = f"Measured on the exported bundle, through the code that serves it (`x` marks a missed threshold):\n\n{figures}"
     origin = str(data.get("origin") or data.get("name", "unknown"))

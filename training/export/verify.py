@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from twofold.model import contract
 from twofold.model.contract import Golden, Prior
@@ -87,9 +87,14 @@ def comparable_first(model: VaeGan, held: Pictures) -> Pictures:
     if style_step is None or not style_step.any():
         return held
     pieces = (held.pixels[i : i + PIECE] for i in range(0, len(held), PIECE))
-    places = torch.cat([model.encoder_u.fine(to_tensor(piece)).mean for piece in pieces]) / style_step.clamp_min(1e-12)
+    places = torch.cat([_unrounded(model, to_tensor(piece)) for piece in pieces]) / style_step.clamp_min(1e-12)
     depth = torch.where(style_step > 0, (places - places.floor() - 0.5).abs(), 0.5).min(1).values
     return held.take(torch.argsort((depth < BORDER).int(), stable=True).numpy())
+
+
+def _unrounded(model: VaeGan, x: Tensor) -> Tensor:
+    """E_u's means of pictures [B, C, H, W], centred as they are served but not rounded: [B, D_u]."""
+    return model.encoder_u.centred(model.encoder_u.fine(x).mean, model.read_class(model.class_point(x)))
 
 
 def verify_fp32(model: VaeGan, graphs: Mapping[str, bytes], held: Pictures) -> Encoded:

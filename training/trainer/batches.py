@@ -5,6 +5,7 @@ Knows pictures in memory and the codes of frozen encoders; knows nothing of loss
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from twofold.model.posterior import DiagonalGaussian
 from twofold.training.config.schema import Stage
-from twofold.training.data.augment import corners, cut_out, mirrored, moved
+from twofold.training.data.augment import corners, cut_out, mirrored, moved, recoloured, turned
 from twofold.training.data.dataset import Pictures
 from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
 from twofold.training.trainer.draws import seed_of
@@ -68,20 +69,19 @@ def epoch_rows(train: Pictures, stage: Stage, seed: tuple[int, ...]) -> np.ndarr
 def _batch(
     train: Pictures, stage: Stage, rows: np.ndarray, rng: np.random.Generator, codes: Codes | None, distributed: Distributed
 ) -> Batch:
-    x = to_tensor(train.pixels[rows], distributed.device)
-    if stage.augments:
-        x = augment(x, stage, rng, distributed)
+    plain = to_tensor(train.pixels[rows], distributed.device)
+    x = augment(plain, stage, rng, distributed) if stage.augments else plain
     label = on_device(train.labels[rows], distributed.device)
     if codes is None:
-        return Batch(x, label)
+        return Batch(x, label, plain=plain)
     index = on_device(rows, distributed.device)
     z_s = None if "encoder_s" in stage.trained else codes.z_s[index]
     q = None if "encoder_u" in stage.trained else DiagonalGaussian(codes.q.mean[index], codes.q.log_var[index])
-    return Batch(x, label, z_s, q)
+    return Batch(x, label, z_s, q, plain)
 
 
 def augment(x: Tensor, stage: Stage, rng: np.random.Generator, distributed: Distributed = SINGLE_PROCESS) -> Tensor:
-    """Mirror half of the pictures, move each by up to `shift` pixels (borders repeat), cut a square out of each. x [B, C, H, W]."""
+    """The augmentations of a stage, in the order of its keys; every picture by an amount of its own. x [B, C, H, W] in [0, 1]."""
     whole, sides = len(x) * distributed.size, (x.shape[2], x.shape[3])
 
     def mine(drawn: np.ndarray) -> Tensor:
@@ -92,6 +92,11 @@ def augment(x: Tensor, stage: Stage, rng: np.random.Generator, distributed: Dist
     if stage.shift:
         down, right = (mine(rng.integers(0, 2 * stage.shift + 1, whole)) for _ in range(2))
         x = moved(x, down, right, (stage.shift, stage.shift))
+    if stage.scale or stage.rotate:
+        angle, factor = (2 * mine(rng.random(whole, np.float32)) - 1 for _ in range(2))
+        x = turned(x, math.radians(stage.rotate) * angle, (stage.scale * factor).exp())
+    if stage.jitter:
+        x = recoloured(x, stage.jitter * (2 * mine(rng.random((whole, 2 + x.shape[1]), np.float32)) - 1))
     if stage.cutout:
         hole = (stage.cutout, stage.cutout)
         x = cut_out(x, *corners(mine(rng.random((whole, 2))), sides, hole), hole)

@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from twofold.model.flow import alive
 from twofold.model.vae_gan import VaeGan
 from twofold.training.trainer.latents import Codes
+
+DEAD_STEP = 1e9
 
 
 @torch.no_grad()
@@ -28,10 +31,11 @@ def standard(model: VaeGan, codes: Codes) -> None:
 
 
 @torch.no_grad()
-def whiten(model: VaeGan, codes: Codes) -> None:
-    """Set the flow's per-class whitening from the codes, by the class read."""
+def whiten(model: VaeGan, codes: Codes) -> str:
+    """Set the flow's per-class whitening from the codes, by the class read; says which dimensions stay out of it."""
     assert model.flow is not None
-    model.flow.whiten(codes.q.mean, codes.read)
+    kept, dims = model.flow.whiten(codes.q.mean, codes.read, dead_variance=model.sizes.dead_variance), model.sizes.dim_u
+    return "" if kept == dims else f"{kept} of {dims} style dimensions are alive; the others are dropped, and nothing is drawn from them"
 
 
 @torch.no_grad()
@@ -45,8 +49,19 @@ def fold(model: VaeGan, codes: Codes) -> None:
 def quantize_style(model: VaeGan, codes: Codes) -> None:
     """Set the step that E_u's means are rounded to: `style_step` root mean square deviations of its posterior, per dimension."""
     assert model.encoder_u.style_step is not None
-    # step_j = style_step * sqrt(E_x exp v_j(x))
-    model.encoder_u.style_step.copy_(model.sizes.style_step * codes.q.log_var.exp().mean(0).sqrt())
+    # step_j = style_step * sqrt(E_x exp v_j(x)); a dead dimension has one so large that it rounds to 0
+    steps = model.sizes.style_step * codes.q.log_var.exp().mean(0).sqrt()
+    model.encoder_u.style_step.copy_(torch.where(alive(codes.q.mean, model.sizes.dead_variance), steps, DEAD_STEP))
+
+
+@torch.no_grad()
+def center_style(model: VaeGan, codes: Codes) -> None:
+    """Set the class means that are subtracted from E_u's codes to those of the training codes, by the class read."""
+    centres = model.encoder_u.class_running_mean
+    assert centres is not None
+    for k in codes.read.unique():
+        # the codes are centred already: what is left of their mean is what the running mean has missed
+        centres[k] += codes.q.mean[codes.read == k].mean(0)
 
 
 @torch.no_grad()
@@ -56,16 +71,26 @@ def shrink_to_class_mean(model: VaeGan, codes: Codes) -> None:
     model.prior.shrinkage.fill_(model.sizes.shrinkage)
 
 
-ACTIONS: dict[str, Callable[[VaeGan, Codes], None]] = {
-    action.__name__: action for action in (fit_sampler, standard, whiten, fold, quantize_style, shrink_to_class_mean)
+ACTIONS: dict[str, Callable[[VaeGan, Codes], str | None]] = {
+    action.__name__: action for action in (fit_sampler, standard, whiten, fold, center_style, quantize_style, shrink_to_class_mean)
 }
-# The size of the model that an action needs above 0.
-REQUIRES = {"whiten": "flow_layers", "fold": "flow_layers", "quantize_style": "style_step", "shrink_to_class_mean": "shrinkage"}
+CHANGE_CODES = ("center_style", "quantize_style", "shrink_to_class_mean")  # what follows them is measured on other codes
+# The size of the model that an action needs.
+REQUIRES = {
+    "whiten": "has_flow",
+    "fold": "has_flow",
+    "center_style": "style_centered",
+    "quantize_style": "style_step",
+    "shrink_to_class_mean": "shrinkage",
+}
 
 
-def act(model: VaeGan, actions: Sequence[str], codes: Callable[[], Codes]) -> None:
-    """Do the named actions in their order; the codes are made once, and only if there is anything to do."""
-    if actions:
-        found = codes()
-        for action in actions:
-            ACTIONS[action](model, found)
+def act(model: VaeGan, actions: Sequence[str], codes: Callable[[], Codes]) -> list[str]:
+    """Do the named actions in their order, and return what they say; codes are made anew only behind an action that changes them."""
+    found, said = None, list[str]()
+    for action in actions:
+        found = found or codes()
+        said.append(ACTIONS[action](model, found) or "")
+        if action in CHANGE_CODES:
+            found = None
+    return [text for text in said if text]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.model.posterior import DiagonalGaussian
 from twofold.training.config.schema import Config, Stage
 
 MIN_VARIETY = 0.3  # pixel variance of samples within their class, ratio to real
 MIN_STYLE_VARIANCE = 0.05  # of a dimension of E_u's mean; below it the style code carries nothing there
+WATCH_STEP = 60  # of a stage with `collapse_watch`, at which the style code is measured
+MIN_KL, MIN_ALIVE = 3.0, 3  # nats, dimensions; a code with less of either has collapsed
+RELIEF = 0.25  # what the weight of kl_* is multiplied by then
 
 # Which validation figure chooses best.pt of a stage: by what the stage trains; the first that fits. (parts, figure, more is better)
 CRITERIA = (
@@ -21,6 +28,28 @@ CRITERIA = (
 def criterion(stage: Stage) -> tuple[str, bool] | None:
     """The figure that decides a stage's best checkpoint, and whether more of it is better; None: the latest is the best."""
     return next(((figure, more) for parts, figure, more in CRITERIA if parts & stage.trained), None)
+
+
+def collapsed(q: DiagonalGaussian) -> str:
+    """What is wrong with the style codes q(e | x) of some pictures, [N, D_u] each, if they tell next to nothing of a picture; else ""."""
+    kl = float(q.kl_to_standard().sum(1).mean())
+    alive = int((q.mean.var(0) >= MIN_STYLE_VARIANCE).sum())
+    if kl >= MIN_KL and alive >= MIN_ALIVE:
+        return ""
+    return (
+        f"the style code has collapsed ({kl:.1f} nats, {alive} of {q.mean.shape[1]} dimensions alive after {WATCH_STEP} steps): "
+        f"the weight of kl_sum and kl_mean is multiplied by {RELIEF:g} from now on"
+    )
+
+
+def relieved(stage: Stage) -> Stage:
+    """The stage with less weight on the divergence of the style code."""
+
+    def lighter(weights: Mapping[str, float]) -> dict[str, float]:
+        return {name: weight * RELIEF if name.startswith("kl_") else weight for name, weight in weights.items()}
+
+    updates = (replace(update, train={part: lighter(weights) for part, weights in update.train.items()}) for update in stage.update)
+    return replace(stage, update=tuple(updates))
 
 
 def warnings(config: Config, stage_index: int, variety: float, style_variance: NDArray[np.float32]) -> dict[str, str]:

@@ -42,6 +42,7 @@ class Batch:
     label: Tensor
     z_s: Tensor | None = None
     q: DiagonalGaussian | None = None
+    plain: Tensor | None = None  # x before any augmentation, where there is one
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,9 @@ def forward(setting: Setting, batch: Batch, needs: Iterable[str]) -> Forward:
     needs = frozenset(needs)
     kinds = kinds_of(needs, setting.stage)
     from_x = bool({"rec", "swap"} & kinds)
-    classes = encode_class(setting, batch) if from_x or {Z_S, FLOW} & needs else NOT_COMPUTED
-    style = encode_style(setting, batch) if from_x or {STYLE, FLOW} & needs else NOT_COMPUTED
+    by_class = {Z_S, FLOW, STYLE} if setting.model.sizes.style_centered else {Z_S, FLOW}
+    classes = encode_class(setting, batch) if from_x or by_class & needs else NOT_COMPUTED
+    style = encode_style(setting, batch, classes) if from_x or {STYLE, FLOW} & needs else NOT_COMPUTED
     given = class_code(setting, batch, classes) if from_x else NOT_COMPUTED
     drawn = draw(setting, batch, classes, style, given, kinds) if kinds else Drawn({}, {})
     return Forward(
@@ -199,12 +201,14 @@ def encode_class(setting: Setting, batch: Batch) -> ClassCodes:
     return ClassCodes(z_s, logits, logits.detach().argmax(1))
 
 
-def encode_style(setting: Setting, batch: Batch) -> StyleCodes:
+def encode_style(setting: Setting, batch: Batch, classes: ClassCodes) -> StyleCodes:
     """q(e | x) = E_u(x), and a draw under `style_noise` of its deviation."""
     q = batch.q
     if q is None:
+        # codes that are centred depend on the class read in x
+        read = classes.read if setting.model.sizes.style_centered else None
         with setting.autocast():
-            q = setting.model.encoder_u(batch.x)
+            q = setting.model.encoder_u.within_class(batch.x, read)
     return StyleCodes(q, _near(setting, "style noise", q, setting.stage.style_noise, len(batch.label)))
 
 
@@ -342,11 +346,12 @@ def read_back(setting: Setting, drawn: Drawn) -> Cycle:
     sources = [drawn.sources[kind] for kind in kinds]
     pictures = torch.cat([drawn.pictures[kind] for kind in kinds])
     z_s, z_u, label = (torch.cat(parts) for parts in zip(*((s.z_s, s.z_u, s.label) for s in sources), strict=True))
+    asked = model.read_class(z_s)
     with setting.autocast():
-        z_u_read = model.encoder_u(pictures).mean
+        z_u_read = model.encoder_u.within_class(pictures, asked).mean
     if setting.stage.through_flow:
         # f(E_u(x'); c(z_s)): under the class that was asked for, not the one that E_s reads in x'
-        z_u_read, _ = setting.flow(z_u_read, model.read_class(z_s))
+        z_u_read, _ = setting.flow(z_u_read, asked)
     setting.draws.dropout("cycle")
     with setting.autocast():
         z_s_read = model.encoder_s(pictures)
@@ -360,12 +365,13 @@ def give_back(setting: Setting, drawn: Drawn, given: Tensor) -> Tensor:
     """
     model, swap = setting.model, drawn.sources["swap"]
     owner, rows = given[: len(swap.label)], len(given)
+    asked = model.read_class(swap.z_s.detach())
     with setting.autocast():
-        q = model.encoder_u(drawn.pictures["swap"].detach())
+        q = model.encoder_u.within_class(drawn.pictures["swap"].detach(), asked)
     # e = E_u(x_swap) is the style of b under the class of a; f^-1(f(e; c_a); c_b) is the same style under that of b
     code = _near(setting, "returned style noise", q, setting.stage.style_noise, rows)
     if setting.stage.through_flow:
-        z_u, _ = setting.flow(code, model.read_class(swap.z_s.detach()))
+        z_u, _ = setting.flow(code, asked)
         code = model.code_from_style(z_u, owner.detach())
     with setting.autocast():
         return model.decoder(owner, code)

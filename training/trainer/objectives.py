@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from twofold.model import losses
-from twofold.training.trainer.forward import CYCLE, D_SCORES, FLOW, G_SCORES, KINDS, RETURNED, STYLE, Z_S, Forward
+from twofold.training.trainer.forward import CYCLE, D_SCORES, FLOW, G_SCORES, KINDS, RETURNED, STYLE, Z_S, Forward, view
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,25 @@ def _cycle_class(f: Forward) -> Tensor:
 
 def _cycle_consistency(f: Forward) -> Tensor:
     return losses.recon_sse(f.batch.x[: len(f.returned)], f.returned)
+
+
+def _feature_matching(f: Forward) -> Tensor:
+    drawn = f.drawn.pictures["rec"]
+    with f.setting.autocast():
+        both = f.setting.model.discriminator.features(torch.cat([drawn, f.batch.x]))
+    return losses.feature_matching([h[: len(drawn)] for h in both], [h[len(drawn) :] for h in both])
+
+
+def _spectrum(f: Forward) -> Tensor:
+    # interpolation has smoothed what is augmented
+    real = f.batch.x if f.batch.plain is None else f.batch.plain
+    return losses.spectrum_loss(torch.cat([f.drawn.pictures["swap"], f.drawn.pictures["smp"]]), real)
+
+
+def _gradient_penalty(f: Forward) -> Tensor:
+    # in float32: the penalty is differentiated again
+    x = view(f.setting, "real for the penalty", f.batch.x).detach().requires_grad_()
+    return losses.gradient_penalty(f.setting.model.discriminator(x, f.batch.label), x)
 
 
 def _discriminator(kind: str, f: Forward) -> Tensor:
@@ -107,6 +127,14 @@ OBJECTIVES: dict[str, Objective] = {
         "mean over pixels and B",
         "difference between a picture and its reconstruction",
         "(code)",
+        frozenset({"rec"}),
+    ),
+    "recon_nll": Objective(
+        lambda f: losses.recon_nll(f.batch.x, f.drawn.pictures["rec"]),
+        "-log N(x; x', sigma^2 I) = D/2 log of the mean (x - x')^2 over the batch, for D pixels, up to a constant",
+        "sum over pixels, mean over B",
+        "difference between a picture and its reconstruction, weighed by how large it still is",
+        "[17]",
         frozenset({"rec"}),
     ),
     "kl_sum": Objective(
@@ -197,6 +225,30 @@ OBJECTIVES: dict[str, Objective] = {
         "difference between a picture and what is left of it after its style was given to another class and back",
         "[12]",
         frozenset({"swap", RETURNED}),
+    ),
+    "feature_matching": Objective(
+        _feature_matching,
+        "absolute difference between what the levels of D say of x' and of x, reconstructions",
+        "mean over features and B, sum over levels",
+        "difference between a picture and its reconstruction as the discriminator sees it",
+        "[18]",
+        frozenset({"rec"}),
+    ),
+    "spectrum": Objective(
+        _spectrum,
+        "(log P(x') - log P(x))^2, P the mean power by distance from frequency 0 and in four directions; swaps and samples "
+        "against training pictures",
+        "mean over distances and directions",
+        "swaps and samples are smoother or rougher than real pictures",
+        "after [20]",
+        frozenset({"swap", "smp"}),
+    ),
+    "r1": Objective(
+        _gradient_penalty,
+        "1/2 of the squared norm of dD(x, y)/dx on real pictures",
+        "sum over pixels, mean over B",
+        "how steep the discriminator is at real pictures",
+        "[19]",
     ),
     "discriminator_real": Objective(
         lambda f: losses.discriminator_real_loss(f.scores.for_d["real"]),

@@ -14,6 +14,9 @@ from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
 from twofold.training.trainer.forward import CYCLE, FLOW
 from twofold.training.trainer.objectives import OBJECTIVES
 
+# How a size of the model that is no number is set.
+_KEY_OF = {"has_flow": "model.flow_layers above 0, or model.flow_affine", "style_centered": "model.style_centered"}
+
 
 def check(config: Config, distributed: Distributed = SINGLE_PROCESS) -> None:
     """Raises ConfigError, naming the stage and the key, for a configuration that no run could finish."""
@@ -24,6 +27,8 @@ def check(config: Config, distributed: Distributed = SINGLE_PROCESS) -> None:
             for update in stage.update:
                 if not update.train:
                     raise ConfigError("an update must train at least one part")
+                if stage.adversarial == "gradient":
+                    _check_balance(update.train.get("decoder", {}))
                 for part, weights in update.train.items():
                     _check_losses(part, weights, stage, config)
             _check_actions(stage, config)
@@ -37,8 +42,17 @@ def _check_batch(stage: Stage, distributed: Distributed) -> None:
 
 
 def _check_parts(stage: Stage, config: Config) -> None:
-    if not config.model.flow_layers and ("flow" in stage.trained or stage.through_flow):
-        raise ConfigError(f"{'train.flow' if 'flow' in stage.trained else 'through_flow'} needs a flow: set model.flow_layers above 0")
+    if "flow" in stage.trained and not config.model.flow_layers:  # whitening alone has nothing to train
+        raise ConfigError("train.flow needs a flow: set model.flow_layers above 0")
+    if stage.through_flow and not config.model.has_flow:
+        raise ConfigError(f"through_flow needs a flow: set {_KEY_OF['has_flow']}")
+
+
+def _check_balance(weights: Mapping[str, float]) -> None:
+    """What is trained on gen_* needs something to weigh it against."""
+    drawn = sum(weight for name, weight in weights.items() if name.startswith("gen_"))
+    if (drawn > 0) != any(name.startswith("recon_") for name in weights):
+        raise ConfigError('adversarial = "gradient" needs a recon_* loss and gen_* above 0 in train.decoder')
 
 
 def _check_losses(part: str, weights: Mapping[str, float], stage: Stage, config: Config) -> None:
@@ -48,8 +62,8 @@ def _check_losses(part: str, weights: Mapping[str, float], stage: Stage, config:
         if name not in OBJECTIVES:
             raise ConfigError(f"unknown loss {name!r}{nearest(name, OBJECTIVES)}")
         needs = OBJECTIVES[name].needs
-        if FLOW in needs and not config.model.flow_layers:
-            raise ConfigError(f"{name!r} needs a flow: set model.flow_layers above 0")
+        if FLOW in needs and not config.model.has_flow:
+            raise ConfigError(f"{name!r} needs a flow: set {_KEY_OF['has_flow']}")
         for kind, key in (("swap", "swap_share"), ("smp", "sample_share")):
             if kind in needs and not getattr(stage, key) > 0:
                 raise ConfigError(f"{name!r} needs a {key} above 0")
@@ -61,5 +75,5 @@ def _check_actions(stage: Stage, config: Config) -> None:
     for action in (*stage.before, *stage.after):
         if action not in ACTIONS:
             raise ConfigError(f"unknown action {action!r}{nearest(action, ACTIONS)}")
-        if action in REQUIRES and not getattr(config.model, REQUIRES[action]) > 0:
-            raise ConfigError(f"{action!r} needs model.{REQUIRES[action]} above 0")
+        if action in REQUIRES and not getattr(config.model, REQUIRES[action]):
+            raise ConfigError(f"{action!r} needs {_KEY_OF.get(REQUIRES[action], f'model.{REQUIRES[action]} above 0')}")

@@ -24,8 +24,11 @@ from twofold.model.vae_gan import VaeGan
 from twofold.training.config.schema import Stage, Update
 from twofold.training.trainer.distributed import SINGLE_PROCESS, Distributed
 from twofold.training.trainer.draws import Draws
-from twofold.training.trainer.forward import Batch, Setting, forward
+from twofold.training.trainer.forward import KINDS, Batch, Setting, forward
 from twofold.training.trainer.objectives import OBJECTIVES, needs_of
+
+ADVERSARIAL = (*(f"gen_{kind}" for kind in KINDS), "feature_matching")  # losses that `adversarial = "gradient"` weighs
+MOST = 1e6  # of the factor that they are weighed with
 
 
 class Diverged(Exception):
@@ -112,13 +115,33 @@ def _update(
     found = torch.stack([value.detach() for value in values.values()])
     distributed.average([found])  # so that all processes know where one diverges
     health.add(names, found)
+    if setting.stage.adversarial == "gradient" and any(name in ADVERSARIAL for name in update.train.get("decoder", {})):
+        factor = _adversarial_factor(model, update.train["decoder"], values)
+        distributed.average([factor])
+        values = {name: value * factor if name in ADVERSARIAL else value for name, value in values.items()}
     # g_p
     _take_gradients(model, update.train, values)
     distributed.average([p.grad for part in update.train for p in getattr(model, part).parameters() if p.grad is not None])
     # theta_p
     for part in update.train:
+        if setting.stage.clip:
+            # g <- g min(1, clip / |g|)
+            nn.utils.clip_grad_norm_(getattr(model, part).parameters(), setting.stage.clip)
         optimizers[part].step()
     return dict(zip(names, found.unbind(), strict=True))
+
+
+def _adversarial_factor(model: VaeGan, weights: Mapping[str, float], values: Mapping[str, Tensor]) -> Tensor:
+    """What gen_* and feature_matching are multiplied by, a scalar without gradient. Esser et al. 2021 (VQGAN), per unit of weight."""
+    last = list(model.decoder.draw.parameters())[-2]  # the weights of the last convolution; its bias follows
+    norms = []
+    for prefix in ("recon_", "gen_"):
+        chosen = {name: weight for name, weight in weights.items() if name.startswith(prefix)}
+        scale = 1.0 if prefix == "recon_" else sum(chosen.values())
+        total = torch.stack([weight / scale * values[name] for name, weight in chosen.items()]).sum()
+        norms.append(torch.autograd.grad(total, last, retain_graph=True)[0].norm())
+    # lambda = |d L_rec / d theta_last| / |d L_adv / d theta_last|
+    return (norms[0] / (norms[1] + 1e-6)).clamp_max(MOST)
 
 
 def _take_gradients(model: VaeGan, train: Mapping[str, Mapping[str, float]], values: Mapping[str, Tensor]) -> None:

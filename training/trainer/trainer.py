@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,7 @@ from twofold.training.trainer.step import Diverged, Health, make_optimizers, set
 from twofold.training.trainer.validation import picture, validate
 
 VALIDATIONS = 15  # of a stage, at most
+WATCHED = 256  # held-out pictures that a style code is measured on early
 VOTE_EVERY = 10  # steps of several processes between two votes on whether to stop, log or save
 
 
@@ -107,6 +109,7 @@ class Trainer:
         self.health: Health | None = None
         self.figures: dict[str, float] = {}  # of the last validation
         self.best: float | None = None
+        self.relieved = False  # whether the style code of this stage had collapsed, and less is asked of it since
         self.warned: set[str] = set()  # kinds, in this stage
         self.unlogged: list[str] = []  # warnings
         self.stopping = False  # set from outside: finish the step, save, raise Stopped
@@ -129,6 +132,7 @@ class Trainer:
             while self.stage_index < len(self.config.stage):
                 self._run_stage(self.config.stage[self.stage_index], Intervals(save_every_s, log_every_s, keep_every))
                 self.stage_index, self.step_index, self.optimizers, self.best = self.stage_index + 1, 0, {}, None
+                self.relieved = False
                 self._save(stage_file(self.stage_index))
                 if self.run_dir and self.stage_index == len(self.config.stage):
                     self.run_dir.film()  # before the checkpoint that says the run is over: a run that is killed here makes it again
@@ -142,6 +146,7 @@ class Trainer:
         total = self.steps(stage)
         if self.step_index == 0:
             self._act(stage.before)
+        stage = diagnostics.relieved(stage) if self.relieved else stage
         set_modes(self.model, stage)
         self.optimizers = self.optimizers or make_optimizers(self.model, stage)
         self.health, self.warned = Health(stage), set()
@@ -150,6 +155,8 @@ class Trainer:
         started = saved = logged = time.monotonic()
         while self.step_index < total:
             losses = self._step(stage, total, drawn)
+            if stage.collapse_watch and self.step_index == diagnostics.WATCH_STEP:
+                stage = self._watch(stage)
             moment = time.monotonic()
             validating = self.step_index % validated_every == 0 or self.step_index == total
             keeping = every.keep > 0 and self.global_step % every.keep == 0
@@ -171,6 +178,16 @@ class Trainer:
             if stopping:
                 raise Stopped
         self._end_stage(stage)
+
+    def _watch(self, stage: Stage) -> Stage:
+        """The stage as it goes on: with less weight on the divergence of a style code that has collapsed."""
+        held = self.validation.take(np.unique(np.linspace(0, len(self.validation) - 1, WATCHED).astype(int)))
+        text = diagnostics.collapsed(encode(self.model, held.pixels, held.labels).q)
+        if not self.distributed.any(bool(text)):
+            return stage
+        self._say(text)
+        self.relieved = True
+        return diagnostics.relieved(stage)
 
     def _votes(self) -> bool:
         """Whether all processes are due to agree on whether to stop: one process alone need not wait for others."""
@@ -212,7 +229,8 @@ class Trainer:
         self._act(stage.after)
 
     def _act(self, actions: tuple[str, ...]) -> None:
-        act(self.model, actions, self._codes)
+        for text in act(self.model, actions, self._codes):
+            self._say(text)
         if actions:
             self.distributed.average([value for value in self.model.state_dict().values() if value.is_floating_point()])
             self.average.load_state_dict(self.model.state_dict())
@@ -256,8 +274,13 @@ class Trainer:
         for kind, text in diagnostics.warnings(self.config, self.stage_index, self.figures["variety"], result.style_variance).items():
             if kind not in self.warned:
                 self.warned.add(kind)
-                self.unlogged.append(text)
-                self.warn(text)
+                self._say(text)
+
+    def _say(self, text: str) -> None:
+        """A sentence for the console and for the log, from the first process alone."""
+        if self.run_dir:
+            self.unlogged.append(text)
+            self.warn(text)
 
     def _log(self, stage: Stage, total: int, rate: float, losses: dict[str, Tensor]) -> None:
         if not self.run_dir:
@@ -291,6 +314,7 @@ class Trainer:
             "seconds": self.seconds,
             "core_seconds": self.core_seconds,
             "best": self.best,
+            "relieved": self.relieved,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": {part: optimizer.state_dict() for part, optimizer in self.optimizers.items()},
@@ -326,6 +350,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.stage_index, self.step_index, self.best = state["stage"], state["step"], state["best"]
+        self.relieved = state.get("relieved", False)
         self._take_clocks(state)
         if state["optimizers"]:
             self.optimizers = make_optimizers(self.model, self.config.stage[self.stage_index])

@@ -10,7 +10,7 @@ from torch.autograd.functional import jacobian
 from torch.distributions import MultivariateNormal
 
 from twofold.model import losses
-from twofold.model.flow import ClassFlow
+from twofold.model.flow import ClassFlow, alive
 
 CLASSES, DIM = 3, 5
 
@@ -179,3 +179,38 @@ def test_a_class_that_is_hardly_ever_read_is_whitened_like_all_codes_and_not_fol
     assert torch.allclose(flow.code_means[-1], codes.mean(0), atol=1e-4)
     assert torch.equal(flow.fold_log_scales[-1], torch.zeros(DIM))
     assert z_u.isfinite().all()
+
+
+@torch.no_grad()
+def test_without_couplings_the_flow_is_the_whitening_and_every_class_is_standard():
+    codes, label = correlated(torch.Generator().manual_seed(0))
+    flow = ClassFlow(DIM, CLASSES, layers=0)
+    assert flow.whiten(codes, label, shrink=0.0) == DIM
+    z_u, _ = flow(codes, label)
+    for k in range(CLASSES):
+        rows = z_u[label == k]
+        assert torch.allclose(rows.mean(0), torch.zeros(DIM), atol=1e-4)
+        assert torch.allclose(rows.T.cov(), torch.eye(DIM), atol=0.02)
+    assert torch.allclose(flow.inverse(z_u, label), codes, atol=1e-4)
+
+
+@torch.no_grad()
+def test_dead_dimensions_are_dropped_and_the_flow_is_inverted_on_the_others():
+    codes, label = correlated(torch.Generator().manual_seed(0))
+    codes[:, 2] *= 1e-3
+    flow = ClassFlow(DIM, CLASSES, layers=0)
+    assert flow.whiten(codes, label, dead_variance=0.05) == DIM - 1
+    z_u, log_det = flow(codes, label)
+    assert (z_u[:, 2] == 0).all()
+    assert log_det.isfinite().all()
+    back, alive = flow.inverse(z_u, label), torch.arange(DIM) != 2
+    assert torch.allclose(back[:, alive], codes[:, alive], atol=1e-4)
+    anything = flow.inverse(z_u + torch.eye(DIM)[2], label)
+    assert torch.equal(anything, back)  # what is drawn there changes nothing
+    assert torch.allclose(flow(back, label)[0], z_u, atol=1e-4)
+
+
+def test_the_dimension_that_varies_most_is_alive_however_little_that_is():
+    codes = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e-3, 2e-3, 0.0])
+    assert alive(codes, 0.5).tolist() == [False, True, False]
+    assert alive(codes, 0.0).all()

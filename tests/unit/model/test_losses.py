@@ -249,3 +249,52 @@ def test_dependence_and_its_gradient_are_zero_where_there_is_nothing_to_depend_o
     value = losses.cka_penalty(codes, label)
     assert value.item() == pytest.approx(0, abs=1e-4)
     assert torch.autograd.grad(value, codes)[0].abs().max() < 1e-4
+
+
+def test_the_calibrated_likelihood_is_that_of_the_variance_that_suits_the_batch():
+    torch.manual_seed(0)
+    x, x_rec = torch.rand(5, 1, 4, 4), torch.rand(5, 1, 4, 4, requires_grad=True)
+    variance = (x - x_rec).square().mean().detach()
+    (found,) = torch.autograd.grad(losses.recon_nll(x, x_rec), x_rec)
+    (expected,) = torch.autograd.grad(losses.recon_sse(x, x_rec) / (2 * variance), x_rec)
+    assert torch.allclose(found, expected, rtol=1e-4)
+    normal = torch.distributions.Normal(x_rec, variance.sqrt())
+    constant = 8 * (1 + math.log(2 * math.pi))  # D/2 (1 + log 2 pi)
+    assert losses.recon_nll(x, x_rec).item() == pytest.approx(-normal.log_prob(x).sum((1, 2, 3)).mean().item() - constant, rel=1e-4)
+    assert losses.recon_nll(x, x).isfinite()
+
+
+def test_feature_matching_is_the_mean_difference_of_each_level():
+    a, b = [torch.zeros(2, 3, 4, 4), torch.ones(2, 6)], [torch.ones(2, 3, 4, 4), 3 * torch.ones(2, 6)]
+    assert losses.feature_matching(a, b).item() == 3
+    assert losses.feature_matching(a, a).item() == 0
+
+
+def test_the_penalty_of_a_linear_discriminator_is_half_its_squared_slope():
+    torch.manual_seed(0)
+    slope, x = torch.randn(16), torch.rand(3, 1, 4, 4, requires_grad=True)
+    assert losses.gradient_penalty(x.flatten(1) @ slope, x).item() == pytest.approx(0.5 * slope.square().sum().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("cycles", [3, 9, 14])
+def test_a_wave_has_its_power_at_its_frequency(cycles):
+    wave = torch.sin(2 * math.pi * cycles * torch.arange(32) / 32).expand(2, 1, 32, 32)
+    for direction, x in ((0, wave), (2, wave.transpose(2, 3))):
+        spectrum = losses.power_spectrum(0.5 + 0.4 * x)
+        assert spectrum.shape == (15, 4)
+        assert divmod(spectrum.argmax().item(), 4) == (cycles - 1, direction)
+
+
+def test_stripes_do_not_pass_for_texture():
+    texture = torch.rand(16, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    stripes = texture[:, :, :1].expand_as(texture)
+    assert losses.spectrum_loss(stripes, texture).item() > 10 * losses.spectrum_loss(texture.flip(2) ** 1.1, texture).item()
+
+
+def test_blurred_pictures_differ_from_sharp_ones_in_their_spectrum():
+    x = torch.rand(8, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    blurred = torch.nn.functional.avg_pool2d(x, 3, 1, 1).requires_grad_()
+    assert losses.spectrum_loss(x, x.flip(0)).item() == pytest.approx(0, abs=1e-8)
+    loss = losses.spectrum_loss(blurred, x)
+    assert loss.item() > 1
+    assert torch.autograd.grad(loss, blurred)[0].isfinite().all()

@@ -8,9 +8,9 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from twofold.model.blocks import BLOCKS
+from twofold.model.blocks import BLOCKS, UPSAMPLINGS, residual_up, up
 from twofold.model.decoder import Decoder, Modulation
-from twofold.model.encoders import LOG_VAR_LIMITS, ClassEncoder, StyleEncoder
+from twofold.model.encoders import CENTRE_DECAY, LOG_VAR_LIMITS, ClassEncoder, StyleEncoder
 from twofold.model.posterior import DiagonalGaussian
 from twofold.model.prior import FittedDensity
 from twofold.model.vae_gan import SIZES_OF, Sizes, VaeGan
@@ -171,12 +171,15 @@ def test_a_swap_decodes_the_style_of_b_under_the_whole_class_code_of_a(model, x)
     assert torch.allclose(found, q.mean.roll(1, 0), atol=1e-4)  # read again under the same z_s it is the style of b
 
 
+@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
 @pytest.mark.parametrize("blocks", BLOCKS)
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (32, 32), (48, 32), (64, 64)])
-def test_pictures_come_out_in_the_size_they_went_in(height, width, blocks):
+def test_pictures_come_out_in_the_size_they_went_in(height, width, blocks, upsampling):
     widths = (4,) * (5 if min(height, width) == 64 else 4 if min(height, width) == 32 else 3)
     sizes = Sizes(encoder_s_widths=widths, encoder_u_widths=widths, decoder_widths=widths, discriminator_widths=(4, 4), flow_layers=0)
-    model = VaeGan(replace(sizes, blocks=blocks), torch.full((CLASSES,), 1 / CLASSES), channels=3, height=height, width=width).eval()
+    model = VaeGan(
+        replace(sizes, blocks=blocks, upsampling=upsampling), torch.full((CLASSES,), 1 / CLASSES), channels=3, height=height, width=width
+    ).eval()
     z_s, q, _ = model.read(torch.rand(1, 3, height, width))
     assert model.decode(z_s, q.mean).shape == (1, 3, height, width)
 
@@ -287,3 +290,60 @@ def test_a_picture_is_read_as_shrunk_once_the_prior_says_so(x):
         assert torch.equal(model.read(x)[0], shrunk)
         assert torch.equal(model.codes(x)[0], shrunk)
         assert torch.equal(model.read(x)[2], model.prior.logits(shrunk).log_softmax(1))
+
+
+@pytest.mark.parametrize("double", [up, residual_up])
+@torch.no_grad()
+def test_repeated_pixels_draw_no_grid_on_a_flat_area_and_transposed_kernels_do(double):
+    torch.manual_seed(0)
+    flat = torch.rand(1, 6, 1, 1).expand(1, 6, 8, 8)
+    spread = {kind: double(6, 4, kind).eval()(flat)[..., 4:-4, 4:-4].std((2, 3)).max() for kind in UPSAMPLINGS}
+    assert spread["nearest"] < 1e-6
+    assert spread["transposed"] > 1e-3
+
+
+@pytest.fixture
+def centring() -> VaeGan:
+    """Codes that are centred by class and rounded, with class means that are not 0."""
+    torch.manual_seed(0)
+    sizes = replace(SIZES, style_centered=True, style_step=1.0, flow_layers=0, flow_affine=True)
+    model = VaeGan(sizes, torch.full((CLASSES,), 1 / CLASSES), channels=1, height=8, width=8).eval()
+    torch.nn.init.normal_(model.encoder_u.class_running_mean)
+    model.encoder_u.style_step.fill_(0.01)
+    return model
+
+
+@torch.no_grad()
+def test_codes_are_centred_on_the_class_that_is_read_and_rounded_after_that(centring, x):
+    z_s, q, read = centring.codes(x)
+    fine = centring.encoder_u.fine(x)
+    assert torch.equal(q.mean, centring.encoder_u.quantized(fine.mean - centring.encoder_u.class_running_mean[read]))
+    places = q.mean / 0.01
+    assert torch.allclose(places, places.round(), atol=1e-3)
+    assert torch.equal(centring.read_class(z_s), read)
+
+
+@torch.no_grad()
+def test_the_decoder_is_given_centred_codes_and_a_picture_returns_to_its_own(centring, x):
+    z_s, q, _ = centring.read(x)
+    assert torch.allclose(centring.code_from_style(q.mean, z_s), centring.codes(x)[1].mean, atol=1e-5)
+
+
+def test_class_means_follow_the_codes_in_training_as_many_as_there_are_of_each(x):
+    torch.manual_seed(0)
+    encoder = VaeGan(replace(SIZES, style_centered=True), torch.full((CLASSES,), 1 / CLASSES), 1, 8, 8).encoder_u
+    mean, read = torch.ones(6, 6), torch.tensor([0, 0, 0, 1, 2, 2])
+    encoder.train().centred(mean, read)
+    expected = 1 - CENTRE_DECAY ** torch.tensor([3.0, 1.0, 2.0, 0.0])
+    assert torch.allclose(encoder.class_running_mean, expected[:, None].expand(-1, 6))
+    before = encoder.class_running_mean.clone()
+    encoder.eval().centred(mean, read)
+    assert torch.equal(encoder.class_running_mean, before)
+
+
+def test_whitening_alone_takes_the_place_of_couplings():
+    with pytest.raises(ValueError, match="flow_affine needs flow_layers = 0"):
+        Sizes(flow_affine=True)
+    with pytest.raises(ValueError, match="dead_variance must be 0 or more"):
+        Sizes(dead_variance=-1.0)
+    assert [Sizes(flow_layers=n, flow_affine=a).has_flow for n, a in ((0, False), (0, True), (2, False))] == [False, True, True]

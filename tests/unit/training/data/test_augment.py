@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from twofold.training.data.augment import BRIGHTNESS, GREY, HOLE, VIEWS, corners, cut_out, mirrored, moved
+from twofold.training.data.augment import BRIGHTNESS, GREY, HOLE, VIEWS, corners, cut_out, mirrored, moved, recoloured, turned
 
 
 def some(rows: int = 6, channels: int = 3, height: int = 16, width: int = 24) -> torch.Tensor:
@@ -67,3 +69,35 @@ def test_brightness_goes_as_far_up_as_down():
     x = some(2)
     found = VIEWS["brightness"](x, torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
     assert torch.allclose(found - x, torch.tensor([-BRIGHTNESS, BRIGHTNESS])[:, None, None, None].expand_as(x), atol=1e-6)
+
+
+def test_a_quarter_turn_is_exact_and_no_turn_changes_nothing():
+    x, one = some(2, height=8, width=8), torch.ones(2)
+    assert torch.allclose(turned(x, 0 * one, one), x, atol=1e-5)
+    quarter = turned(x, torch.tensor([math.pi / 2, 0.0]), one)
+    assert torch.allclose(quarter[0], x[0].rot90(1, (1, 2)), atol=1e-4) or torch.allclose(quarter[0], x[0].rot90(-1, (1, 2)), atol=1e-4)
+    assert torch.allclose(quarter[1], x[1], atol=1e-5)
+
+
+def test_a_turn_keeps_the_shape_of_things_in_a_picture_that_is_no_square():
+    x = torch.zeros(1, 1, 16, 32)
+    x[..., 4:12, 12:20] = 1
+    found = turned(x, torch.tensor([math.pi / 2]), torch.ones(1))
+    assert torch.allclose(found[..., 8:24], x[..., 8:24], atol=1e-3)  # borders are reflected beside that
+
+
+def test_a_picture_is_scaled_about_its_middle():
+    x = torch.zeros(1, 1, 16, 16)
+    x[..., 6:10, 6:10] = 1
+    assert turned(x, torch.zeros(1), torch.tensor([2.0])).sum().item() == pytest.approx(4 * x.sum().item(), rel=0.1)
+
+
+def test_colours_change_by_contrast_brightness_and_channel_and_stay_in_range():
+    x, none = some(3), torch.zeros(3, 5)
+    assert torch.allclose(recoloured(x, none), x, atol=1e-6)
+    lighter = recoloured(0.5 * x, none + torch.tensor([0.0, 0.2, 0.0, 0.0, 0.3]))
+    assert torch.allclose(lighter[:, 0], 0.5 * x[:, 0] + 0.1)
+    assert torch.allclose(lighter[:, 2], 0.5 * x[:, 2] + 0.2)
+    wild = recoloured(x, none + 3)
+    assert (wild >= 0).all()
+    assert (wild <= 1).all()

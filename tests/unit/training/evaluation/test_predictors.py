@@ -17,7 +17,7 @@ TABLE = (RNG.integers(60, 180, (CLASSES, 1, 8, 8, 1)) + RNG.integers(-50, 50, (1
 
 def pictures(styles) -> Pictures:
     label, style = (index.reshape(-1) for index in np.meshgrid(np.arange(CLASSES), styles, indexing="ij"))
-    return Pictures(TABLE[label, style], label, tuple("abcd"), {"name": "sums"}, attributes={"group": style})
+    return Pictures(TABLE[label, style], label, tuple("abcd"), {"name": "sums"}, groups=style)
 
 
 FIT, HELD = pictures(np.arange(30)), pictures(np.arange(30, STYLES))
@@ -58,6 +58,6 @@ def test_all_other_pictures_are_those_of_the_group_without_the_truth():
 
 
 def test_without_groups_of_two_classes_in_training_there_is_no_regression():
-    singles = Pictures(FIT.pixels, FIT.labels, FIT.class_names, FIT.source, attributes={"group": 1000 + np.arange(len(FIT))})
+    singles = Pictures(FIT.pixels, FIT.labels, FIT.class_names, FIT.source, groups=1000 + np.arange(len(FIT)))
     pairs = true_pairs(singles, HELD, 400, np.random.default_rng(1))
     assert set(predictors.of_groups(singles, pairs, np.random.default_rng(2))) == {trivial.ADDITIVE_OTHERS}

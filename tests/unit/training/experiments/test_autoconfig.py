@@ -16,7 +16,7 @@ from twofold.training import cli
 from twofold.training.config.recipe_template import STAGES, DatasetFacts, text
 from twofold.training.config.schema import ConfigError, DataConfig, from_dict, read
 from twofold.training.data.dataset import load_for
-from twofold.training.experiments.autoconfig import AutoConfigOptions, init, lengths
+from twofold.training.experiments.autoconfig import AutoConfigOptions, Plan, _sides_for, init, lengths
 from twofold.training.experiments.dry_run import dry_run, sheet
 from twofold.training.experiments.profile import Profile
 from twofold.training.trainer.trainer import VALIDATIONS
@@ -71,6 +71,37 @@ def test_the_file_says_what_it_was_made_for(written):
     assert "of 1 min asked for" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("steps", "height", "width", "channels", "expected"),
+    [
+        (1000, 96, 96, 3, (96, 96)),
+        (450, 96, 96, 3, (64, 64)),
+        (1, 96, 96, 3, (32, 32)),
+        (1, 96, 96, 1, (28, 28)),
+        (250, 64, 96, 3, (32, 48)),
+        (1, 28, 28, 3, (28, 28)),
+    ],
+)
+def test_the_largest_size_is_taken_at_which_the_codes_have_enough_steps(steps, height, width, channels, expected):
+    facts = DatasetFacts("mine", height, width, channels, (0,), 10, 64, 6)
+    plan = Plan(None, facts, None, {"codes": steps * 16 / 64})
+    assert plan.steps == steps
+    assert _sides_for(plan) == expected
+
+
+def test_smaller_pictures_are_taken_and_that_is_said(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "large" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.fromarray(rng.integers(0, 256, (48, 48, 3), np.uint8)).save(tmp_path / "large" / name / f"{i}.png")
+    said: list[str] = []
+    config = init(AutoConfigOptions(tmp_path / "large", tmp_path / "t.toml", minutes=0.05), said.append, steps=1)
+    assert (config.data.height, config.data.width) == (32, 32)
+    assert any("taking 32x32 (--size 48 or more --minutes keep them larger)" in line for line in said)
+    assert any(line.startswith("warning: only ") for line in said)
+
+
 def test_init_overwrites_nothing(folder, written):
     before = written[0].read_bytes()
     with pytest.raises(ConfigError, match="is there already"):
@@ -104,7 +135,7 @@ def test_a_dry_run_shows_a_batch_and_what_the_run_costs(folder, tmp_path, writte
         assert (picture.mode, picture.size) == ("L", (16 * 30 + 2, 30 + 2))  # one row of 16 pictures
         assert picture.getpixel((2, 2)) == 250
     assert any(line.startswith("parameters: encoder_s ") for line in said)
-    assert [line.split(":")[0] for line in said[3:8]] == [stage.name for stage in config.stage]
+    assert [line.split(":")[0] for line in said[3:6]] == [stage.name for stage in config.stage]
     assert said[-1].startswith("time: about ")
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["batch.png"]
 

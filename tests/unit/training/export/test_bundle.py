@@ -230,6 +230,14 @@ def test_a_decoder_that_draws_another_picture_alone_is_refused(exported, graphs)
 SWITCHES = {
     "a flow": {},
     "a flow and residual networks": {"blocks": "residual"},
+    "the recipe for folders": {
+        "upsampling": "nearest",
+        "decoder_modulated": True,
+        "style_centered": True,
+        "flow_layers": 0,
+        "flow_affine": True,
+        "dead_variance": 1e-9,
+    },
     "a modulated decoder and class codes moved towards their mean": {"decoder_modulated": True, "shrinkage": 0.8},
 }
 
@@ -238,7 +246,7 @@ SWITCHES = {
 def test_every_switch_of_the_model_exports_and_is_verified(name, tmp_path):
     pictures = noise(240)
     torch.manual_seed(0)
-    sizes = dataclasses.replace(SMALL, dim_u=4, flow_layers=4, flow_hidden=8, **SWITCHES[name])
+    sizes = dataclasses.replace(SMALL, dim_u=4, **{"flow_layers": 4, "flow_hidden": 8} | SWITCHES[name])
     model = lived_in(VaeGan(sizes, torch.full((4,), 0.25), 1, 8, 8).eval(), pictures)
     if model.prior.shrinkage is not None:
         shrink_to_class_mean(model, encode(model, pictures.pixels, pictures.labels))

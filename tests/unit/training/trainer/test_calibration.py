@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from twofold.model.vae_gan import Sizes, VaeGan
-from twofold.training.trainer.calibration import ACTIONS, REQUIRES, fit_sampler
+from twofold.training.trainer.calibration import ACTIONS, REQUIRES, act, fit_sampler
 from twofold.training.trainer.latents import encode, to_tensor
 
 
@@ -89,3 +89,32 @@ def test_codes_are_shrunk_by_the_shrinkage_of_the_sizes(model, few):
     ACTIONS["shrink_to_class_mean"](shrinking, before)
     assert float(shrinking.prior.shrinkage) == pytest.approx(0.8)
     assert torch.allclose(encode(shrinking, few.pixels[:50], few.labels[:50]).z_s, shrinking.prior.shrunk(before.z_s))
+
+
+@pytest.fixture
+def centring(model, few) -> VaeGan:
+    sizes = replace(model.sizes, style_centered=True, style_step=1.0, flow_layers=0, flow_affine=True, dead_variance=1e-5)
+    made = VaeGan(sizes, torch.full((10,), 0.1), 1, 28, 28).eval()
+    with torch.no_grad():
+        made.encoder_u.head.weight[:4] *= 20
+        made.encoder_u.head.bias[4:] = -8
+        made.encoder_u.head.weight[2] = made.encoder_u.head.bias[2] = 0  # a dead dimension
+    return made
+
+
+def test_centred_codes_have_the_same_mean_in_every_class(centring, few):
+    ACTIONS["center_style"](centring, encode(centring, few.pixels, few.labels))
+    codes = encode(centring, few.pixels, few.labels)
+    for k in codes.read.unique():
+        assert torch.allclose(codes.q.mean[codes.read == k].mean(0), torch.zeros(4), atol=1e-4)
+
+
+def test_an_action_is_measured_on_the_codes_that_the_one_before_it_left(centring, few):
+    said = act(centring, ("center_style", "quantize_style", "whiten"), lambda: encode(centring, few.pixels, few.labels))
+    codes = encode(centring, few.pixels, few.labels)
+    assert (codes.q.mean[:, 2] == 0).all()
+    assert said == ["3 of 4 style dimensions are alive; the others are dropped, and nothing is drawn from them"]
+    for k in codes.read.unique():
+        rows = codes.q.mean[codes.read == k]
+        if len(rows) > 4:
+            assert torch.allclose(centring.flow.code_means[k], rows.mean(0), atol=1e-5)

@@ -6,9 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
+from twofold.model.posterior import DiagonalGaussian
 from twofold.training.config.schema import read
-from twofold.training.trainer.diagnostics import criterion, warnings
+from twofold.training.trainer.diagnostics import collapsed, criterion, relieved, warnings
 
 FASHION, PAPER = read("fashion"), read("paper")
 CLASS_ENCODER, CODES, FLOW, SERVED, SHARPENED = range(5)
@@ -67,3 +69,19 @@ def test_every_key_that_is_named_can_be_set():
 )
 def test_the_best_checkpoint_of_a_stage_is_chosen_by_what_it_trains(stage, expected):
     assert criterion(stage) == expected
+
+
+def test_a_style_code_that_tells_next_to_nothing_has_collapsed_and_says_what_follows():
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.randn(200, 6, generator=generator)
+    assert collapsed(DiagonalGaussian(mean, torch.full((200, 6), -3.0))) == ""
+    nothing = collapsed(DiagonalGaussian(0.01 * mean, torch.zeros(200, 6)))
+    assert "(0.0 nats, 0 of 6 dimensions alive after 60 steps): the weight of kl_sum and kl_mean is multiplied by 0.25" in nothing
+    two = collapsed(DiagonalGaussian(torch.cat([3 * mean[:, :2], 0 * mean[:, 2:]], 1), torch.full((200, 6), -3.0)))
+    assert "2 of 6 dimensions alive" in two
+
+
+def test_a_collapsed_code_is_relieved_of_its_divergence_and_of_nothing_else():
+    before, after = FASHION.stage[1].update[0].train, relieved(FASHION.stage[1]).update[0].train
+    assert after["encoder_u"] == before["encoder_u"] | {"kl_sum": 0.25 * before["encoder_u"]["kl_sum"]}
+    assert after["discriminator"] == before["discriminator"]

@@ -31,7 +31,7 @@ from twofold.training.trainer.forward import (
     view,
 )
 from twofold.training.trainer.objectives import OBJECTIVES, needs_of
-from twofold.training.trainer.step import Diverged, Health, make_optimizers, set_modes, step
+from twofold.training.trainer.step import Diverged, Health, _adversarial_factor, make_optimizers, set_modes, step
 
 ROWS, CLASSES = 12, 3
 
@@ -574,3 +574,55 @@ def test_bf16_autocast_changes_a_loss_by_rounding_alone():
         losses.append(take_step(model, only, bf16=bf16)["recon_mse"].item())
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+# ------------------------------------------------------------------------------------------ the recipe for folders
+
+
+def balanced(share: float = 0.5) -> Stage:
+    """The served stage, its adversarial losses weighed by gradients."""
+    weights = {"recon_nll": 1.0, "gen_rec": 0.5 * share, "gen_swap": 0.5 * share, "feature_matching": 0.5}
+    update = Update(train={"decoder": weights})
+    return dataclasses.replace(SERVED, update=(update,), adversarial="gradient")
+
+
+def test_adversarial_losses_pull_at_the_last_layer_by_their_share():
+    stage, model = balanced(), make_model(SERVED)
+    train = stage.update[0].train["decoder"]
+    passed = forward_of(stage, needs_of(train), model)
+    values = {name: OBJECTIVES[name].function(passed) for name in train}
+    factor = _adversarial_factor(model, train, values)
+    assert not factor.requires_grad
+    last = model.decoder.draw[-1].weight
+    drawn = factor * (train["gen_rec"] * values["gen_rec"] + train["gen_swap"] * values["gen_swap"])
+    norms = [torch.autograd.grad(value, last, retain_graph=True)[0].norm().item() for value in (drawn, values["recon_nll"])]
+    assert norms[0] == pytest.approx(0.5 * norms[1], rel=1e-3)
+
+
+def test_weighing_by_gradients_moves_the_decoder_otherwise_than_fixed_weights_do():
+    moved = []
+    for adversarial in ("fixed", "gradient"):
+        model, stage = make_model(SERVED), dataclasses.replace(balanced(), adversarial=adversarial)
+        set_modes(model, stage)
+        take_step(model, stage)
+        moved.append(model.decoder.draw[-1].weight.detach().clone())
+    assert not torch.equal(*moved)
+
+
+def test_the_gradient_of_a_part_is_clipped_to_its_norm():
+    clipped, model = dataclasses.replace(CODES, clip=1e-3), make_model(CODES)
+    set_modes(model, clipped)
+    take_step(model, clipped)
+    for part in ("encoder_u", "decoder"):
+        norm = torch.stack([p.grad.norm() for p in getattr(model, part).parameters() if p.grad is not None]).norm().item()
+        assert norm == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_spectrum_is_compared_with_pictures_as_they_were_before_augmentation():
+    x, label = next(endless_batches()).x, torch.arange(ROWS) % CLASSES
+    same, other = (loss_of(SERVED, "spectrum", batch=Batch(x, label, plain=plain)) for plain in (x, 0.1 * x))
+    assert same.item() != pytest.approx(other.item())
+
+
+def test_the_penalty_reaches_the_discriminator_alone():
+    assert reached(SERVED, "r1") == {"discriminator"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -14,7 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold.training.config.schema import Config, ConfigError, Update, read
+from tests import trainee
+from twofold.training.config.schema import Config, ConfigError, Update, changed, read
 from twofold.training.trainer import checkpoint
 from twofold.training.trainer.batches import augment, prefetched
 from twofold.training.trainer.checkpoint import CheckpointError
@@ -467,3 +469,48 @@ def test_the_clocks_of_a_run_count_what_it_took_over_and_every_resumption(unbrok
 def test_configurations_without_a_common_first_stage_share_nothing(start, config, unbroken, change, value):
     with pytest.raises(ConfigError, match="no first stage in common"):
         start(dataclasses.replace(config, **{change: value}), after=unbroken.folder)
+
+
+@pytest.fixture(scope="module")
+def collapsing() -> Config:
+    """A second stage of 64 steps whose style code collapses under its divergence."""
+    epochs = {"stage.0.epochs": "0.05", "stage.1.epochs": "10.6"}  # 96 pictures, batches of 16
+    watched = trainee.config(**{"stage.1.collapse_watch": "true", "stage.1.update.0.train.encoder_u.kl_sum": "1000.0"} | epochs)
+    return dataclasses.replace(watched, stage=watched.stage[:2])
+
+
+def collapsed_run(config: Config, folder, until: int = 10**9) -> tuple[Trainer, list[str]]:
+    said: list[str] = []
+
+    def report(figures: dict) -> None:
+        made.stopping = figures["stage_number"] == 2 and figures["step"] >= until
+
+    made = Trainer(config, trainee.pictures(), trainee.pictures(10, seed=1), folder, report, said.append)
+    with contextlib.suppress(Stopped):
+        made.run(save_every_s=0, log_every_s=0)
+    return made, said
+
+
+def test_a_style_code_that_collapses_is_relieved_once_and_that_is_said(collapsing, tmp_path):
+    _, said = collapsed_run(collapsing, tmp_path / "run")
+    found = [text for text in said if "the style code has collapsed" in text]
+    assert len(found) == 1
+    assert "after 60 steps): the weight of kl_sum and kl_mean is multiplied by 0.25 from now on" in found[0]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [text for line in lines for text in line.get("warnings", ()) if "the style code has collapsed" in text] == found
+
+
+def test_a_relieved_stage_goes_on_relieved_after_a_stop(collapsing, tmp_path):
+    collapsed_run(collapsing, tmp_path / "whole")
+    collapsed_run(collapsing, tmp_path / "cut", until=62)
+    assert checkpoint.load(tmp_path / "cut" / LAST)["relieved"] is True
+    again, said = collapsed_run(collapsing, tmp_path / "cut")
+    assert not any("the style code has collapsed" in text for text in said)
+    assert trainee.learned(tmp_path / "cut") == trainee.learned(tmp_path / "whole")
+    assert again.relieved is False  # the next stage begins as it is written
+
+
+def test_a_code_that_tells_enough_is_left_as_it_is(collapsing, tmp_path):
+    fine = changed(collapsing, {"stage.1.update.0.train.encoder_u.kl_sum": "0.0"})
+    _, said = collapsed_run(fine, tmp_path / "run")
+    assert not any("the style code has collapsed" in text for text in said)
