@@ -19,7 +19,7 @@ IMPORTERS = {  # the only modules that may import a heavy dependency
     "onnxruntime": {"service/runtime/engine.py", "training/export/verify.py", "training/export/quantize.py"},
     "torch.onnx": {"training/export/graphs.py"},
     "datasets": {"training/data/parquet.py"},
-    "pyarrow": {"service/datasets/parquet.py"},
+    "pyarrow": {"service/datasets/parquet.py", "training/data/parquet.py"},
     "matplotlib": {"training/reporting/charts.py"},
     "sklearn": {"training/metrics/probes.py"},
     "scipy": {"training/metrics/image_metrics.py"},

@@ -214,3 +214,12 @@ def test_the_dimension_that_varies_most_is_alive_however_little_that_is():
     codes = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e-3, 2e-3, 0.0])
     assert alive(codes, 0.5).tolist() == [False, True, False]
     assert alive(codes, 0.0).all()
+
+
+def test_codes_that_do_not_vary_are_whitened_to_finite_numbers():
+    flow, codes, label = ClassFlow(3, 2, layers=0), torch.ones(20, 3), torch.arange(20) % 2
+    flow.whiten(codes, label)
+    z_u, log_det = flow(codes, label)
+    assert torch.equal(z_u, torch.zeros(20, 3))
+    assert torch.isfinite(log_det).all()
+    assert torch.equal(flow.inverse(z_u, label), codes)

@@ -75,11 +75,11 @@ def test_a_group_with_one_picture_of_each_class_is_a_style_and_no_other_is():
     fit, held = (replace(p, attributes={}, groups=p.attributes["pose"]) for p in (FIT, HELD))
     by_group, by_column = (true_pairs(*both, 300, np.random.default_rng(1)) for both in ((fit, held), (FIT, HELD)))
     assert (by_group.truth == by_column.truth).all()
-    fewer = fit.take(np.flatnonzero(fit.attributes["group"] != 9))  # class 2 is held out: the group is no longer whole
+    fewer = fit.take(np.flatnonzero(fit.groups != 9))  # class 2 is held out: the group is no longer whole
     pairs = true_pairs(fewer, held, 300, np.random.default_rng(1))
-    assert 9 not in held.attributes["group"][pairs.b]
+    assert 9 not in held.groups[pairs.b]
     twice = replace(fit, groups=np.where(fit.groups == 10, 9, fit.groups))
-    assert 9 not in held.attributes["group"][true_pairs(twice, held, 300, np.random.default_rng(1)).b]
+    assert 9 not in held.groups[true_pairs(twice, held, 300, np.random.default_rng(1)).b]
     assert "style_group" not in exact_swaps(model(lambda k, s: TABLE[k, s]), by_group, held, codes(HELD))
 
 

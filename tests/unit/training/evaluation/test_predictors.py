@@ -51,7 +51,7 @@ def test_the_regression_uses_the_training_groups_and_beats_the_class_mean(found)
 def test_all_other_pictures_are_those_of_the_group_without_the_truth():
     draw, some = predictors.of_groups(FIT, PAIRS, np.random.default_rng(2))[trivial.ADDITIVE_OTHERS], np.array([0, 5])
     for number, drawn in zip(some, draw(some), strict=True):
-        label, style = PAIRS.label[number], HELD.attributes["group"][PAIRS.b[number]]
+        label, style = PAIRS.label[number], HELD.groups[PAIRS.b[number]]
         means = np.stack([FIT.pixels[FIT.labels == k].mean(0) for k in range(CLASSES)])
         others = np.mean([TABLE[k, style] - means[k] for k in range(CLASSES) if k != label], axis=0)
         assert drawn == pytest.approx((means[label] + others).clip(0, 255), abs=0.01)
