@@ -79,7 +79,7 @@ class ClassFlow(nn.Module):
             # C_k = V diag(v) V^T; W_k = V diag(v^-1/2) V^T is the whitening nearest to the identity, so axes keep their meaning
             centred = (rows - rows.mean(0))[:, kept]
             covariance = centred.T @ centred / max(1, len(rows) - 1)
-            covariance += shrink * covariance.diagonal().mean() * eye
+            covariance += shrink * covariance.diagonal().mean().clamp_min(1e-12) * eye
             values, vectors = torch.linalg.eigh(covariance)
             self.whitening[k][block] = (vectors @ (values**-0.5).diag() @ vectors.T).float()
             self.unwhitening[k][block] = (vectors @ (values**0.5).diag() @ vectors.T).float()

@@ -214,3 +214,13 @@ def test_the_dimension_that_varies_most_is_alive_however_little_that_is():
     codes = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e-3, 2e-3, 0.0])
     assert alive(codes, 0.5).tolist() == [False, True, False]
     assert alive(codes, 0.0).all()
+
+
+@torch.no_grad()
+def test_codes_that_are_all_the_same_are_whitened_to_finite_numbers():
+    flow = ClassFlow(DIM, CLASSES, layers=0)
+    codes, label = torch.zeros(30, DIM), torch.arange(30) % CLASSES
+    assert flow.whiten(codes, label, dead_variance=0.5) == DIM
+    z_u, log_det = flow(codes, label)
+    assert torch.equal(z_u, codes)
+    assert log_det.isfinite().all()
