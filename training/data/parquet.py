@@ -149,7 +149,7 @@ def _why(repository: str, split: str, error: Exception) -> str:
     if isinstance(error, OSError) and datasets.config.HF_HUB_OFFLINE:
         return f"{repository} is not in the cache and offline mode is on: unset HF_HUB_OFFLINE, or give a folder"
     if isinstance(error, OSError):
-        return f"the hub cannot be reached for {repository}: check the network, or give a folder of pictures or Parquet files"
+        return f"there is no folder {repository}, and the hub cannot be reached for a data set of that name: check the path, or the network"
     return f"{repository} cannot be loaded from the hub ({type(error).__name__}): does it have a split {split!r} of pictures?"
 
 
