@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from twofold.training.config.schema import ConfigError
 
 Rows = TypeVar("Rows", Tensor, np.ndarray)  # a tensor or an array whose first axis is the rows of a batch
 DEVICES = ("auto", "cpu", "cuda")
+LEAVE = timedelta(minutes=10)  # how long a process waits in the end for one that still writes
 
 
 class Distributed:
@@ -101,6 +103,19 @@ def join(device: str = "auto", environ: Mapping[str, str] = os.environ) -> Itera
     try:
         distributed = Distributed(chosen, rank, size)
         yield distributed
-        distributed.any(False)  # a process that leaves early closes the connection that the others still use
+        _leave_together(rank, size)
     finally:
         dist.destroy_process_group()
+
+
+def _leave_together(rank: int, size: int) -> None:
+    """Return when every process has ended its last collective: one that closes its connections under a pending one makes the others abort.
+
+    The processes meet in the store that they found one another by, not in a collective, which would be pending itself. Rank 0 holds the
+    store, so it goes last. Raises torch.distributed.DistStoreError after LEAVE.
+    """
+    store = dist.distributed_c10d._get_default_store()
+    for word, waits in (("arrived", True), ("left", rank == 0)):
+        store.set(f"twofold/{word}/{rank}", "")
+        if waits:
+            store.wait([f"twofold/{word}/{one}" for one in range(size)], LEAVE)
